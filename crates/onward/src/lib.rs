@@ -1,0 +1,3 @@
+//! The inside of the `onward` binary.
+
+pub mod project;

@@ -1,0 +1,53 @@
+//! The project file: reading `onward.toml`, saying what is wrong with it, making a first one.
+//!
+//! Two steps: [`parse`] turns text into a typed [`Project`] or a list of findings with their
+//! places; [`resolve`] turns the project into the wishes for one environment, defaults applied.
+//! Neither has an effect. [`load`] does the first for a directory.
+
+mod diagnostic;
+mod load;
+mod model;
+mod parse;
+mod process;
+mod read;
+mod resolve;
+mod suggest;
+mod syntax;
+mod times;
+mod unbuilt;
+mod words;
+
+pub use diagnostic::{Code, Colour, Diagnostic, Findings, Severity, Span};
+pub use load::{FILE_BYTES_MAX, FILE_NAME, LoadError, load};
+pub use model::{
+    Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Release, Serves,
+    Stop,
+};
+pub use parse::{VALUE_BYTES_MAX, VALUES_MAX, parse};
+pub use resolve::{
+    LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, PROBE_WITHIN, Probe, Resolved, ResolvedProcess,
+    ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment, WARM,
+    WATCH_ELSEWHERE, WATCH_LOCAL, resolve,
+};
+pub use words::{
+    COMMAND_BYTES_MAX, ProjectPath, RESERVED_PREFIX, ShellCommand, Signal, ValueName, duration_text,
+};
+
+use onward_core::model::NAME_BYTES_MAX;
+
+/// The legal name nearest to `text`, if anything of it can stay: lower-case, other characters
+/// as `-`.
+pub fn legal_name(text: &str) -> Option<String> {
+    let mut name = String::new();
+    for c in text.chars() {
+        if c.is_ascii_alphanumeric() {
+            name.push(c.to_ascii_lowercase());
+        } else if !name.is_empty() && !name.ends_with('-') {
+            name.push('-');
+        }
+    }
+    let name = name.trim_start_matches(|c: char| !c.is_ascii_lowercase());
+    let name = &name[..name.len().min(NAME_BYTES_MAX)];
+    let name = name.trim_end_matches('-');
+    if name.is_empty() { None } else { Some(name.to_owned()) }
+}

@@ -1,0 +1,151 @@
+//! The project as its file says it: typed, nothing added. Defaults come in [`super::resolve`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use onward_core::model::{AppName, EnvironmentName, ProcessName};
+
+use super::diagnostic::Diagnostic;
+use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
+
+/// What `onward.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Project {
+    /// `app`: the name of the app.
+    pub app: AppName,
+    /// `[build]`.
+    pub build: Build,
+    /// `[bundle] include`: paths that are shipped although git ignores them.
+    pub include: Vec<ProjectPath>,
+    /// `[process.NAME]`, in file order; at least one.
+    pub processes: Vec<Process>,
+    /// `[release]`.
+    pub release: Release,
+    /// `[shared] dirs`: directories that survive releases. None contains another.
+    pub shared: Vec<ProjectPath>,
+    /// `[values]`.
+    pub values: BTreeMap<ValueName, String>,
+    /// `[environment.NAME]`, in file order. `local` exists even when it is not here.
+    pub environments: Vec<Environment>,
+    /// What is legal but looks like a mistake.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Commands that run before anything leaves this machine, in the project's directory.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Build {
+    /// Makes what is bundled.
+    pub run: Option<ShellCommand>,
+    /// Has to pass after the build, before anything else happens.
+    pub test: Option<ShellCommand>,
+}
+
+/// One process of the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its name. `web` gets `PORT` and traffic.
+    pub name: ProcessName,
+    /// What it runs.
+    pub serves: Serves,
+    /// How to see that it is ready; [`Serves::Command`] only.
+    pub probe: Option<Probe>,
+    /// How it is stopped.
+    pub stop: Stop,
+    /// `overlap`: the old release's instance may run beside the new one. Only for processes
+    /// without traffic.
+    pub overlap: bool,
+}
+
+/// What a process is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Serves {
+    /// `run`: a command line, run in the release directory.
+    Command(ShellCommand),
+    /// `static`: a directory that onward serves itself.
+    Static(ProjectPath),
+}
+
+/// How to see whether a process is ready, as far as the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// What is tried.
+    pub how: ProbeKind,
+    /// How long a new instance may take until a try succeeds.
+    pub within: Option<Duration>,
+    /// The pause between two tries.
+    pub interval: Option<Duration>,
+    /// How long one try may take.
+    pub timeout: Option<Duration>,
+}
+
+/// What a probe tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// The file does not say; only times were given.
+    Default,
+    /// An HTTP GET.
+    Http {
+        /// The request target; starts with `/`.
+        path: String,
+        /// Accepted status codes; empty when the file does not say.
+        status: Vec<u16>,
+        /// A text that the body has to contain.
+        body: Option<String>,
+    },
+    /// A TCP connection to `PORT`.
+    Tcp,
+    /// A command that has to exit with 0; it gets the environment of the process.
+    Command(ShellCommand),
+}
+
+/// How a process is stopped, as far as the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stop {
+    /// The signal that asks it to stop.
+    pub signal: Option<Signal>,
+    /// How long it may take before it is killed.
+    pub within: Option<Duration>,
+}
+
+/// What surrounds the start of a release, as far as the file says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Release {
+    /// `run`: the release command (migrations), before the new version starts.
+    pub run: Option<ShellCommand>,
+    /// `check`: gets `URL` of the new version before it takes traffic.
+    pub check: Option<ShellCommand>,
+    /// `watch`: how long the new version is observed after the switch.
+    pub watch: Option<Duration>,
+    /// `warm`: how long the old version is kept running for a quick way back.
+    pub warm: Option<Duration>,
+}
+
+/// A named place to run the app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Environment {
+    /// Its name.
+    pub name: EnvironmentName,
+    /// `default = true`: the one that commands mean when they don't say.
+    pub default: bool,
+    /// Where it runs.
+    pub provider: Provider,
+    /// Values of this environment; they win over `[values]`.
+    pub values: BTreeMap<ValueName, String>,
+}
+
+/// Who has the servers of an environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Provider {
+    /// This machine is the one server.
+    #[default]
+    Local,
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local => f.write_str("local"),
+        }
+    }
+}

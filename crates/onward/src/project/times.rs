@@ -1,0 +1,60 @@
+//! Durations in the project file, each with its limits.
+
+use std::time::Duration;
+
+use super::diagnostic::{Code, Diagnostic};
+use super::read::{Item, Sink};
+use super::words::{duration, duration_text};
+
+/// What a duration may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    least: Duration,
+    most: Duration,
+}
+
+const fn limits(least: Duration, most: Duration) -> Limits {
+    Limits { least, most }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// `watch`: the command waits this long, so a day would never be meant.
+pub(super) const WATCH: Limits = limits(Duration::ZERO, HOUR);
+
+/// `warm`: the old version uses memory this long.
+pub(super) const WARM: Limits = limits(Duration::ZERO, Duration::from_secs(7 * 24 * 3600));
+
+/// `probe.within`: at least one try fits; nobody waits longer than an hour for a start.
+pub(super) const PROBE_WITHIN: Limits = limits(Duration::from_millis(100), HOUR);
+
+/// `probe.interval`: shorter would be load, longer would not notice a failure.
+pub(super) const PROBE_INTERVAL: Limits =
+    limits(Duration::from_millis(50), Duration::from_secs(60));
+
+/// `probe.timeout`: one try.
+pub(super) const PROBE_TIMEOUT: Limits = limits(Duration::from_millis(50), Duration::from_secs(60));
+
+/// `stop.within`: zero kills at once.
+pub(super) const STOP_WITHIN: Limits = limits(Duration::ZERO, HOUR);
+
+/// The duration under a key, inside its limits.
+pub(super) fn read(item: Option<Item<'_>>, sink: &mut Sink, limits: Limits) -> Option<Duration> {
+    let item = item?;
+    if let Some(help) = item.bare_number_as_duration() {
+        return item.wrong(sink, "a duration in quotes", &help);
+    }
+    let text = item.text(sink)?;
+    let read = super::parse::word(sink, Code::InvalidDuration, &text, duration)?;
+    if (limits.least..=limits.most).contains(&read) {
+        return Some(read);
+    }
+    let (label, help) = if read < limits.least {
+        ("too short", format!("the shortest is {}", duration_text(limits.least)))
+    } else {
+        ("too long", format!("the longest is {}", duration_text(limits.most)))
+    };
+    let message = format!("`{}` cannot be {}", text.path, duration_text(read));
+    sink.push(Diagnostic::error(Code::InvalidDuration, text.span, message, label).help(help));
+    None
+}

@@ -1,0 +1,278 @@
+//! The parts of the grammar that this version does not build.
+//!
+//! They are read like the others, so that unknown keys, wrong types and impossible values in them
+//! are found, and each part then says that it is not yet supported. Nothing is ignored.
+
+use super::diagnostic::{Code, Diagnostic, Span};
+use super::model::Provider;
+use super::parse::{command, name, unknown_word, value_name};
+use super::read::{Item, Section, Sink, Text};
+use super::words::ProjectPath;
+use onward_core::model::{ProcessName, Role, ServerName};
+
+/// More instances of one process than any project means.
+const COUNT_MAX: u32 = 1000;
+
+fn not_yet(sink: &mut Sink, span: Span, what: &str, help: &str) {
+    let found = Diagnostic::error(
+        Code::NotYetSupported,
+        span,
+        format!("{what} not yet supported"),
+        "this version of onward cannot do it",
+    );
+    sink.push(found.help(help));
+}
+
+/// Every table below `[key.NAME]`.
+fn named_tables<'t>(
+    root: &mut Section<'t>,
+    key: &'static str,
+    sink: &mut Sink,
+) -> Vec<(Item<'t>, Section<'t>)> {
+    let Some(all) = root.get(key).and_then(|item| item.table(sink)) else { return Vec::new() };
+    let mut tables = Vec::new();
+    for item in all.entries() {
+        if let Some(section) = item.table(sink) {
+            tables.push((item, section));
+        }
+    }
+    tables
+}
+
+/// `[file."PATH"]`: files rendered on the server.
+pub(super) fn files(root: &mut Section<'_>, sink: &mut Sink) {
+    for (item, mut section) in named_tables(root, "file", sink) {
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "rendered files are",
+            "remove the table for now; let the app read `[values]` from its environment",
+        );
+        let key = Text { path: item.path.clone(), span: item.key_span.clone(), text: item.key };
+        path(&key, sink);
+        if let Some(text) = section.get("template").and_then(|item| item.text(sink)) {
+            path(&text, sink);
+        }
+        section.finish(sink);
+    }
+}
+
+fn path(text: &Text<'_>, sink: &mut Sink) {
+    super::parse::word(sink, Code::InvalidPath, text, ProjectPath::new);
+}
+
+/// `[schedule.NAME]`: commands at times.
+pub(super) fn schedules(root: &mut Section<'_>, sink: &mut Sink) {
+    for (item, mut section) in named_tables(root, "schedule", sink) {
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "schedules are",
+            "remove the table for now; a worker process can keep the time itself",
+        );
+        name::<ProcessName>(sink, "a schedule", item.key, item.key_span.clone());
+        command(section.get("run"), sink);
+        if let Some(text) = section.get("at").and_then(|item| item.text(sink))
+            && !is_time_of_day(text.text)
+        {
+            let found = Diagnostic::error(
+                Code::InvalidTime,
+                text.span.clone(),
+                format!("`{}` cannot be \"{}\"", text.path, super::parse::shown(text.text)),
+                "not a time of day",
+            );
+            sink.push(found.help("write hours and minutes, 00:00 to 23:59: `at = \"03:15\"`"));
+        }
+        section.finish(sink);
+    }
+}
+
+fn is_time_of_day(text: &str) -> bool {
+    let two = |part: &str, below: u8| {
+        part.len() == 2
+            && part.bytes().all(|b| b.is_ascii_digit())
+            && part.parse::<u8>().is_ok_and(|number| number < below)
+    };
+    text.split_once(':').is_some_and(|(hours, minutes)| two(hours, 24) && two(minutes, 60))
+}
+
+/// `[task.NAME]`: the project's own commands.
+pub(super) fn tasks(root: &mut Section<'_>, sink: &mut Sink) {
+    for (item, mut section) in named_tables(root, "task", sink) {
+        not_yet(sink, item.key_span.clone(), "tasks are", "remove the table for now");
+        name::<ProcessName>(sink, "a task", item.key, item.key_span.clone());
+        command(section.get("run"), sink);
+        section.finish(sink);
+    }
+}
+
+/// `[service.NAME]`: databases, caches, queues, run by packs. Their settings are the pack's.
+pub(super) fn services(root: &mut Section<'_>, sink: &mut Sink) {
+    for (item, mut section) in named_tables(root, "service", sink) {
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "services are",
+            "remove the table for now, and give the app the address of a service that you run \
+             yourself in `[values]`",
+        );
+        name::<ProcessName>(sink, "a service", item.key, item.key_span.clone());
+        for key in ["pack", "version"] {
+            section.get(key).and_then(|item| item.text(sink));
+        }
+    }
+}
+
+/// `[secrets] names`: returns the names, so that they can be compared with the values.
+pub(super) fn secrets<'t>(root: &mut Section<'t>, sink: &mut Sink) -> Vec<Text<'t>> {
+    let Some(item) = root.get("secrets") else { return Vec::new() };
+    not_yet(
+        sink,
+        item.key_span.clone(),
+        "secrets are",
+        "remove the table for now; never put a secret into `[values]`: they are kept in plain text",
+    );
+    let Some(mut section) = item.table(sink) else { return Vec::new() };
+    let names = section.get("names").and_then(|item| item.texts(sink)).unwrap_or_default();
+    section.finish(sink);
+    for name in &names {
+        value_name(name, sink);
+    }
+    names
+}
+
+/// `[build] where`: only `here` is built.
+pub(super) fn build_where(section: &mut Section<'_>, sink: &mut Sink) {
+    let Some(text) = section.get("where").and_then(|item| item.text(sink)) else { return };
+    match text.text {
+        "here" => {}
+        "server" => not_yet(
+            sink,
+            text.span,
+            "building on a server is",
+            "write `where = \"here\"`, or remove the line",
+        ),
+        _ => unknown_word(sink, &text, "a place to build", &["here", "server"]),
+    }
+}
+
+/// `image` and `dockerfile` of a process; whether one of them is there.
+pub(super) fn image(section: &mut Section<'_>, sink: &mut Sink) -> bool {
+    let mut any = false;
+    for key in ["image", "dockerfile"] {
+        let Some(item) = section.get(key) else { continue };
+        any = true;
+        item.text(sink);
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "containers are",
+            "give the process a `run` that starts it from the project's files",
+        );
+    }
+    any
+}
+
+/// `on` and `count` of a process.
+pub(super) fn process(section: &mut Section<'_>, sink: &mut Sink) {
+    if let Some(item) = section.get("on") {
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "choosing servers is",
+            "remove the line: there is one server, and it runs every process",
+        );
+        for role in item.texts(sink).unwrap_or_default() {
+            name::<Role>(sink, "a role", role.text, role.span);
+        }
+    }
+    if let Some(item) = section.get("count")
+        && item.number(sink, 1, COUNT_MAX).is_some_and(|count| count > 1)
+    {
+        not_yet(
+            sink,
+            item.value_span(),
+            "several instances of a process are",
+            "write `count = 1`, or remove the line",
+        );
+    }
+}
+
+/// `[release] strategy`: with one server, `all` is what happens.
+pub(super) fn strategy(section: &mut Section<'_>, sink: &mut Sink) {
+    let Some(text) = section.get("strategy").and_then(|item| item.text(sink)) else { return };
+    match text.text {
+        "all" => {}
+        "batches" | "canary" => not_yet(
+            sink,
+            text.span,
+            "this strategy is",
+            "write `strategy = \"all\"`, or remove the line",
+        ),
+        _ => unknown_word(sink, &text, "a strategy", &["all", "batches", "canary"]),
+    }
+}
+
+/// The provider of an environment; only `local` is built.
+pub(super) fn provider(item: Option<Item<'_>>, sink: &mut Sink) -> Option<Provider> {
+    let text = item?.text(sink)?;
+    match text.text {
+        "local" => return Some(Provider::Local),
+        "ssh" | "nspawn" | "aws" | "openstack" => not_yet(
+            sink,
+            text.span,
+            &format!("the provider `{}` is", text.text),
+            "write `provider = \"local\"` to run the environment on this machine, or remove the \
+             environment for now",
+        ),
+        _ => {
+            let known = ["local", "ssh", "nspawn", "aws", "openstack"];
+            unknown_word(sink, &text, "a provider", &known);
+        }
+    }
+    None
+}
+
+/// What an environment may hold besides `default`, `provider` and `values`.
+pub(super) fn environment(section: &mut Section<'_>, sink: &mut Sink) {
+    for (key, what) in [
+        ("domain", "a domain of your own is"),
+        ("region", "regions are"),
+        ("store", "choosing a state store is"),
+    ] {
+        if let Some(item) = section.get(key) {
+            item.text(sink);
+            not_yet(sink, item.key_span, what, "remove the line for now");
+        }
+    }
+    if let Some(item) = section.get("stacks") {
+        let help = "remove it for now";
+        not_yet(sink, item.key_span, "stacks are", help);
+    }
+    if let Some(item) = section.get("servers") {
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "servers of your own are",
+            "remove the line: the provider `local` uses this machine",
+        );
+        for server in item.list(sink).unwrap_or_default() {
+            server_entry(&server, sink);
+        }
+    }
+}
+
+fn server_entry(item: &Item<'_>, sink: &mut Sink) {
+    let Some(mut section) = item.table(sink) else { return };
+    if let Some(text) = section.get("name").and_then(|item| item.text(sink)) {
+        name::<ServerName>(sink, "a server", text.text, text.span);
+    }
+    section.get("address").and_then(|item| item.text(sink));
+    for role in section.get("roles").and_then(|item| item.texts(sink)).unwrap_or_default() {
+        name::<Role>(sink, "a role", role.text, role.span);
+    }
+    for key in ["user", "port"] {
+        section.get(key);
+    }
+    section.finish(sink);
+}
