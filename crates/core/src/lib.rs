@@ -3,4 +3,13 @@
 //! Everything here is a value or a function from values to values. Nothing reads a clock, a file,
 //! a socket or a source of randomness: time and identifiers are arguments.
 
+pub mod document;
+pub mod engine;
 pub mod model;
+pub mod order;
+pub mod outcome;
+pub mod planted;
+pub mod ports;
+pub mod reconcile;
+pub mod report;
+pub mod traffic;

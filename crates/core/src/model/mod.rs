@@ -1,9 +1,13 @@
-//! The words that everybody shares: names, numbers, digests.
+//! The words that everybody shares: names, numbers, digests, releases.
 
 mod digest;
 mod name;
+mod number;
+mod release;
 
 pub use digest::{Digest, InvalidDigest};
 pub use name::{
     AppName, EnvironmentName, InvalidName, NAME_BYTES_MAX, ProcessName, Role, ServerName,
 };
+pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
+pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, Stop};

@@ -1,0 +1,81 @@
+//! The end of an operation: history, what serves, what is kept.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+
+use crate::document::{Document, Ended, Finished, HISTORY_MAX, Kind, RELEASES_KEPT};
+use crate::model::{ReleaseNumber, ServerName};
+use crate::traffic::Proof;
+
+/// Moves the operation in flight into the history.
+///
+/// A release that was brought by it and never came to serve is forgotten with it: `releases` only
+/// has what can run. The demand follows what serves, so that a failure is not tried again for ever.
+pub(super) fn end(
+    document: &mut Document,
+    outcome: Ended,
+    proof: Option<Proof>,
+    degraded: BTreeSet<ServerName>,
+    now: Timestamp,
+) {
+    let Some(operation) = document.operation.take() else { return };
+    let done = matches!(outcome, Ended::Done);
+    let release = operation.release.and_then(|number| document.release(number));
+    document.history.push(Finished {
+        number: operation.number,
+        request: operation.request,
+        kind: operation.kind,
+        release: operation.release,
+        label: release.map(|release| release.bundle.label.clone()),
+        previous: operation.previous,
+        outcome,
+        degraded,
+        by: operation.by,
+        started: operation.started,
+        ended: now,
+        proof,
+    });
+    if !done
+        && operation.kind == Kind::Deploy
+        && let Some(number) = operation.release
+    {
+        document.releases.remove(&number);
+    }
+    if done {
+        document.warm = warm_after(document, operation.previous);
+    }
+    let edited_meanwhile = document.demand.release != operation.release;
+    if !edited_meanwhile {
+        document.demand.release = document.serving;
+    }
+    forget_old(document);
+}
+
+fn warm_after(document: &Document, previous: Option<ReleaseNumber>) -> Option<ReleaseNumber> {
+    let previous = previous.filter(|number| Some(*number) != document.serving)?;
+    document.serving?;
+    let release = document.release(previous)?;
+    (release.config.warm_ms > 0).then_some(previous)
+}
+
+/// Keeps the last operations that were done and the last that were not, and the last releases.
+fn forget_old(document: &mut Document) {
+    let is_done = |finished: &Finished| matches!(finished.outcome, Ended::Done);
+    for done in [true, false] {
+        let of_kind = |finished: &&Finished| is_done(finished) == done;
+        let count = document.history.iter().filter(of_kind).count();
+        let mut surplus = count.saturating_sub(HISTORY_MAX);
+        document.history.retain(|finished| {
+            let goes = surplus > 0 && is_done(finished) == done;
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+    let in_use = [document.serving, document.warm];
+    let surplus = document.releases.len().saturating_sub(RELEASES_KEPT);
+    let old: Vec<_> = document.releases.keys().copied().take(surplus).collect();
+    for number in old.into_iter().filter(|number| !in_use.contains(&Some(*number))) {
+        document.releases.remove(&number);
+    }
+}

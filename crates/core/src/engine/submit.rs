@@ -1,0 +1,259 @@
+//! From a request to an operation in the document.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::finish;
+use crate::document::{Document, Ended, Kind, Operation, Phase, REQUESTS_KEPT, Server};
+use crate::model::{
+    BundleRef, Config, Generation, OperationNumber, Release, ReleaseNumber, RequestId, ServerName,
+};
+
+/// What a person or a program asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Names it, so that it becomes one operation however often it is submitted.
+    pub id: RequestId,
+    /// What is asked.
+    pub ask: Ask,
+    /// Who asks.
+    pub by: String,
+    /// The generation that a plan was made from; the request is refused at any other.
+    pub planned_at: Option<Generation>,
+    /// Servers to leave out.
+    pub without: BTreeSet<ServerName>,
+}
+
+/// The kinds of requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// A new release of this bundle with this configuration.
+    Deploy {
+        /// The files.
+        bundle: BundleRef,
+        /// How they are run.
+        config: Arc<Config>,
+        /// The servers of the environment, as the project file has them.
+        servers: BTreeMap<ServerName, Server>,
+        /// Whether a release is made although the same runs already.
+        force: bool,
+    },
+    /// Back to the previous release, or to the one that is named.
+    Rollback {
+        /// The release; the previous one when none is named.
+        to: Option<ReleaseNumber>,
+    },
+    /// Stop the operation in flight, when it is not decided.
+    Abort,
+    /// Take everything away.
+    Down,
+}
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Submitted {
+    /// The next document, with the operation in it.
+    Record(Box<Document>, OperationNumber),
+    /// It was recorded before; nothing is to be written.
+    Already(OperationNumber),
+    /// What is asked for is so already; nothing is to be written.
+    Unchanged,
+    /// An operation that is decided runs; the request can be recorded when it has ended.
+    Busy(OperationNumber),
+    /// It cannot be.
+    Refused(Refusal),
+}
+
+/// Why a request cannot be recorded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Nothing has been released.
+    #[error("nothing has been released here yet")]
+    NothingReleased,
+    /// There is no release to go back to.
+    #[error("there is no earlier release to go back to")]
+    NoPrevious,
+    /// The release is not known any more, or never was.
+    #[error("release {0} is not known")]
+    UnknownRelease(ReleaseNumber),
+    /// Nothing is in flight.
+    #[error("no operation is in flight")]
+    NothingInFlight,
+    /// The operation in flight is decided and goes forward.
+    #[error("operation {0} is decided and goes forward")]
+    AlreadyDecided(OperationNumber),
+    /// The document changed after the plan was made.
+    #[error("the plan was made at generation {planned}, and the state is at {actual} now")]
+    StalePlan {
+        /// Generation of the plan.
+        planned: Generation,
+        /// Generation of the document.
+        actual: Generation,
+    },
+    /// A server is named that the environment does not have.
+    #[error("there is no server `{0}`")]
+    UnknownServer(ServerName),
+}
+
+/// Records a request as an operation.
+///
+/// A newer deploy or rollback supersedes one that is not decided, which is recorded as aborted.
+pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitted {
+    if let Some(number) = document.operation_of(&request.id) {
+        return Submitted::Already(number);
+    }
+    if let Some(planned) = request.planned_at.filter(|planned| *planned != document.generation) {
+        let actual = document.generation;
+        return Submitted::Refused(Refusal::StalePlan { planned, actual });
+    }
+    if let Ask::Abort = request.ask {
+        return abort(document, request, now);
+    }
+    if let Some(decided) = document.operation.as_ref().filter(|o| o.phase.is_decided()) {
+        return Submitted::Busy(decided.number);
+    }
+    let mut next = document.clone();
+    let number = next.last_operation.next();
+    if next.operation.is_some() {
+        let reason = format!("superseded by operation {number}");
+        finish::end(&mut next, Ended::Aborted { reason }, None, BTreeSet::new(), now);
+    }
+    match begin(&mut next, request, now) {
+        Ok(Some(operation)) => {
+            next.last_operation = number;
+            next.demand.release = operation.release;
+            next.operation = Some(operation);
+            remember(&mut next, request, number);
+            Submitted::Record(Box::new(next), number)
+        }
+        Ok(None) => Submitted::Unchanged,
+        Err(refusal) => Submitted::Refused(refusal),
+    }
+}
+
+/// Records that the operation follows an edit of the demand, when a person made one.
+pub(super) fn follow_edit(document: &Document, now: Timestamp) -> Option<Document> {
+    if document.operation.is_some() || document.demand.release == document.serving {
+        return None;
+    }
+    let mut next = document.clone();
+    let number = next.last_operation.next();
+    let id = RequestId::new(&format!("edit-{}", document.generation));
+    let down = document.demand.release.is_none();
+    next.last_operation = number;
+    next.operation = Some(Operation {
+        number,
+        request: id.clone(),
+        kind: if down { Kind::Down } else { Kind::Edit },
+        release: document.demand.release,
+        previous: document.serving,
+        phase: if down { Phase::Remove } else { Phase::Stage },
+        without: BTreeSet::new(),
+        by: "an edit of the state".to_owned(),
+        started: now,
+        baseline: None,
+        failure: None,
+    });
+    if down {
+        next.serving = None;
+        next.warm = None;
+    }
+    next.requests.push((id, number));
+    Some(next)
+}
+
+fn begin(
+    next: &mut Document,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<Operation>, Refusal> {
+    let previous = next.serving;
+    let (kind, release, phase) = match &request.ask {
+        Ask::Deploy { bundle, config, servers, force } => {
+            next.servers = servers.clone();
+            if !force && serves_already(next, bundle, config) {
+                return Ok(None);
+            }
+            let number = next.last_release.next();
+            next.last_release = number;
+            let (bundle, config) = (bundle.clone(), Arc::clone(config));
+            next.releases.insert(number, Release { number, bundle, config, created: now });
+            (Kind::Deploy, Some(number), Phase::Stage)
+        }
+        Ask::Rollback { to } => {
+            let target = rollback_target(next, *to)?;
+            if Some(target) == previous {
+                return Ok(None);
+            }
+            (Kind::Rollback, Some(target), Phase::Start)
+        }
+        Ask::Down => {
+            if previous.is_none() {
+                return Ok(None);
+            }
+            next.serving = None;
+            next.warm = None;
+            (Kind::Down, None, Phase::Remove)
+        }
+        Ask::Abort => return Err(Refusal::NothingInFlight),
+    };
+    if let Some(unknown) = request.without.iter().find(|name| !next.servers.contains_key(*name)) {
+        return Err(Refusal::UnknownServer(unknown.clone()));
+    }
+    Ok(Some(Operation {
+        number: next.last_operation.next(),
+        request: request.id.clone(),
+        kind,
+        release,
+        previous,
+        phase,
+        without: request.without.clone(),
+        by: request.by.clone(),
+        started: now,
+        baseline: None,
+        failure: None,
+    }))
+}
+
+fn serves_already(document: &Document, bundle: &BundleRef, config: &Arc<Config>) -> bool {
+    let serving = document.serving.and_then(|number| document.release(number));
+    serving.is_some_and(|release| release.bundle == *bundle && release.config == *config)
+}
+
+fn rollback_target(
+    document: &Document,
+    to: Option<ReleaseNumber>,
+) -> Result<ReleaseNumber, Refusal> {
+    let serving = document.serving.ok_or(Refusal::NothingReleased)?;
+    match to {
+        Some(number) if document.releases.contains_key(&number) => Ok(number),
+        Some(number) => Err(Refusal::UnknownRelease(number)),
+        None => {
+            let mut earlier = document.releases.range(..serving);
+            earlier.next_back().map(|(number, _)| *number).ok_or(Refusal::NoPrevious)
+        }
+    }
+}
+
+fn abort(document: &Document, request: &Request, now: Timestamp) -> Submitted {
+    let Some(operation) = &document.operation else {
+        return Submitted::Refused(Refusal::NothingInFlight);
+    };
+    let number = operation.number;
+    if operation.phase.is_decided() {
+        return Submitted::Refused(Refusal::AlreadyDecided(number));
+    }
+    let mut next = document.clone();
+    let reason = format!("aborted by {}", request.by);
+    finish::end(&mut next, Ended::Aborted { reason }, None, BTreeSet::new(), now);
+    remember(&mut next, request, number);
+    Submitted::Record(Box::new(next), number)
+}
+
+fn remember(document: &mut Document, request: &Request, number: OperationNumber) {
+    document.requests.push((request.id.clone(), number));
+    let surplus = document.requests.len().saturating_sub(REQUESTS_KEPT);
+    document.requests.drain(..surplus);
+}

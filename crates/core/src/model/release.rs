@@ -1,0 +1,138 @@
+//! What a release is: a bundle, the configuration it runs with, and a number.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, ProcessName, ReleaseNumber};
+
+/// Release number n of an environment. It never changes once it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// Its number, the same on every server.
+    pub number: ReleaseNumber,
+    /// The files that it runs.
+    pub bundle: BundleRef,
+    /// How they are run.
+    pub config: Arc<Config>,
+    /// When it was recorded.
+    pub created: Timestamp,
+}
+
+/// A bundle by its identity, with what people want to see of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleRef {
+    /// Digest of the manifest.
+    pub digest: Digest,
+    /// The human label: a version, or a commit.
+    pub label: String,
+}
+
+/// How the files of a release are run: all that changes a release besides its bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The processes by name.
+    pub processes: BTreeMap<ProcessName, Process>,
+    /// Environment variables of every process and command.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
+    /// Runs once before the new version starts, at least once and never two at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_command: Option<String>,
+    /// Runs against the new version before it takes traffic; gets `URL`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub check_command: Option<String>,
+    /// How long the new version is watched after the switch, in milliseconds.
+    pub watch_ms: u64,
+    /// How long the previous version is kept running after the watch, in milliseconds.
+    pub warm_ms: u64,
+    /// Directories that survive releases, relative to the release directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_dirs: Vec<String>,
+}
+
+impl Config {
+    /// Processes that get traffic.
+    pub fn with_traffic(&self) -> impl Iterator<Item = (&ProcessName, &Process)> {
+        self.processes.iter().filter(|(name, _)| name.has_traffic())
+    }
+
+    /// Processes that never run in two releases at once.
+    pub fn in_background(&self) -> impl Iterator<Item = (&ProcessName, &Process)> {
+        self.processes.iter().filter(|(name, _)| !name.has_traffic())
+    }
+}
+
+/// One named long-running command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// What runs.
+    pub run: Run,
+    /// How it is known to be ready. A process without a probe is ready when it has stayed up for
+    /// a moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<Probe>,
+    /// How it is asked to stop.
+    pub stop: Stop,
+    /// Whether it may run in two releases at once although it has no traffic.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub overlap: bool,
+    /// How many instances run on each server.
+    pub count: u32,
+}
+
+/// What a process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Run {
+    /// A shell command line, run in the release directory.
+    Command(String),
+    /// A directory of the release, served by onward itself.
+    Static(String),
+}
+
+/// How a process is known to be ready, and to stay so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// What is asked.
+    pub kind: ProbeKind,
+    /// The time that a new instance has until its first success, in milliseconds.
+    pub within_ms: u64,
+    /// The time between two probes of an instance that is ready, in milliseconds.
+    pub interval_ms: u64,
+    /// The time that one probe has, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// What a probe asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProbeKind {
+    /// `GET path` is answered with the status (any below 500 when none is given) and, when given,
+    /// a body that contains the text.
+    Http {
+        /// Path and query, starting with `/`.
+        path: String,
+        /// The one status that counts as success.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        /// Text that the body contains.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        body: Option<String>,
+    },
+    /// The port accepts a connection.
+    Tcp,
+    /// The command, run in the release directory with the environment of the process, exits 0.
+    Command(String),
+}
+
+/// How a process is asked to stop.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stop {
+    /// Name of the signal, without `SIG`.
+    pub signal: String,
+    /// The time until it is killed, in milliseconds.
+    pub within_ms: u64,
+}

@@ -1,0 +1,119 @@
+//! The ports that a runner needs, with what each promises. Adapters live in other crates; every
+//! adapter of a port passes the port's contract suite in `onward-testkit`.
+
+use std::sync::Arc;
+
+use crate::document::{Document, InvalidDocument};
+use crate::model::{Digest, Generation, ServerName};
+use crate::order::Order;
+use crate::outcome::Outcome;
+use crate::report::Report;
+
+/// A document as a store holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The document.
+    pub document: Arc<Document>,
+    /// Digest of its bytes: what the next generation names as its parent.
+    pub digest: Digest,
+}
+
+/// Where the documents of one app and environment are kept.
+///
+/// # Guarantees
+/// - A reader sees a whole document: the one of the last write that happened, never a part of it,
+///   and never an older one after a newer one.
+/// - A write happens when nothing else was written since the generation that it names, and is
+///   durable when it is answered with `Done`. Of two writers that name the same generation, one
+///   happens and the other is refused.
+/// - Every generation that was ever written can be read again.
+///
+/// # Caveats
+/// After `Unknown` the write may happen at any later time, or never. The caller reads again and
+/// recognises its own by the `write_id`.
+pub trait StateStore {
+    /// The current document; `None` before the first write.
+    fn read(&self) -> Result<Option<Stored>, StoreError>;
+
+    /// Replaces the document of generation `expected` (`None`: there is none yet) by `next`.
+    fn write(&self, expected: Option<Generation>, next: &Document) -> Outcome<(), WriteRefused>;
+
+    /// The document of an earlier generation; `None` when there never was one.
+    fn read_generation(&self, generation: Generation) -> Result<Option<Stored>, StoreError>;
+
+    /// Keeps the report of a server. Only that server writes it.
+    fn put_report(&self, server: &ServerName, report: &Report) -> Result<(), StoreError>;
+
+    /// The last report that the server kept.
+    fn report(&self, server: &ServerName) -> Result<Option<Report>, StoreError>;
+}
+
+/// Why a write did not happen.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteRefused {
+    /// Something else was written since.
+    #[error("the state was changed meanwhile")]
+    Conflict,
+    /// The store could not write, and kept what it had.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// Why a store cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The place cannot be read or written.
+    #[error("{place}: {reason}")]
+    Unavailable {
+        /// The file or object.
+        place: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The disk is full; nothing was changed.
+    #[error("{place}: no space is left on the device")]
+    NoSpace {
+        /// The file or object.
+        place: String,
+    },
+    /// What is there is not a document.
+    #[error("{place}: {reason}")]
+    Invalid {
+        /// The file or object.
+        place: String,
+        /// What is wrong with it.
+        reason: InvalidDocument,
+    },
+    /// What is there was not written by onward and is not a valid edit: the last good generation
+    /// stays in force.
+    #[error("{place}: {reason}")]
+    Damaged {
+        /// The file or object.
+        place: String,
+        /// What is wrong with it.
+        reason: String,
+        /// The last good generation.
+        last_good: Generation,
+    },
+}
+
+/// The way from a runner to the agent of a server.
+///
+/// # Guarantees
+/// `Done` carries a report that was true after the order was admitted or found to be held already.
+/// An order that is older than what the server accepted is not followed; the report says which
+/// generation is.
+///
+/// # Caveats
+/// After `Unknown` the order may arrive at any later time. That is safe: the server compares
+/// generations.
+pub trait Link {
+    /// Brings the order and returns the report. Waits a little for news when the report is the
+    /// same as `seen`.
+    fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused>;
+}
+
+/// Why a server did not take an order.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct DeliveryRefused(pub String);

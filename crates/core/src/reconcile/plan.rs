@@ -1,0 +1,253 @@
+//! The actions that can be taken now.
+
+use std::collections::BTreeMap;
+
+use super::{
+    CommandFact, DRAIN_WITHIN_MS, Facts, Files, Kept, RouteFact, Slot, SlotId, SlotState,
+    UPGRADED_WITHIN_MS, reporting, wanted, watching,
+};
+use crate::model::{OperationNumber, ReleaseNumber};
+use crate::order::{CommandOrder, Level, Order, WatchOrder};
+use crate::planted::planted;
+use crate::report::{Progress, Report};
+
+/// Something that the agent shall do now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Bring the files of a release.
+    Stage(ReleaseNumber),
+    /// Compare the files of a release with their digest.
+    Verify(ReleaseNumber),
+    /// Start an instance, or start it again.
+    Start(SlotId),
+    /// Ask an instance to stop, and kill it when its time is over.
+    Stop(SlotId),
+    /// Forget an instance that ended and is not wanted any more.
+    Forget(SlotId),
+    /// Tell the proxy where traffic goes.
+    Route(Option<RouteFact>),
+    /// Close the connections that an instance still has.
+    Cut(SlotId),
+    /// Run a command.
+    Run(CommandOrder),
+    /// Ask the running command to stop.
+    StopCommand,
+    /// Begin to watch a release.
+    BeginWatch(WatchOrder),
+    /// Keep the verdict of the watch.
+    EndWatch(OperationNumber, Progress),
+    /// Remove the files of a release.
+    Remove(ReleaseNumber),
+}
+
+/// What follows from an order and the facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconciled {
+    /// What to do now, in this order.
+    pub actions: Vec<Action>,
+    /// What the server is.
+    pub report: Report,
+}
+
+/// Decides what an agent does next, and what it reports.
+///
+/// Without an order nothing is touched: an agent that knows no demand guesses none.
+pub fn reconcile(kept: &Kept, facts: &Facts) -> Reconciled {
+    let Some(order) = &kept.order else {
+        return Reconciled { actions: Vec::new(), report: reporting::without_order(facts) };
+    };
+    let mut plan = Plan { order, kept, facts, actions: Vec::new() };
+    plan.files();
+    plan.command();
+    plan.route();
+    plan.stop();
+    plan.start();
+    plan.watch();
+    plan.remove();
+    let report = reporting::report(order, kept, facts, plan.actions.is_empty());
+    Reconciled { actions: plan.actions, report }
+}
+
+struct Plan<'a> {
+    order: &'a Order,
+    kept: &'a Kept,
+    facts: &'a Facts,
+    actions: Vec<Action>,
+}
+
+impl Plan<'_> {
+    fn files(&mut self) {
+        for (number, release) in &self.order.releases {
+            match self.facts.files.get(number) {
+                None | Some(Files::Failed { retry_in_ms: 0, .. }) => {
+                    self.actions.push(Action::Stage(*number));
+                }
+                Some(Files::Staged) => {
+                    let runs = wanted::level(self.facts, *number, release) >= Level::Running;
+                    let commands = self.order.command.as_ref();
+                    if runs || commands.is_some_and(|command| command.release == *number) {
+                        self.actions.push(Action::Verify(*number));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn verified(&self, release: ReleaseNumber) -> bool {
+        let files = self.facts.files.get(&release);
+        if planted!(NoDigestCheck) {
+            return matches!(files, Some(Files::Staged | Files::Verifying | Files::Verified));
+        }
+        matches!(files, Some(Files::Verified))
+    }
+
+    fn command(&mut self) {
+        let ordered = self.order.command.as_ref();
+        if let Some(running) = &self.facts.command {
+            let is_ordered = ordered.is_some_and(|order| is_same(order, running));
+            if !is_ordered && !running.stopping {
+                self.actions.push(Action::StopCommand);
+            }
+            return;
+        }
+        let Some(order) = ordered else { return };
+        let record = self.kept.command(order.operation, order.kind);
+        let ended = record.is_some_and(|own| own.outcome != Progress::Running);
+        if !ended && self.verified(order.release) {
+            self.actions.push(Action::Run(order.clone()));
+        }
+    }
+
+    fn route(&mut self) {
+        if self.facts.route_pending {
+            return;
+        }
+        let Some(release) = self.order.routed() else {
+            if self.facts.route.is_some() {
+                self.actions.push(Action::Route(None));
+            }
+            return;
+        };
+        let all = self.traffic_slots(release);
+        let ready: BTreeMap<_, _> =
+            all.iter().filter_map(|id| Some((id.clone(), self.ready_port(id)?))).collect();
+        let current = self.facts.route.as_ref().filter(|route| route.release == release);
+        let may_change = match current {
+            None => ready.len() == all.len(),
+            Some(route) => !ready.is_empty() && ready != route.slots,
+        };
+        if may_change {
+            self.actions.push(Action::Route(Some(RouteFact { release, slots: ready })));
+        }
+    }
+
+    /// The instances that traffic goes to when the release is routed.
+    fn traffic_slots(&self, release: ReleaseNumber) -> Vec<SlotId> {
+        wanted::slots(self.order, self.facts)
+            .into_iter()
+            .filter(|(id, wanted)| id.release == release && wanted.has_traffic)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    fn ready_port(&self, id: &SlotId) -> Option<u16> {
+        self.facts.slots.get(id).filter(|slot| slot.state == SlotState::Ready)?.port
+    }
+
+    fn stop(&mut self) {
+        let wanted = wanted::slots(self.order, self.facts);
+        for (id, slot) in &self.facts.slots {
+            if wanted.contains_key(id) {
+                continue;
+            }
+            match slot.state {
+                SlotState::Stopping => {}
+                SlotState::Ended { .. } => self.actions.push(Action::Forget(id.clone())),
+                _ if !id.process.has_traffic() => self.actions.push(Action::Stop(id.clone())),
+                _ => self.drain(id),
+            }
+        }
+    }
+
+    /// Stops an instance when no route names it and its connections have ended or had their time.
+    fn drain(&mut self, id: &SlotId) {
+        let routed = self.facts.route.as_ref().is_some_and(|route| route.release == id.release);
+        let leaving = self.facts.route_pending;
+        if (routed || leaving) && !planted!(StopBeforeRoute) {
+            return;
+        }
+        let left = self.facts.traffic.get(&id.release).copied().unwrap_or_default();
+        let is_gone = self.order.level(id.release) == Level::Gone;
+        let upgraded_have_time = !is_gone && left.unrouted_ms < UPGRADED_WITHIN_MS;
+        if left.requests > 0 && left.unrouted_ms < DRAIN_WITHIN_MS {
+            return;
+        }
+        if left.upgraded > 0 && upgraded_have_time {
+            return;
+        }
+        if left.requests + left.upgraded > 0 {
+            self.actions.push(Action::Cut(id.clone()));
+        }
+        self.actions.push(Action::Stop(id.clone()));
+    }
+
+    fn start(&mut self) {
+        for (id, wanted) in wanted::slots(self.order, self.facts) {
+            let may_now = match self.facts.slots.get(&id) {
+                None => true,
+                Some(Slot { adopted: true, .. }) if planted!(NoIdempotencyKey) => true,
+                Some(Slot { state: SlotState::Ended { retry_in_ms: 0 }, .. }) => true,
+                Some(_) => false,
+            };
+            let overlaps = wanted.has_traffic || wanted.process.overlap;
+            let alone = overlaps || self.others_in_background(id.release).is_empty();
+            if may_now && wanted.may_start && alone && self.verified(id.release) {
+                self.actions.push(Action::Start(id));
+            }
+        }
+    }
+
+    /// Processes without traffic of other releases that have not ended.
+    fn others_in_background(&self, release: ReleaseNumber) -> Vec<&SlotId> {
+        let alive = |slot: &Slot| !matches!(slot.state, SlotState::Ended { .. });
+        let slots = self.facts.slots.iter();
+        slots
+            .filter(|(id, slot)| id.release != release && !id.process.has_traffic() && alive(slot))
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    fn watch(&mut self) {
+        let Some(order) = &self.order.watch else { return };
+        let begun = self.facts.watch.as_ref().filter(|watch| watch.operation == order.operation);
+        let routed = self.facts.route.as_ref().is_some_and(|r| r.release == order.release);
+        match begun {
+            None if routed => self.actions.push(Action::BeginWatch(order.clone())),
+            None => {}
+            Some(watch) if watch.outcome.is_some() => {}
+            Some(watch) => match watching::verdict(order, watch, self.facts) {
+                Progress::Running => {}
+                verdict => self.actions.push(Action::EndWatch(order.operation, verdict)),
+            },
+        }
+    }
+
+    /// Files go last, when nothing runs from them.
+    fn remove(&mut self) {
+        for (number, files) in &self.facts.files {
+            let wanted = self.order.releases.contains_key(number);
+            let used = self.facts.slots.keys().any(|id| id.release == *number)
+                || self.facts.route.as_ref().is_some_and(|route| route.release == *number)
+                || self.facts.command.as_ref().is_some_and(|c| c.release == *number);
+            let settled = matches!(files, Files::Staged | Files::Verified | Files::Failed { .. });
+            if !wanted && !used && settled {
+                self.actions.push(Action::Remove(*number));
+            }
+        }
+    }
+}
+
+fn is_same(order: &CommandOrder, running: &CommandFact) -> bool {
+    order.operation == running.operation && order.kind == running.kind
+}

@@ -1,0 +1,165 @@
+//! The report: what a server is.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::document::Failure;
+use crate::model::{Generation, OperationNumber, ProcessName, ReleaseNumber, ServerName};
+use crate::order::{CommandKind, Level};
+use crate::traffic::Traffic;
+
+/// What one server is for one app and environment. Written by that server alone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The highest generation whose order was accepted and durably kept; 0 before the first.
+    pub accepted: Generation,
+    /// Whether that order is wholly true.
+    pub converged: bool,
+    /// The releases that are there at all.
+    pub releases: BTreeMap<ReleaseNumber, ReleaseReport>,
+    /// The release that traffic goes to.
+    pub routed: Option<ReleaseNumber>,
+    /// The command that was last ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandReport>,
+    /// The watch that was last ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchReport>,
+    /// What is being waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<Waiting>,
+    /// What the proxy counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic: Option<Traffic>,
+}
+
+impl Report {
+    /// The level of a release.
+    pub fn level(&self, release: ReleaseNumber) -> Level {
+        self.releases.get(&release).map_or(Level::Gone, |report| report.level)
+    }
+}
+
+/// What one release is on one server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseReport {
+    /// The level that it has reached.
+    pub level: Level,
+    /// Whether all of its processes without traffic run.
+    pub background: bool,
+    /// Whether none of its processes without traffic run.
+    pub background_idle: bool,
+    /// Why it cannot reach the level that was ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Its instances.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instances: Vec<InstanceReport>,
+}
+
+/// One running process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// The process.
+    pub process: ProcessName,
+    /// Which of its instances, counted from 1.
+    pub index: u32,
+    /// Process id; none while it waits to be started again.
+    pub pid: Option<u32>,
+    /// The port that it was given.
+    pub port: Option<u16>,
+    /// What it is doing.
+    pub state: InstanceState,
+    /// How often it was started again after it had been ready.
+    pub restarts: u32,
+}
+
+/// What an instance is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// It runs and has not answered its probe yet.
+    Starting,
+    /// It runs and answers.
+    Ready,
+    /// It runs and has stopped answering its probe.
+    Failing,
+    /// It ended and is started again after a pause.
+    Waiting,
+    /// It was asked to stop.
+    Stopping,
+}
+
+impl InstanceState {
+    /// The word for people.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Failing => "failing",
+            Self::Waiting => "waiting to restart",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// How the command of an operation goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommandReport {
+    /// The operation.
+    pub operation: OperationNumber,
+    /// Which command.
+    pub kind: CommandKind,
+    /// How it goes.
+    pub outcome: Progress,
+}
+
+/// How a watch goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchReport {
+    /// The operation.
+    pub operation: OperationNumber,
+    /// How it goes.
+    pub outcome: Progress,
+}
+
+/// How something that takes time goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Progress {
+    /// It has not ended.
+    Running,
+    /// It ended well.
+    Done,
+    /// It ended badly.
+    Failed(Failure),
+}
+
+/// Something that a server waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waiting {
+    /// What waits.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// For how long still, in milliseconds, when that is known.
+    pub for_ms: Option<u64>,
+}
+
+/// What a runner knows of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Contact {
+    /// It answered.
+    Reached(Box<Report>),
+    /// It did not, for so many milliseconds now.
+    Unreachable {
+        /// Since the first attempt that failed.
+        for_ms: u64,
+        /// What was tried and what came back.
+        cause: String,
+    },
+}
+
+/// What a runner knows of all servers.
+pub type Contacts = BTreeMap<ServerName, Contact>;
