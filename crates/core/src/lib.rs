@@ -12,4 +12,5 @@ pub mod planted;
 pub mod ports;
 pub mod reconcile;
 pub mod report;
+pub mod runner;
 pub mod traffic;

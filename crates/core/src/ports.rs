@@ -7,6 +7,7 @@ use crate::document::{Document, InvalidDocument};
 use crate::model::{Digest, Generation, ServerName};
 use crate::order::Order;
 use crate::outcome::Outcome;
+use crate::planted::planted;
 use crate::report::Report;
 
 /// A document as a store holds it.
@@ -36,7 +37,11 @@ pub trait StateStore {
     fn read(&self) -> Result<Option<Stored>, StoreError>;
 
     /// Replaces the document of generation `expected` (`None`: there is none yet) by `next`.
-    fn write(&self, expected: Option<Generation>, next: &Document) -> Outcome<(), WriteRefused>;
+    fn write(
+        &self,
+        expected: Option<Generation>,
+        next: &Arc<Document>,
+    ) -> Outcome<Stored, WriteRefused>;
 
     /// The document of an earlier generation; `None` when there never was one.
     fn read_generation(&self, generation: Generation) -> Result<Option<Stored>, StoreError>;
@@ -46,6 +51,12 @@ pub trait StateStore {
 
     /// The last report that the server kept.
     fn report(&self, server: &ServerName) -> Result<Option<Report>, StoreError>;
+}
+
+/// Whether a document of generation `current` may be replaced by a writer that expects `expected`:
+/// the comparison of compare-and-swap, the same in every store.
+pub fn may_replace(current: Option<Generation>, expected: Option<Generation>) -> bool {
+    current == expected || planted!(UnconditionalWrite)
 }
 
 /// Why a write did not happen.
