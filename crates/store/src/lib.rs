@@ -1,1 +1,3 @@
-//! Placeholder.
+//! State documents and bundles on disk.
+
+pub mod bundle;

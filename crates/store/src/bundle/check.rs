@@ -1,0 +1,148 @@
+//! Checking what is stored and what is staged.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use onward_core::model::Digest;
+
+use super::error::{Error, Result, TreeMismatch};
+use super::manifest::{Kind, Manifest};
+use super::reader::{Reader, by_pack};
+use super::store::Store;
+use super::workers;
+
+/// A bundle whose every byte in the store was read and is right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verified {
+    /// Regular files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Reads all of a bundle and compares it with its digests.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] names the first file of the store that is not what was written; [`Error::Incomplete`] a file
+    /// of the bundle whose content is nowhere; [`Error::NoBundle`].
+    pub fn verify(&self, bundle: Digest) -> Result<Verified> {
+        let _lock = self.lock_shared()?;
+        let manifest = self.manifest(bundle)?;
+        let index = self.index()?;
+        let groups = by_pack(&manifest, &index);
+        workers::share(groups.len(), 1, |items| {
+            let mut reader = Reader::new(&index, bundle);
+            items
+                .flat_map(|at| &groups[at])
+                .try_for_each(|entry| reader.content(entry, &mut |_| Ok(())))
+        })?;
+        Ok(Verified { files: manifest.files(), bytes: manifest.bytes() })
+    }
+
+    /// Compares a staged directory with its bundle, as before an application is started: every file, link and directory
+    /// of the bundle must be there unmodified. Files beside them are allowed, as applications write some.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] with the first difference; [`Error::NoBundle`], [`Error::Damaged`] about the manifest.
+    pub fn verify_tree(&self, bundle: Digest, directory: &Path) -> Result<()> {
+        Ok(verify_tree(&self.manifest(bundle)?, directory)?)
+    }
+}
+
+/// As [`Store::verify_tree`], for a manifest that is at hand.
+///
+/// # Errors
+/// The first difference.
+pub fn verify_tree(manifest: &Manifest, directory: &Path) -> Result<(), TreeMismatch> {
+    is_directory(directory)?;
+    for below in manifest.directories() {
+        is_directory(&directory.join(below))?;
+    }
+    let entries = manifest.entries();
+    let checked = workers::share(entries.len(), 64, |items| {
+        for entry in items.map(|at| &entries[at]) {
+            let path = directory.join(&entry.path);
+            match &entry.kind {
+                Kind::File { size, executable, digest } => {
+                    compare_file(&path, *size, *executable, *digest)
+                }
+                Kind::Link { target } => compare_link(&path, target),
+                Kind::EmptyDir => Ok(()),
+            }?;
+        }
+        Ok(())
+    });
+    match checked {
+        Ok(()) => Ok(()),
+        Err(Error::Mismatch(mismatch)) => Err(mismatch),
+        Err(other) => Err(mismatch(directory, other.to_string())),
+    }
+}
+
+/// Whether `path` is exactly this file.
+pub(crate) fn is_file(path: &Path, size: u64, executable: bool, digest: Digest) -> bool {
+    compare_file(path, size, executable, digest).is_ok()
+}
+
+fn mismatch(path: &Path, why: impl Into<String>) -> TreeMismatch {
+    TreeMismatch { path: path.to_owned(), why: why.into() }
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> TreeMismatch {
+    // What opening a symbolic link without following it gives.
+    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
+    match error.kind() {
+        io::ErrorKind::NotFound => mismatch(path, "it is missing"),
+        _ if is_link => mismatch(path, "it is not a regular file"),
+        _ => mismatch(path, error.to_string()),
+    }
+}
+
+fn is_directory(path: &Path) -> Result<(), TreeMismatch> {
+    let meta = fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
+    if meta.is_dir() { Ok(()) } else { Err(mismatch(path, "it is not a directory")) }
+}
+
+fn compare_file(
+    path: &Path,
+    size: u64,
+    executable: bool,
+    digest: Digest,
+) -> Result<(), TreeMismatch> {
+    let unreadable = |error| unreadable(path, &error);
+    let flags = (rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK).bits();
+    let mut options = File::options();
+    let file =
+        options.read(true).custom_flags(flags.cast_signed()).open(path).map_err(unreadable)?;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(mismatch(path, "it is not a regular file"));
+    }
+    if meta.len() != size {
+        return Err(mismatch(path, format!("it has {} bytes instead of {size}", meta.len())));
+    }
+    if (meta.permissions().mode() & 0o100 != 0) != executable {
+        let why = if executable { "it is not executable" } else { "it is executable" };
+        return Err(mismatch(path, why));
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(&file).map_err(unreadable)?;
+    if hasher.finalize().as_bytes() != digest.as_bytes() {
+        return Err(mismatch(path, "its content was changed"));
+    }
+    Ok(())
+}
+
+fn compare_link(path: &Path, target: &str) -> Result<(), TreeMismatch> {
+    let found = fs::read_link(path).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidInput => mismatch(path, "it is not a symbolic link"),
+        _ => unreadable(path, &error),
+    })?;
+    if found.as_os_str() == target {
+        return Ok(());
+    }
+    Err(mismatch(path, format!("it leads to `{}` instead of `{target}`", found.display())))
+}

@@ -1,0 +1,43 @@
+//! Bundles: the files of an application as one content-addressed whole.
+//!
+//! A bundle is a [`Manifest`] and the contents it names. [`Store`] keeps them in a directory: [`Store::add`] makes one
+//! from a [`Source`], [`Store::stage`] turns one into a directory that an application runs in.
+//!
+//! It promises that the same tree has the same digest everywhere, that a store is never seen half-written whatever dies
+//! at whatever moment, that every changed bit of what is stored is found before it is used, and that a hostile archive
+//! is refused whole before anything of it is visible. It does not decide which bundles to keep, and it moves nothing
+//! between machines.
+
+mod add;
+mod check;
+mod disk;
+mod error;
+mod fault;
+mod git;
+mod ignore_rules;
+mod index;
+mod intake;
+mod label;
+pub mod limits;
+mod links;
+mod manifest;
+mod pack;
+mod path;
+mod progress;
+mod reader;
+mod stage;
+mod store;
+mod tree;
+mod workers;
+
+pub use add::{AddOptions, Added, Source};
+pub use check::{Verified, verify_tree};
+pub use error::{Error, Result, TreeMismatch};
+pub use fault::Fault;
+pub use label::Revision;
+pub use manifest::{BadEntry, BadManifest, Entry, Kind, Manifest};
+pub use path::BundlePath;
+pub use progress::{OnProgress, Progress};
+pub use stage::{StageMode, Staged};
+pub use store::{Listed, Store};
+pub use tree::{Skipped, TreeSource};

@@ -1,0 +1,5 @@
+//! Tests of bundles through their public interface.
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod round;
+mod world;
