@@ -110,14 +110,14 @@ pub struct Probe {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProbeKind {
-    /// `GET path` is answered with the status (any below 500 when none is given) and, when given,
-    /// a body that contains the text.
+    /// `GET path` is answered with one of the statuses (any from 200 to 499 when none is given)
+    /// and, when given, a body that contains the text.
     Http {
         /// Path and query, starting with `/`.
         path: String,
-        /// The one status that counts as success.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        status: Option<u16>,
+        /// The statuses that count as success.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        statuses: Vec<u16>,
         /// Text that the body contains.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
