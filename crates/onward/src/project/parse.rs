@@ -389,7 +389,7 @@ pub(super) fn unknown_word(sink: &mut Sink, text: &Text<'_>, what: &str, known: 
         format!("not {what}"),
     );
     let help = match suggest::nearest(text.text, known) {
-        Some(meant) => format!("did you mean `{meant}`?"),
+        Some(meant) => format!("did you mean `\"{meant}\"`?"),
         None => format!("known: {}", suggest::list(known)),
     };
     sink.push(found.help(help));

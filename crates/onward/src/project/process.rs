@@ -164,7 +164,7 @@ fn signal_named(text: &Text<'_>, sink: &mut Sink) -> Option<Signal> {
                     format!("`{}` is not how a signal is written here", text.text),
                     "upper-case letters without `SIG`",
                 );
-                sink.push(found.help(format!("did you mean `{meant}`?")));
+                sink.push(found.help(format!("did you mean `\"{meant}\"`?")));
             }
             None => unknown_word(sink, text, "a signal", &known),
         }
@@ -176,15 +176,12 @@ fn read_probe(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> Option<Probe> 
     let mut section = item.table(sink)?;
     let how = probe_kind(&mut section, traffic, sink);
     let interval_span = section.get("interval").map(|item| item.value_span());
-    let probe = Probe {
-        how: how?,
-        within: times::read(section.get("within"), sink, times::PROBE_WITHIN),
-        interval: times::read(section.get("interval"), sink, times::PROBE_INTERVAL),
-        timeout: times::read(section.get("timeout"), sink, times::PROBE_TIMEOUT),
-    };
-    let within = probe.within.unwrap_or(super::resolve::PROBE_WITHIN);
-    if let (Some(interval), Some(span)) = (probe.interval, interval_span)
-        && interval > within
+    let within = times::read(section.get("within"), sink, times::PROBE_WITHIN);
+    let interval = times::read(section.get("interval"), sink, times::PROBE_INTERVAL);
+    let timeout = times::read(section.get("timeout"), sink, times::PROBE_TIMEOUT);
+    section.finish(sink);
+    if let (Some(interval), Some(span)) = (interval, interval_span)
+        && interval > within.unwrap_or(super::resolve::PROBE_WITHIN)
     {
         let found = Diagnostic::warning(
             Code::InvalidDuration,
@@ -194,8 +191,7 @@ fn read_probe(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> Option<Probe> 
         );
         sink.push(found.help("make `interval` shorter or `within` longer"));
     }
-    section.finish(sink);
-    Some(probe)
+    Some(Probe { how: how?, within, interval, timeout })
 }
 
 /// What is tried: exactly one of `path`, `tcp` and `command`, or none of them. Reads all its keys
