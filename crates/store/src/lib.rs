@@ -1,3 +1,4 @@
 //! State documents and bundles on disk.
 
 pub mod bundle;
+pub mod state;
