@@ -1,1 +1,47 @@
-//! Placeholder.
+//! The data plane: an HTTP/1.1 reverse proxy in a process of its own.
+//!
+//! It knows nothing of deploys. It gets a routing [`Table`], holds exactly one, exchanges it whole
+//! and tells what it counted. What it promises:
+//!
+//! - a switch is one pointer: each request follows the old table or the new one, none is refused;
+//! - what was given to an instance finishes there; upgraded connections live on until `cut`;
+//! - a table is durable before it is in force, and a proxy that starts again serves it at once;
+//! - while no instance can be reached, requests are held instead of failed;
+//! - each request is counted exactly once, when its answer is over;
+//! - what can be read in two ways is refused (see `framing.rs`).
+//!
+//! It doesn't start processes, probe them, or decide anything about them.
+
+mod answer;
+mod chunks;
+mod client;
+mod client_side;
+mod connection;
+mod control;
+mod counters;
+mod exchange;
+mod forward;
+mod framing;
+mod gate;
+mod histogram;
+mod hold;
+mod limits;
+mod protocol;
+mod scratch;
+mod serve;
+mod shared;
+mod sockets;
+mod table;
+mod table_file;
+mod tunnel;
+mod upstream;
+mod worker;
+
+pub use client::{Client, ClientError};
+pub use counters::Counters;
+pub use histogram::Histogram;
+pub use limits::Limits;
+pub use protocol::{InstanceStatus, ReleaseStatus, Status, Why};
+pub use serve::{Config, Error, Stopper, default_workers, listener_from_stdin, run, run_until};
+pub use table::{Instance, Invalid, MAX_HOLD_MS, MAX_INSTANCES, MAX_ROUTES, Route, Table};
+pub use table_file::{TableFileError, load as load_table, store as store_table};

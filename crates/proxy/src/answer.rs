@@ -1,0 +1,247 @@
+//! The body of an answer, and the account that is closed when it ends.
+
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+
+use crate::client_side::{ClientSide, Stop};
+use crate::counters::{Outcome, ReleaseCounters};
+use crate::shared::InstanceState;
+use crate::upstream::Upstream;
+use crate::worker::Worker;
+
+/// Counts as one request in flight of an instance while it exists.
+pub(crate) struct InFlight(pub(crate) Arc<InstanceState>);
+
+impl InFlight {
+    pub(crate) fn new(instance: &Arc<InstanceState>) -> Self {
+        instance.in_flight.fetch_add(1, SeqCst);
+        Self(instance.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, SeqCst);
+    }
+}
+
+/// The account of one request: closed exactly once, at the latest when it is dropped.
+pub(crate) struct Tally {
+    client: Rc<ClientSide>,
+    counters: Option<Arc<ReleaseCounters>>,
+    started: Instant,
+    server_error: bool,
+    in_flight: Option<InFlight>,
+}
+
+impl Tally {
+    pub(crate) fn new(
+        client: &Rc<ClientSide>,
+        counters: &Arc<ReleaseCounters>,
+        started: Instant,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            counters: Some(counters.clone()),
+            started,
+            server_error: false,
+            in_flight: None,
+        }
+    }
+
+    /// The request goes on behind another release: a switch happened while it waited.
+    pub(crate) fn move_to(&mut self, counters: &Arc<ReleaseCounters>) {
+        self.counters = Some(counters.clone());
+    }
+
+    pub(crate) fn give(&mut self, in_flight: Option<InFlight>) {
+        if let Some(in_flight) = &in_flight {
+            self.client.given_to(&in_flight.0);
+        }
+        self.in_flight = in_flight;
+    }
+
+    /// The instance that has the request.
+    pub(crate) fn instance(&self) -> Option<Arc<InstanceState>> {
+        self.in_flight.as_ref().map(|in_flight| in_flight.0.clone())
+    }
+
+    pub(crate) fn answered_with(&mut self, status: StatusCode) {
+        self.server_error = status.is_server_error();
+    }
+
+    /// The answer was passed on whole.
+    pub(crate) fn finish(&mut self, now: Instant) {
+        let server_error = self.server_error;
+        self.close(Outcome::Answered { server_error }, now);
+    }
+
+    pub(crate) fn lost(&mut self) {
+        self.close(Outcome::Lost, Instant::now());
+    }
+
+    pub(crate) fn aborted(&mut self) {
+        self.close(Outcome::AbortedByClient, Instant::now());
+    }
+
+    fn close(&mut self, outcome: Outcome, now: Instant) {
+        if let Some(counters) = self.counters.take() {
+            counters.count(outcome, now.saturating_duration_since(self.started));
+        }
+        self.in_flight = None;
+    }
+}
+
+impl Drop for Tally {
+    fn drop(&mut self) {
+        if self.counters.is_some() {
+            match self.client.stopped() {
+                Some(Stop::Cut) => self.lost(),
+                _ => self.aborted(),
+            }
+        }
+    }
+}
+
+/// An answer of the instance on its way to the client.
+struct Passing {
+    incoming: Incoming,
+    upstream: Option<Box<Upstream>>,
+    tally: Tally,
+}
+
+/// The body of any answer. While it exists its exchange isn't over.
+pub(crate) struct AnswerBody {
+    passing: Option<Passing>,
+    text: Option<Bytes>,
+    client: Rc<ClientSide>,
+    worker: Rc<Worker>,
+}
+
+impl AnswerBody {
+    fn own(worker: &Rc<Worker>, client: &Rc<ClientSide>, text: Option<Bytes>) -> Self {
+        Self { passing: None, text, client: client.clone(), worker: worker.clone() }
+    }
+
+    /// The instance's body, passed on as it comes. Closes the account at its end.
+    pub(crate) fn passing(
+        worker: &Rc<Worker>,
+        client: &Rc<ClientSide>,
+        incoming: Incoming,
+        upstream: Box<Upstream>,
+        tally: Tally,
+        cx: &mut Context<'_>,
+    ) -> Self {
+        let mut passing = Passing { incoming, upstream: Some(upstream), tally };
+        let mut body = Self::own(worker, client, None);
+        if passing.incoming.is_end_stream() {
+            passing.end(cx);
+        } else {
+            body.passing = Some(passing);
+        }
+        body
+    }
+
+    pub(crate) fn empty(worker: &Rc<Worker>, client: &Rc<ClientSide>) -> Self {
+        Self::own(worker, client, None)
+    }
+}
+
+impl Passing {
+    fn end(&mut self, cx: &mut Context<'_>) {
+        let now = Instant::now();
+        self.tally.finish(now);
+        if let Some(upstream) = self.upstream.take() {
+            upstream.give_back(cx, now);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if frame.is_pending()
+            && let Some(upstream) = &mut self.upstream
+        {
+            // Asking said that more is wanted; only driving brings it.
+            upstream.drive(cx);
+            frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        match &frame {
+            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(cx),
+            Poll::Ready(None) => self.end(cx),
+            Poll::Ready(Some(Err(_))) => self.tally.lost(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        frame
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        match &mut this.passing {
+            Some(passing) => passing.poll(cx),
+            None => Poll::Ready(this.text.take().map(|text| Ok(Frame::data(text)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.passing {
+            Some(passing) => passing.incoming.is_end_stream(),
+            None => self.text.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.passing {
+            Some(passing) => passing.incoming.size_hint(),
+            None => SizeHint::with_exact(self.text.as_ref().map_or(0, |text| text.len() as u64)),
+        }
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.client.end_exchange(self.worker.now());
+    }
+}
+
+/// An answer that the proxy makes itself: plain text that says who speaks.
+pub(crate) fn own(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    status: StatusCode,
+    text: &str,
+) -> Response<AnswerBody> {
+    let reason = status.canonical_reason().unwrap_or("error");
+    let text = format!("onward: {} {reason}: {text}.\n", status.as_u16());
+    let mut answer = Response::new(AnswerBody::own(worker, client, Some(Bytes::from(text))));
+    *answer.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    answer.headers_mut().insert(header::CONTENT_TYPE, plain);
+    answer
+}
+
+/// Like [`own`], and the connection is closed after it.
+pub(crate) fn last(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    status: StatusCode,
+    text: &str,
+) -> Response<AnswerBody> {
+    let mut answer = own(worker, client, status, text);
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}

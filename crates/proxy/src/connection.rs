@@ -1,0 +1,102 @@
+//! One client connection from its first byte to its close.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use hyper::server::conn::http1::Builder;
+use hyper::service::service_fn;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use crate::client_side::ClientSide;
+use crate::exchange;
+use crate::gate::Gate;
+use crate::scratch;
+use crate::sockets;
+use crate::tunnel;
+use crate::worker::Worker;
+
+/// Most that is read ahead of a request body that the instance doesn't take yet.
+const READ_AHEAD: usize = 64 * 1024;
+/// How long and how much of what a refused client still sends is read and thrown away, so that the
+/// refusal arrives: a socket closed over unread bytes takes back what it sent.
+const LINGER_WITHIN: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Removes the connection from the worker's list, however its task ends.
+struct Enlisted {
+    worker: Rc<Worker>,
+    client: Rc<ClientSide>,
+}
+
+impl Drop for Enlisted {
+    fn drop(&mut self) {
+        self.worker.dismiss(&self.client);
+    }
+}
+
+/// Serves one connection.
+pub(crate) async fn serve(worker: Rc<Worker>, client: Rc<ClientSide>, stream: TcpStream) {
+    let _enlisted = Enlisted { worker: worker.clone(), client: client.clone() };
+    sockets::prepare(&stream);
+    let gate = Gate::new(stream, client.clone(), worker.clone());
+    let service = {
+        let (worker, client) = (worker.clone(), client.clone());
+        service_fn(move |request| {
+            Box::pin(exchange::answer(worker.clone(), client.clone(), request))
+        })
+    };
+    let mut builder = Builder::new();
+    builder.max_buf_size(READ_AHEAD.max(worker.shared.limits.head_bytes)).header_read_timeout(None);
+    let mut http = builder.serve_connection(gate, service);
+    let ended = poll_fn(|cx| {
+        client.remember(cx);
+        if client.must_drop() {
+            return Poll::Ready(None);
+        }
+        http.poll_without_shutdown(cx).map(Some)
+    });
+    match ended.await {
+        None => {}
+        Some(Err(error)) if error.is_parse() => {
+            // What passed the gate and hyper refused all the same.
+            worker.shared.refused.fetch_add(1, Relaxed);
+            linger(http.into_parts().io.into_parts().0).await;
+        }
+        Some(Err(_)) => {}
+        Some(Ok(())) => {
+            let parts = http.into_parts();
+            let (stream, held) = parts.io.into_parts();
+            let far_end = client.far_end.borrow_mut().take();
+            match far_end {
+                Some(far) => {
+                    tunnel::run(&worker, &client, stream, &[&parts.read_buf, &held], far).await;
+                }
+                None => linger(stream).await,
+            }
+        }
+    }
+}
+
+/// Ends the sending half, and reads what still comes for a moment.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let mut left = LINGER_BYTES;
+    let discard = poll_fn(|cx: &mut Context<'_>| {
+        while left > 0 {
+            match scratch::poll_read_with(&mut stream, cx, left, <[u8]>::len) {
+                Poll::Ready(Ok(read)) if read > 0 => left -= read.min(left),
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(())
+    });
+    let _ = tokio::time::timeout(LINGER_WITHIN, pin!(discard)).await;
+}

@@ -1,0 +1,115 @@
+//! What the proxy counts: each request exactly once, when its answer is complete.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::histogram::{Histogram, Recorder};
+
+/// How one request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The app's answer was passed on whole.
+    Answered { server_error: bool },
+    /// The proxy answered itself, or the answer was cut on the side of the app or of the proxy.
+    Lost,
+    /// The client went away or broke its own request.
+    AbortedByClient,
+}
+
+/// Counters of one release behind one route, shared by all workers.
+pub(crate) struct ReleaseCounters {
+    pub(crate) route: String,
+    pub(crate) release: u64,
+    requests: AtomicU64,
+    lost: AtomicU64,
+    app_errors: AtomicU64,
+    aborted_by_client: AtomicU64,
+    latency: Recorder,
+}
+
+impl ReleaseCounters {
+    pub(crate) fn new(route: &str, release: u64) -> Self {
+        Self {
+            route: route.to_owned(),
+            release,
+            requests: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+            app_errors: AtomicU64::new(0),
+            aborted_by_client: AtomicU64::new(0),
+            latency: Recorder::new(),
+        }
+    }
+
+    pub(crate) fn count(&self, outcome: Outcome, latency: Duration) {
+        match outcome {
+            Outcome::Answered { server_error } => {
+                if server_error {
+                    self.app_errors.fetch_add(1, Relaxed);
+                }
+                self.latency.record(latency);
+            }
+            Outcome::Lost => {
+                self.lost.fetch_add(1, Relaxed);
+            }
+            Outcome::AbortedByClient => {
+                self.aborted_by_client.fetch_add(1, Relaxed);
+            }
+        }
+        self.requests.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Counters {
+        Counters {
+            requests: self.requests.load(Relaxed),
+            lost: self.lost.load(Relaxed),
+            app_errors: self.app_errors.load(Relaxed),
+            aborted_by_client: self.aborted_by_client.load(Relaxed),
+            latency: self.latency.snapshot(),
+        }
+    }
+}
+
+/// Counters of one release behind one route, since the proxy started. They only rise.
+///
+/// `requests` holds all of them; `lost`, `app_errors` and `aborted_by_client` are parts of it and
+/// don't overlap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Requests that ended, in whatever way. A connection that was upgraded counts when it was.
+    pub requests: u64,
+    /// Answers that the proxy made itself because no instance gave one (502, 503, 504), and answers
+    /// cut half-way by the instance or by `cut`.
+    pub lost: u64,
+    /// Answers of the app with a status of 500 or more, passed on as they were.
+    pub app_errors: u64,
+    /// Requests whose client went away, stalled or broke its own body before the answer was over.
+    pub aborted_by_client: u64,
+    /// From the end of the request head to the end of the answer, for whole answers of the app.
+    pub latency: Histogram,
+}
+
+impl Counters {
+    /// What was counted after `earlier`, an older snapshot of the same proxy process (compare
+    /// [`crate::Status::epoch`]).
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            lost: self.lost.saturating_sub(earlier.lost),
+            app_errors: self.app_errors.saturating_sub(earlier.app_errors),
+            aborted_by_client: self.aborted_by_client.saturating_sub(earlier.aborted_by_client),
+            latency: self.latency.since(&earlier.latency),
+        }
+    }
+
+    /// Adds the counters of another release or proxy.
+    pub fn add(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.lost += other.lost;
+        self.app_errors += other.app_errors;
+        self.aborted_by_client += other.aborted_by_client;
+        self.latency.add(&other.latency);
+    }
+}

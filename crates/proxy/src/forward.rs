@@ -1,0 +1,152 @@
+//! Rewrites a request for the instance and an answer for the client: what concerns only one
+//! connection stays on it, what tells the app about the client is ours to say.
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Uri, Version};
+
+use crate::client_side::ClientSide;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// What the rest of the exchange must know about a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Nature {
+    /// Doing it twice is the same as once (RFC 9110, 9.2.2), so far as the method says.
+    pub(crate) idempotent: bool,
+    /// It asks to leave HTTP.
+    pub(crate) upgrade: bool,
+}
+
+/// Makes the client's request the one that the instance gets.
+pub(crate) fn request(parts: &mut Parts, client: &ClientSide) -> Nature {
+    let upgrade = wanted_upgrade(parts);
+    origin_form(parts);
+    strip_connection_headers(&mut parts.headers);
+    parts.headers.remove(header::EXPECT);
+    parts.headers.remove(header::FORWARDED);
+    remove_lookalikes(&mut parts.headers);
+    if let Some(protocol) = &upgrade {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, protocol.clone());
+    }
+    say_who_asks(&mut parts.headers, client);
+    parts.version = Version::HTTP_11;
+    parts.extensions.clear();
+    Nature { idempotent: is_idempotent(&parts.method), upgrade: upgrade.is_some() }
+}
+
+/// Makes the instance's answer the one that the client gets.
+pub(crate) fn answer(headers: &mut HeaderMap) {
+    strip_connection_headers(headers);
+}
+
+/// Makes the instance's 101 the one that the client gets: it keeps what the upgrade is about.
+pub(crate) fn switching(headers: &mut HeaderMap) {
+    let protocol = headers.get(header::UPGRADE).cloned();
+    strip_connection_headers(headers);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if let Some(protocol) = protocol {
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// The protocol a request asks for, when it does so rightly. HTTP/2 over clear text is not passed
+/// on: behind such a tunnel anything could be asked, unseen.
+fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
+    let protocol = parts.headers.get(header::UPGRADE)?;
+    let named = parts.headers.get_all(header::CONNECTION).iter();
+    let nominated = named
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+    let tunnels_http = protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2");
+    (nominated && !tunnels_http && parts.version == Version::HTTP_11).then(|| protocol.clone())
+}
+
+/// `GET http://host/path` is the same as `GET /path` with that Host (RFC 9112, 3.2.2).
+fn origin_form(parts: &mut Parts) {
+    let Some(authority) = parts.uri.authority() else { return };
+    let host = authority.as_str().rsplit('@').next().unwrap_or_default();
+    if let Ok(host) = HeaderValue::from_str(host) {
+        parts.headers.insert(header::HOST, host);
+    }
+    let path = parts.uri.path_and_query().cloned();
+    parts.uri = path.map(Uri::from).unwrap_or_default();
+}
+
+/// Removes the headers that are about one connection, and those that Connection names.
+fn strip_connection_headers(headers: &mut HeaderMap) {
+    if let Entry::Occupied(entry) = headers.entry(header::CONNECTION) {
+        let (_, options) = entry.remove_entry_mult();
+        let options: Vec<HeaderValue> = options.collect();
+        for option in options.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        {
+            remove_nominated(headers, option.trim_ascii());
+        }
+    }
+    for name in
+        [KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE]
+    {
+        headers.remove(name);
+    }
+}
+
+/// Removes a header that Connection nominates, except those that every hop needs.
+fn remove_nominated(headers: &mut HeaderMap, option: &[u8]) {
+    let harmless = [&b"close"[..], b"keep-alive", b"upgrade"];
+    if harmless.iter().any(|known| option.eq_ignore_ascii_case(known)) {
+        return;
+    }
+    if let Ok(name) = HeaderName::from_bytes(option)
+        && name != header::HOST
+        && name != header::CONTENT_LENGTH
+    {
+        headers.remove(name);
+    }
+}
+
+/// Many apps get headers as variables, where `X_Forwarded_For` and `X-Forwarded-For` are the same:
+/// a name with an underscore must not pass for one that is decided here.
+fn remove_lookalikes(headers: &mut HeaderMap) {
+    if !headers.keys().any(|name| name.as_str().contains('_')) {
+        return;
+    }
+    let decided = |name: &HeaderName| {
+        let real = name.as_str().replace('_', "-");
+        real.starts_with("x-forwarded-")
+            || ["content-length", "transfer-encoding", "forwarded"].contains(&real.as_str())
+    };
+    let found: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| name.as_str().contains('_') && decided(name))
+        .cloned()
+        .collect();
+    for name in found {
+        headers.remove(name);
+    }
+}
+
+/// What the client said about itself is replaced: the app may believe these headers.
+fn say_who_asks(headers: &mut HeaderMap, client: &ClientSide) {
+    headers.insert(X_FORWARDED_FOR, client.forwarded_for.clone());
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match headers.get(header::HOST).cloned() {
+        Some(host) => headers.insert(X_FORWARDED_HOST, host),
+        None => {
+            // HTTP/1.0 may come without; the instance is asked in HTTP/1.1, which may not.
+            headers.insert(header::HOST, HeaderValue::from_static(""));
+            headers.remove(X_FORWARDED_HOST)
+        }
+    };
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}

@@ -1,0 +1,286 @@
+//! The gate between a client's socket and hyper: lets a request head pass only when its framing is
+//! beyond doubt, and only when the answer before it is over.
+//!
+//! A refused head never reaches the parser. In its place the gate passes a harmless one and leaves
+//! the reason with the connection, so that the refusal is answered, in its turn, like any request.
+//! After an upgrade request nothing passes until the instance has agreed.
+
+use std::io::{self, IoSlice};
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use hyper::rt::ReadBufCursor;
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use crate::chunks::Chunks;
+use crate::client_side::{ClientSide, Phase};
+use crate::framing::{self, BodyLength, Refusal};
+use crate::scratch;
+use crate::worker::Worker;
+
+/// Stands for a refused head. What it says is never used.
+const PLACEHOLDER: &[u8] = b"GET / HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n";
+
+/// What comes after the bytes that may pass already.
+enum Then {
+    Head,
+    Chunked(Chunks),
+    Upgrade,
+    Refused,
+    Closed,
+}
+
+pub(crate) struct Gate {
+    stream: TcpStream,
+    filter: Filter,
+}
+
+/// Decides which bytes pass.
+struct Filter {
+    client: Rc<ClientSide>,
+    worker: Rc<Worker>,
+    /// Bytes that may pass unseen: the rest of a judged head and of a body of known length.
+    allowance: u64,
+    then: Then,
+    /// Read from the socket, not passed yet: part of a head, or a request sent ahead.
+    held: Vec<u8>,
+    /// How much of `held` was searched for the end of a head in vain.
+    searched: usize,
+    broken: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(stream: TcpStream, client: Rc<ClientSide>, worker: Rc<Worker>) -> Self {
+        let filter = Filter {
+            client,
+            worker,
+            allowance: 0,
+            then: Then::Head,
+            held: Vec::new(),
+            searched: 0,
+            broken: false,
+        };
+        Self { stream, filter }
+    }
+
+    /// The socket, and what was read from it and not passed.
+    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.filter.held)
+    }
+
+    /// Passes held bytes, then reads. Ready when something passed or the stream is over.
+    fn poll_pass(
+        &mut self,
+        cx: &mut Context<'_>,
+        cursor: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { stream, filter } = self;
+        let room = cursor.remaining();
+        loop {
+            filter.admit_held(cursor);
+            if filter.broken {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
+            if cursor.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+            if filter.is_blocked() {
+                filter.client.withhold();
+                if !filter.held.is_empty() || !matches!(filter.then, Then::Head) {
+                    return Poll::Pending;
+                }
+                // Nothing may pass, but a client that went away must be noticed.
+            }
+            let read = scratch::poll_read_with(stream, cx, room, |bytes| {
+                filter.admit_fresh(bytes, cursor);
+                bytes.is_empty()
+            });
+            filter.client.note_read(read.is_pending(), filter.worker.now());
+            if ready!(read)? || cursor.remaining() < room {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+impl Filter {
+    /// Passes what may pass of `input`; returns how much of it was used up.
+    fn admit(&mut self, input: &[u8], cursor: &mut ReadBufCursor<'_>) -> usize {
+        let mut used = 0;
+        loop {
+            let rest = &input[used..];
+            let room = rest.len().min(cursor.remaining());
+            if self.allowance > 0 {
+                let step = room.min(usize::try_from(self.allowance).unwrap_or(usize::MAX));
+                cursor.put_slice(&rest[..step]);
+                used += step;
+                self.allowance -= step as u64;
+                if self.allowance > 0 {
+                    return used;
+                }
+                if matches!(self.then, Then::Head) {
+                    self.client.close_body();
+                }
+                continue;
+            }
+            match &mut self.then {
+                Then::Chunked(chunks) => {
+                    let Ok(step) = chunks.follow(&rest[..room]) else {
+                        self.broken = true;
+                        return used;
+                    };
+                    cursor.put_slice(&rest[..step]);
+                    used += step;
+                    if !chunks.is_over() {
+                        return used;
+                    }
+                    self.then = Then::Head;
+                    self.client.close_body();
+                }
+                Then::Head if self.client.in_exchange() => return used,
+                Then::Head => {
+                    used += rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+                    if !self.judge(&input[used..]) {
+                        return used;
+                    }
+                }
+                Then::Refused => {
+                    cursor.put_slice(PLACEHOLDER);
+                    self.then = Then::Closed;
+                }
+                Then::Closed => return input.len(),
+                Then::Upgrade => return used,
+            }
+        }
+    }
+
+    /// Decides about the head that `bytes` start with; `false` when more of it is needed.
+    fn judge(&mut self, bytes: &[u8]) -> bool {
+        if bytes.is_empty() {
+            return false;
+        }
+        let limits = &self.worker.shared.limits;
+        let verdict = match framing::head_end(bytes, self.searched.saturating_sub(3)) {
+            None if bytes.len() < limits.head_bytes => {
+                self.searched = bytes.len();
+                if self.client.phase() == Phase::Idle {
+                    self.client.enter(Phase::Head, self.worker.now());
+                }
+                return false;
+            }
+            Some(end) if end <= limits.head_bytes => {
+                framing::judge(&bytes[..end], limits.head_lines).map(|head| (end, head))
+            }
+            _ => Err(Refusal::TooLarge),
+        };
+        self.searched = 0;
+        match verdict {
+            Ok((end, head)) => self.accept(end, head),
+            Err(refusal) => {
+                self.client.refusal.set(Some(refusal));
+                self.client.begin_exchange(false);
+                self.then = Then::Refused;
+            }
+        }
+        true
+    }
+
+    fn accept(&mut self, end: usize, head: framing::Head) {
+        self.client.begin_exchange(head.body != BodyLength::Exact(0));
+        self.allowance = end as u64;
+        self.then = match head.body {
+            BodyLength::Chunked => Then::Chunked(Chunks::new()),
+            BodyLength::Exact(0) if head.upgrade => Then::Upgrade,
+            BodyLength::Exact(length) => {
+                self.allowance += length;
+                Then::Head
+            }
+        };
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.allowance == 0
+            && match self.then {
+                Then::Head => self.client.in_exchange(),
+                Then::Upgrade => self.client.in_exchange(),
+                Then::Closed => true,
+                Then::Chunked(_) | Then::Refused => false,
+            }
+    }
+
+    /// Passes what may pass of the held bytes.
+    fn admit_held(&mut self, cursor: &mut ReadBufCursor<'_>) {
+        if self.held.is_empty() {
+            return;
+        }
+        if matches!(self.then, Then::Upgrade) && !self.client.in_exchange() {
+            // The instance answered without upgrading: the next bytes are a request again.
+            self.then = Then::Head;
+        }
+        let mut held = mem::take(&mut self.held);
+        let used = self.admit(&held, cursor);
+        held.drain(..used);
+        if !held.is_empty() {
+            self.held = held;
+        }
+    }
+
+    /// Passes what may pass of fresh bytes and holds the rest: nearly always everything passes,
+    /// without being stored here.
+    fn admit_fresh(&mut self, bytes: &[u8], cursor: &mut ReadBufCursor<'_>) {
+        if matches!(self.then, Then::Upgrade) && !self.client.in_exchange() {
+            self.then = Then::Head;
+        }
+        let used = if self.held.is_empty() { self.admit(bytes, cursor) } else { 0 };
+        self.held.extend_from_slice(&bytes[used..]);
+    }
+}
+
+impl hyper::rt::Read for Gate {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.get_mut().poll_pass(cx, &mut cursor)
+    }
+}
+
+impl hyper::rt::Write for Gate {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.filter.client.note_write(written.is_pending(), this.filter.worker.now());
+        written
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
+        this.filter.client.note_write(written.is_pending(), this.filter.worker.now());
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,128 @@
+//! The control protocol: one JSON object a line, each way, over a unix socket.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `{"do":"set","table":{…}}` | `{"ok":"set"}`, once the table is durable and in force |
+//! | `{"do":"status"}` | `{"ok":"status", …}` |
+//! | `{"do":"cut","instance":"ID"}` | `{"ok":"cut"}` |
+//! | `{"do":"listener"}` | `{"ok":"listener"}` with the listening socket attached to its first byte |
+//!
+//! A refusal is `{"ok":"no","why":"stale","text":"…"}`. [`crate::Client`] speaks all of this.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::counters::Counters;
+use crate::table::Table;
+
+/// Longest line either side reads: a table file of the largest table stays below it.
+pub(crate) const MAX_LINE: usize = 64 * 1024 * 1024;
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub(crate) enum Request {
+    Set { table: Table },
+    Status,
+    Cut { instance: String },
+    Listener,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "ok", rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Set,
+    Status(Status),
+    Cut,
+    Listener,
+    No { why: Why, text: String },
+}
+
+/// Why the proxy refused a request on its control socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Why {
+    /// The table's version is lower than the one in force, or the same with another content.
+    Stale,
+    /// The table breaks a rule of [`Table::validate`].
+    Invalid,
+    /// The table couldn't be made durable; the old one stays in force.
+    Storage,
+    /// `cut` named an instance that the proxy doesn't know.
+    Unknown,
+    /// The line isn't a request.
+    Malformed,
+}
+
+/// What the proxy knows about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the table in force; `None` before the first one.
+    pub version: Option<u64>,
+    /// Differs for each start of a proxy. Counters may be compared only within one epoch.
+    pub epoch: String,
+    /// When the proxy started, milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// Process id of the proxy.
+    pub pid: u32,
+    /// The proxy got SIGTERM: it accepts nobody and finishes what it has.
+    pub draining: bool,
+    /// Open client connections, upgraded ones included.
+    pub connections: u64,
+    /// Requests held at this moment, waiting for an instance.
+    pub held: u64,
+    /// Requests refused for their form (400, 405, 414, 417, 431, 505), before any route was chosen.
+    pub refused: u64,
+    /// Requests that matched no route (answered 503).
+    pub unrouted: u64,
+    /// The instances of the table, and those that left it and still have something open.
+    pub instances: Vec<InstanceStatus>,
+    /// Counters by route and release; the last 20 releases of each route.
+    pub releases: Vec<ReleaseStatus>,
+}
+
+/// One instance as the proxy sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceStatus {
+    /// Id from the table.
+    pub id: String,
+    /// Address from the table.
+    pub addr: SocketAddr,
+    /// Whether the table in force routes to it. Once it doesn't, `in_flight` only falls.
+    pub in_table: bool,
+    /// Requests that were given to it and aren't over.
+    pub in_flight: u64,
+    /// Upgraded connections (WebSockets) to it.
+    pub upgraded: u64,
+}
+
+/// Counters of one release behind one route.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseStatus {
+    /// Name of the route.
+    pub route: String,
+    /// Number of the release.
+    pub release: u64,
+    /// The counters, cumulative since [`Status::started_unix_ms`].
+    #[serde(flatten)]
+    pub counters: Counters,
+}
+
+impl Status {
+    /// The instance with this id; when it occurs with several addresses, the one in the table.
+    #[must_use]
+    pub fn instance(&self, id: &str) -> Option<&InstanceStatus> {
+        let mut all = self.instances.iter().filter(|instance| instance.id == id);
+        let first = all.next()?;
+        Some(all.find(|instance| instance.in_table).filter(|_| !first.in_table).unwrap_or(first))
+    }
+
+    /// Counters of one release behind one route; zero when nothing was routed to it.
+    #[must_use]
+    pub fn release(&self, route: &str, release: u64) -> Counters {
+        let mut all = self.releases.iter();
+        let found = all.find(|status| status.route == route && status.release == release);
+        found.map(|status| status.counters.clone()).unwrap_or_default()
+    }
+}

@@ -1,0 +1,256 @@
+//! What all workers share: the table in force, the instances, the counters.
+//!
+//! The hot path takes no lock: a worker compares one atomic number with the one it cached and only
+//! after a switch fetches the new snapshot.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use crate::counters::ReleaseCounters;
+use crate::limits::Limits;
+use crate::protocol::{InstanceStatus, ReleaseStatus, Status};
+use crate::table::{Instance, Route, Table};
+
+/// Releases of one route whose counters are kept: as many as a day of busy deploying.
+const RELEASES_KEPT: usize = 20;
+/// Cuts that a worker has not yet carried out; it does so within microseconds.
+const CUTS_KEPT: usize = 256;
+
+/// One instance: the numbers that decide whether it may be stopped.
+pub(crate) struct InstanceState {
+    pub(crate) instance: Instance,
+    pub(crate) in_flight: AtomicU64,
+    pub(crate) upgraded: AtomicU64,
+}
+
+impl InstanceState {
+    fn is_quiet(&self) -> bool {
+        self.in_flight.load(SeqCst) == 0 && self.upgraded.load(SeqCst) == 0
+    }
+}
+
+/// A route of the table with its live parts.
+pub(crate) struct RouteState {
+    pub(crate) route: Route,
+    pub(crate) instances: Vec<Arc<InstanceState>>,
+    pub(crate) counters: Arc<ReleaseCounters>,
+}
+
+/// The table in force. Immutable.
+pub(crate) struct Snapshot {
+    pub(crate) generation: u64,
+    pub(crate) table: Option<Table>,
+    pub(crate) routes: Vec<Arc<RouteState>>,
+}
+
+/// One worker as the control socket sees it.
+#[derive(Default)]
+pub(crate) struct Mailbox {
+    /// Rung after a switch, a cut, and when the proxy shall stop.
+    pub(crate) bell: Notify,
+    cuts: Mutex<VecDeque<Arc<InstanceState>>>,
+}
+
+impl Mailbox {
+    pub(crate) fn take_cuts(&self) -> Vec<Arc<InstanceState>> {
+        lock(&self.cuts).drain(..).collect()
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) workers: Vec<Mailbox>,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) held: AtomicUsize,
+    pub(crate) refused: AtomicU64,
+    pub(crate) unrouted: AtomicU64,
+    pub(crate) draining: AtomicBool,
+    generation: AtomicU64,
+    current: Mutex<Arc<Snapshot>>,
+    instances: Mutex<Vec<Arc<InstanceState>>>,
+    releases: Mutex<Vec<Arc<ReleaseCounters>>>,
+    epoch: String,
+    started_unix_ms: u64,
+}
+
+/// A poisoned lock means that a worker panicked; the data under these locks is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(limits: Limits, workers: usize, table: Option<Table>) -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let shared = Self {
+            limits,
+            workers: (0..workers).map(|_| Mailbox::default()).collect(),
+            connections: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            unrouted: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            current: Mutex::new(Arc::new(Snapshot { generation: 0, table: None, routes: vec![] })),
+            instances: Mutex::default(),
+            releases: Mutex::default(),
+            epoch: format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id()),
+            started_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+        };
+        if let Some(table) = table {
+            shared.switch(table);
+        }
+        shared
+    }
+
+    /// Number of the snapshot in force. A request that was counted into an instance's `in_flight`
+    /// and then still sees its own generation is seen by everybody who asks after a later switch.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        lock(&self.current).clone()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    /// Puts a table in force. The caller has made it durable.
+    pub(crate) fn switch(&self, table: Table) {
+        let mut current = lock(&self.current);
+        let generation = current.generation + 1;
+        let routes = table.routes.iter().map(|route| Arc::new(self.route_state(route))).collect();
+        *current = Arc::new(Snapshot { generation, table: Some(table), routes });
+        self.generation.store(generation, SeqCst);
+        drop(current);
+        self.ring();
+    }
+
+    fn route_state(&self, route: &Route) -> RouteState {
+        let instances = route.instances.iter().map(|instance| self.instance_state(instance));
+        RouteState {
+            route: route.clone(),
+            instances: instances.collect(),
+            counters: self.release_counters(&route.name, route.release),
+        }
+    }
+
+    fn instance_state(&self, instance: &Instance) -> Arc<InstanceState> {
+        let mut known = lock(&self.instances);
+        if let Some(state) = known.iter().find(|state| state.instance == *instance) {
+            return state.clone();
+        }
+        let state = Arc::new(InstanceState {
+            instance: instance.clone(),
+            in_flight: AtomicU64::new(0),
+            upgraded: AtomicU64::new(0),
+        });
+        known.push(state.clone());
+        state
+    }
+
+    fn release_counters(&self, route: &str, release: u64) -> Arc<ReleaseCounters> {
+        let mut kept = lock(&self.releases);
+        let same = |counters: &Arc<ReleaseCounters>| {
+            counters.route == route && counters.release == release
+        };
+        if let Some(at) = kept.iter().position(same) {
+            // Served again: moves to the end, where it is forgotten last.
+            let counters = kept.remove(at);
+            kept.push(counters.clone());
+            return counters;
+        }
+        if kept.iter().filter(|counters| counters.route == route).count() >= RELEASES_KEPT
+            && let Some(oldest) = kept.iter().position(|counters| counters.route == route)
+        {
+            kept.remove(oldest);
+        }
+        let counters = Arc::new(ReleaseCounters::new(route, release));
+        kept.push(counters.clone());
+        counters
+    }
+
+    /// Tells every worker to close what it has open to the instances with this id. `false` when
+    /// there is none.
+    pub(crate) fn cut(&self, id: &str) -> bool {
+        let known = lock(&self.instances);
+        let found: Vec<_> = known.iter().filter(|state| state.instance.id == id).cloned().collect();
+        drop(known);
+        for worker in &self.workers {
+            let mut cuts = lock(&worker.cuts);
+            cuts.extend(found.iter().cloned());
+            let surplus = cuts.len().saturating_sub(CUTS_KEPT);
+            cuts.drain(..surplus);
+        }
+        self.ring();
+        !found.is_empty()
+    }
+
+    /// Tells every worker to look again: table, cuts, draining.
+    pub(crate) fn ring(&self) {
+        for worker in &self.workers {
+            worker.bell.notify_waiters();
+        }
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        let snapshot = self.snapshot();
+        Status {
+            version: snapshot.table.as_ref().map(|table| table.version),
+            epoch: self.epoch.clone(),
+            started_unix_ms: self.started_unix_ms,
+            pid: std::process::id(),
+            draining: self.is_draining(),
+            connections: self.connections.load(Relaxed) as u64,
+            held: self.held.load(Relaxed) as u64,
+            refused: self.refused.load(Relaxed),
+            unrouted: self.unrouted.load(Relaxed),
+            instances: self.instance_status(&snapshot),
+            releases: self.release_status(),
+        }
+    }
+
+    fn instance_status(&self, snapshot: &Snapshot) -> Vec<InstanceStatus> {
+        let in_table = |state: &Arc<InstanceState>| {
+            let mut routes = snapshot.routes.iter();
+            routes.any(|route| route.instances.iter().any(|other| Arc::ptr_eq(other, state)))
+        };
+        let mut known = lock(&self.instances);
+        known.retain(|state| in_table(state) || !state.is_quiet());
+        let status = known.iter().map(|state| InstanceStatus {
+            id: state.instance.id.clone(),
+            addr: state.instance.addr,
+            in_table: in_table(state),
+            in_flight: state.in_flight.load(SeqCst),
+            upgraded: state.upgraded.load(SeqCst),
+        });
+        status.collect()
+    }
+
+    fn release_status(&self) -> Vec<ReleaseStatus> {
+        let kept = lock(&self.releases);
+        let status = kept.iter().map(|counters| ReleaseStatus {
+            route: counters.route.clone(),
+            release: counters.release,
+            counters: counters.snapshot(),
+        });
+        status.collect()
+    }
+}
+
+/// Address of an instance and its id, for messages.
+impl std::fmt::Display for InstanceState {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let addr: SocketAddr = self.instance.addr;
+        write!(out, "{} at {addr}", self.instance.id)
+    }
+}

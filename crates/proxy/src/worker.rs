@@ -1,0 +1,290 @@
+//! A worker: one thread, one runtime, its own connections in both directions.
+//!
+//! ```text
+//!  socket ─► gate ─► hyper server ─► exchange ─► hyper client ─► instance
+//!               └──────── one task per client connection ────────┘
+//! ```
+//! Nothing moves between threads but numbers and the table.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::client_side::{ClientSide, Millis, Stop};
+use crate::connection;
+use crate::counters::ReleaseCounters;
+use crate::shared::{Mailbox, RouteState, Shared};
+use crate::upstream::Pool;
+
+/// How often the watchdog looks at most, and how exact the limits are: a second in a minute.
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+/// How long a worker waits before it accepts again when the system or the limit doesn't let it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+
+/// A route with this worker's connections to its instances.
+struct WorkerRoute {
+    state: Arc<RouteState>,
+    pools: Vec<Rc<Pool>>,
+    turn: Cell<usize>,
+}
+
+/// The table as this worker cached it.
+struct Routing {
+    generation: u64,
+    routes: Vec<Rc<WorkerRoute>>,
+}
+
+/// Where a request goes.
+pub(crate) struct Routed(Rc<WorkerRoute>);
+
+impl Routed {
+    pub(crate) fn counters(&self) -> &Arc<ReleaseCounters> {
+        &self.0.state.counters
+    }
+
+    pub(crate) fn hold_ms(&self) -> u64 {
+        self.0.state.route.hold_ms
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.pools.is_empty()
+    }
+
+    /// Whether some instance hasn't just refused a connection.
+    pub(crate) fn has_another(&self) -> bool {
+        self.0.pools.iter().any(|pool| !pool.is_suspect())
+    }
+
+    /// The instance with the fewest requests in flight; those with equally many take turns, and
+    /// one that just refused a connection comes last.
+    pub(crate) fn least_busy(&self) -> Option<Rc<Pool>> {
+        let pools = &self.0.pools;
+        if let [only] = pools.as_slice() {
+            return Some(only.clone());
+        }
+        let turn = self.0.turn.get();
+        self.0.turn.set(turn.wrapping_add(1));
+        let rotated = (0..pools.len()).map(|at| &pools[(at + turn) % pools.len()]);
+        let load = |pool: &&Rc<Pool>| (pool.is_suspect(), pool.instance.in_flight.load(Relaxed));
+        rotated.min_by_key(load).cloned()
+    }
+}
+
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    number: usize,
+    born: Instant,
+    now: Cell<Millis>,
+    routing: RefCell<Routing>,
+    clients: RefCell<Vec<Rc<ClientSide>>>,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, number: usize) -> Self {
+        Self {
+            shared,
+            number,
+            born: Instant::now(),
+            now: Cell::new(1),
+            routing: RefCell::new(Routing { generation: 0, routes: vec![] }),
+            clients: RefCell::default(),
+        }
+    }
+
+    /// Milliseconds on this worker's coarse clock, never zero; moved on by the watchdog.
+    pub(crate) fn now(&self) -> Millis {
+        self.now.get()
+    }
+
+    fn mailbox(&self) -> &Mailbox {
+        &self.shared.workers[self.number]
+    }
+
+    /// Ends when the table was switched (or something else is worth looking again), counted from
+    /// this call, not from the first poll.
+    pub(crate) fn table_change(&self) -> impl Future<Output = ()> {
+        self.mailbox().bell.notified()
+    }
+
+    /// Whether the table was switched since [`Worker::route`] was last asked.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.routing.borrow().generation != self.shared.generation()
+    }
+
+    /// The route that takes requests for `host`, by the table in force.
+    pub(crate) fn route(&self, host: &str) -> Option<Routed> {
+        if self.is_stale() {
+            self.refresh();
+        }
+        let routing = self.routing.borrow();
+        let mut routes = routing.routes.iter();
+        routes.find(|route| route.state.route.takes(host)).cloned().map(Routed)
+    }
+
+    /// Fetches the table in force; keeps the connections to instances that stay.
+    fn refresh(&self) {
+        let snapshot = self.shared.snapshot();
+        let mut routing = self.routing.borrow_mut();
+        let known: Vec<Rc<Pool>> =
+            routing.routes.iter().flat_map(|route| route.pools.iter().cloned()).collect();
+        let mut used: Vec<Rc<Pool>> = vec![];
+        let mut routes = vec![];
+        for state in &snapshot.routes {
+            let pools = state.instances.iter().map(|instance| {
+                let mut all = known.iter().chain(&used);
+                let pool = all.find(|pool| Arc::ptr_eq(&pool.instance, instance)).cloned();
+                pool.unwrap_or_else(|| Rc::new(Pool::new(instance.clone())))
+            });
+            let pools: Vec<_> = pools.collect();
+            used.extend(pools.iter().cloned());
+            routes.push(Rc::new(WorkerRoute { state: state.clone(), pools, turn: Cell::new(0) }));
+        }
+        *routing = Routing { generation: snapshot.generation, routes };
+        drop(routing);
+        for pool in &known {
+            if !used.iter().any(|other| Rc::ptr_eq(other, pool)) {
+                pool.retire();
+            }
+        }
+    }
+
+    pub(crate) fn enlist(&self, client: &Rc<ClientSide>) {
+        self.shared.connections.fetch_add(1, Relaxed);
+        let mut clients = self.clients.borrow_mut();
+        client.slot.set(clients.len());
+        clients.push(client.clone());
+    }
+
+    pub(crate) fn dismiss(&self, client: &ClientSide) {
+        let mut clients = self.clients.borrow_mut();
+        clients.swap_remove(client.slot.get());
+        if let Some(moved) = clients.get(client.slot.get()) {
+            moved.slot.set(client.slot.get());
+        }
+        self.shared.connections.fetch_sub(1, Relaxed);
+    }
+
+    /// One look of the watchdog at everything that has a limit.
+    fn look_around(&self) {
+        self.now.set(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX) + 1);
+        let draining = self.shared.is_draining();
+        for client in self.clients.borrow().iter() {
+            if let Some(stop) = client.overdue(self.now(), &self.shared.limits, draining) {
+                client.stop(stop);
+            }
+        }
+        for route in &self.routing.borrow().routes {
+            for pool in &route.pools {
+                pool.sweep(self.shared.limits.upstream_idle_within);
+            }
+        }
+    }
+
+    fn carry_out_cuts(&self) {
+        for instance in self.mailbox().take_cuts() {
+            for client in self.clients.borrow().iter() {
+                if client.is_given_to(&instance) {
+                    client.stop(Stop::Cut);
+                }
+            }
+        }
+    }
+}
+
+/// Runs one worker until the proxy drains and its last connection is over (or the limit for that).
+pub(crate) fn run(shared: Arc<Shared>, number: usize, listener: StdListener) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(Default::default())?;
+    runtime.block_on(async move {
+        let worker = Rc::new(Worker::new(shared, number));
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let accepting = tokio::task::spawn_local(accept(worker.clone(), listener));
+        watch(&worker).await;
+        accepting.abort();
+        drain(&worker).await;
+        Ok(())
+    })
+}
+
+/// Ticks and answers the bell until the proxy drains.
+async fn watch(worker: &Rc<Worker>) {
+    let mut tick = ticker(worker);
+    loop {
+        let rung = worker.table_change();
+        if worker.shared.is_draining() {
+            return;
+        }
+        tokio::select! {
+            _ = tick.tick() => worker.look_around(),
+            () = rung => answer_bell(worker),
+        }
+    }
+}
+
+fn answer_bell(worker: &Rc<Worker>) {
+    worker.carry_out_cuts();
+    if worker.is_stale() {
+        worker.refresh();
+    }
+}
+
+fn ticker(worker: &Worker) -> tokio::time::Interval {
+    let limits = &worker.shared.limits;
+    let all = [
+        limits.head_within,
+        limits.idle_within,
+        limits.stall_within,
+        limits.answer_within,
+        limits.upstream_idle_within,
+        limits.shutdown_idle_within,
+    ];
+    let shortest = all.into_iter().min().unwrap_or(LONGEST_TICK) / 4;
+    let mut tick = tokio::time::interval(shortest.clamp(Duration::from_millis(10), LONGEST_TICK));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick
+}
+
+/// Lets what is open finish.
+async fn drain(worker: &Rc<Worker>) {
+    let deadline = Instant::now() + worker.shared.limits.shutdown_within;
+    let mut tick = tokio::time::interval(ACCEPT_PAUSE);
+    let mut watchdog = ticker(worker);
+    while !worker.clients.borrow().is_empty() && Instant::now() < deadline {
+        let rung = worker.table_change();
+        tokio::select! {
+            _ = tick.tick() => {}
+            _ = watchdog.tick() => worker.look_around(),
+            () = rung => answer_bell(worker),
+        }
+    }
+}
+
+async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    loop {
+        if worker.shared.connections.load(Relaxed) >= worker.shared.limits.connections {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => start(&worker, stream, peer.ip()),
+            Err(_) => {
+                // Out of descriptors or memory, or the client went away at once: the backlog waits.
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+fn start(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr) {
+    let client = Rc::new(ClientSide::new(peer, worker.now()));
+    worker.enlist(&client);
+    tokio::task::spawn_local(connection::serve(worker.clone(), client, stream));
+}
