@@ -20,6 +20,7 @@ mod connection;
 mod control;
 mod counters;
 mod exchange;
+pub mod files;
 mod forward;
 mod framing;
 mod gate;

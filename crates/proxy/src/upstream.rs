@@ -4,7 +4,6 @@
 //! while it is idle nobody does. So a request costs no switch between tasks.
 
 use std::cell::{Cell, RefCell};
-use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,13 +12,11 @@ use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
-use hyper::rt::ReadBufCursor;
-use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::limits::Limits;
-use crate::scratch;
+use crate::scratch::Socket;
 use crate::shared::InstanceState;
 use crate::sockets;
 
@@ -61,53 +58,10 @@ impl Body for RequestBody {
     }
 }
 
-/// A socket to an instance, as hyper wants it.
-pub(crate) struct UpstreamIo(pub(crate) TcpStream);
-
-impl hyper::rt::Read for UpstreamIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        cursor: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        scratch::poll_read(&mut self.get_mut().0, cx, cursor)
-    }
-}
-
-impl hyper::rt::Write for UpstreamIo {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, pieces)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().0).poll_shutdown(cx)
-    }
-}
-
 /// One connection to an instance.
 pub(crate) struct Upstream {
     pub(crate) sender: SendRequest<RequestBody>,
-    link: Connection<UpstreamIo, RequestBody>,
+    link: Connection<Socket, RequestBody>,
     over: bool,
     /// Carried a request before: the instance may be closing it at this moment.
     pub(crate) reused: bool,
@@ -127,7 +81,7 @@ impl Upstream {
         self.over
     }
 
-    pub(crate) fn into_parts(self) -> Parts<UpstreamIo> {
+    pub(crate) fn into_parts(self) -> Parts<Socket> {
         self.link.into_parts()
     }
 
@@ -301,7 +255,7 @@ impl Pool {
             return Err(NoConnection::Unreachable);
         };
         sockets::prepare(&stream);
-        let shaken = Builder::new().max_buf_size(READ_AHEAD).handshake(UpstreamIo(stream)).await;
+        let shaken = Builder::new().max_buf_size(READ_AHEAD).handshake(Socket(stream)).await;
         let Ok((sender, link)) = shaken else {
             return Err(NoConnection::Unreachable);
         };
