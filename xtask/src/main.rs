@@ -1,2 +1,38 @@
-//! Placeholder.
-fn main() {}
+//! The tasks of people who work on onward: `cargo xtask test | sim | bench`.
+
+mod bench;
+mod install;
+mod sim;
+mod steps;
+mod test;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask TASK
+
+  test             everything that CI runs: format, lints, tests, simulation, gates
+  sim [OPTIONS]    the simulation; --seeds N, --seed K, --planted NAME, --plan PLAN
+  bench [NAME …]   the figures of docs/benchmarks.md, each with its yardstick
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((task, rest)) = arguments.split_first() else {
+        eprint!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    match task.as_str() {
+        "test" => test::run(),
+        "sim" => sim::run(rest),
+        "bench" => bench::run(rest),
+        "help" | "--help" | "-h" => {
+            print!("{USAGE}");
+            ExitCode::SUCCESS
+        }
+        other => {
+            eprintln!("there is no task `{other}`\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

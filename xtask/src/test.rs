@@ -1,0 +1,41 @@
+//! `cargo xtask test`: everything that CI runs.
+
+use std::process::ExitCode;
+
+use crate::steps::{cargo, has, step};
+use crate::{install, sim};
+
+/// The seeds of the simulation in CI.
+const SEEDS: &str = "100000";
+
+/// Runs everything; the first failure ends it.
+pub fn run() -> ExitCode {
+    install::missing_programs();
+    match steps() {
+        Ok(()) => {
+            println!("all steps passed");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("FAILED: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn steps() -> Result<(), String> {
+    step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
+    let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+    step("lints", &mut cargo(&lints))?;
+    step("the binary", &mut cargo(&["build", "--release", "--locked"]))?;
+    if has("cargo-nextest") {
+        let tests = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
+        step("tests", &mut cargo(&tests))?;
+    } else {
+        step("tests", &mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
+    }
+    if sim::run(&["--seeds".to_owned(), SEEDS.to_owned()]) != ExitCode::SUCCESS {
+        return Err("the simulation found a violation or missed a planted bug".to_owned());
+    }
+    Ok(())
+}
