@@ -136,10 +136,7 @@ pub const RESERVED_PREFIX: &str = "ONWARD_";
 
 impl ValueName {
     pub(super) fn new(text: &str) -> Result<Self, Why> {
-        let mut bytes = text.bytes();
-        let legal = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-            && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_');
-        if legal {
+        if is_value_name(text) {
             return Ok(Self(text.to_owned()));
         }
         let label = "use letters, digits and `_`, not starting with a digit";
@@ -164,11 +161,18 @@ impl fmt::Display for ValueName {
     }
 }
 
+fn is_value_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// The name that was probably meant: other characters as `_`, upper-case.
 fn legal_value_name(text: &str) -> Option<String> {
     let name: String =
         text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     let name = name.trim_matches('_').to_ascii_uppercase();
-    ValueName::new(&name).ok().map(|name| name.0)
+    is_value_name(&name).then_some(name)
 }
 
 /// Signals that ask a process to stop.
@@ -354,6 +358,7 @@ mod tests {
         let why = ValueName::new("log-level").expect_err("a dash");
         assert_eq!(why.help.as_deref(), Some("did you mean `LOG_LEVEL`?"));
         assert!(ValueName::new("LOG_LEVEL").is_ok());
+        assert_eq!(ValueName::new("1ST").expect_err("starts with a digit").help, None);
         assert_eq!(ValueName::new("é").expect_err("not ASCII").help, None);
     }
 }
