@@ -121,6 +121,12 @@ impl Histogram {
         None
     }
 
+    /// The buckets in use, shortest first: the upper bound of each in microseconds, and how many
+    /// latencies fell into it.
+    pub fn bounds(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        self.buckets.iter().map(|(bucket, count)| (upper_bound(*bucket as usize), *count))
+    }
+
     /// [`Histogram::quantile`] of 0.99.
     #[must_use]
     pub fn p99(&self) -> Option<Duration> {
