@@ -5,9 +5,11 @@ use std::time::SystemTime;
 
 use onward_core::model::Digest;
 
+use super::archive;
 use super::error::{Error, Result};
+use super::git_archive::{self, GitSource};
 use super::intake::Intake;
-use super::manifest::Manifest;
+use super::manifest::{BadEntry, Manifest};
 use super::progress::{Meter, OnProgress};
 use super::store::Store;
 use super::tree::{self, Skipped, TreeSource};
@@ -17,6 +19,10 @@ use super::tree::{self, Skipped, TreeSource};
 pub enum Source {
     /// A directory.
     Tree(TreeSource),
+    /// A commit of a Git repository.
+    Git(GitSource),
+    /// A `.tar`, `.tar.gz`, `.tar.bz2`, `.tar.zst` or `.zip` file, recognised by its content.
+    Archive(PathBuf),
 }
 
 /// How to add.
@@ -50,11 +56,26 @@ impl Store {
     /// again, and no file's time is trusted. When this returns, the bundle is durable.
     ///
     /// # Errors
-    /// [`Error::Unfit`], [`Error::NoInclude`] and [`Error::Io`] about the source; [`Error::NoSpace`]. After an error
+    /// [`Error::Unfit`], [`Error::NoInclude`], [`Error::Git`], [`Error::Refused`], [`Error::NotAnArchive`] and
+    /// [`Error::Io`] about the source; [`Error::NoSpace`]. After an error
     /// the store holds what it held before.
     pub fn add(&self, source: &Source, options: AddOptions<'_>) -> Result<Added> {
         match source {
             Source::Tree(tree) => self.add_tree(tree, options),
+            Source::Git(git) => {
+                let intake = Intake::begin(self)?;
+                let meter = Meter::new(options.progress, 0, 0);
+                let entries = git_archive::read(git, &intake, &meter)?;
+                let manifest = Manifest::new(entries).map_err(|bad| unfit(&git.root, bad))?;
+                finish(intake, &manifest, options.now, Vec::new())
+            }
+            Source::Archive(path) => {
+                let intake = Intake::begin(self)?;
+                let meter = Meter::new(options.progress, 0, 0);
+                let entries = archive::read(path, &intake, &meter)?;
+                let manifest = Manifest::new(entries).map_err(|bad| refused(path, bad))?;
+                finish(intake, &manifest, options.now, Vec::new())
+            }
         }
     }
 
@@ -65,14 +86,17 @@ impl Store {
         tree::require_space(self, &source.root, &found, &intake)?;
         let meter = Meter::new(options.progress, found.files.len() as u64, found.bytes);
         let entries = tree::read(&source.root, found, &intake, &meter)?;
-        let manifest =
-            Manifest::new(entries).map_err(|source_error| unfit(&source.root, source_error))?;
+        let manifest = Manifest::new(entries).map_err(|bad| unfit(&source.root, bad))?;
         finish(intake, &manifest, options.now, skipped)
     }
 }
 
-fn unfit(root: &Path, source: super::manifest::BadEntry) -> Error {
-    Error::Unfit { root: PathBuf::from(root), source }
+fn unfit(root: &Path, source: BadEntry) -> Error {
+    Error::Unfit { root: root.to_owned(), source }
+}
+
+fn refused(archive: &Path, BadEntry { path, fault }: BadEntry) -> Error {
+    Error::Refused { archive: archive.to_owned(), entry: Some(path), fault }
 }
 
 fn finish(

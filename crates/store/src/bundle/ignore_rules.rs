@@ -15,7 +15,7 @@ use super::path::BundlePath;
 /// The file with rules for bundles alone; they win over Git's and over includes.
 pub(crate) const IGNORE_FILE: &str = ".onwardignore";
 /// Never part of a bundle, in any directory: the history, and what onward keeps itself.
-const NEVER: [&str; 2] = [".git", ".onward"];
+pub(crate) const NEVER: [&str; 2] = [".git", ".onward"];
 
 /// What becomes of an entry of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

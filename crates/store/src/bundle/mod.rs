@@ -9,11 +9,14 @@
 //! between machines.
 
 mod add;
+mod archive;
 mod check;
 mod disk;
 mod error;
+mod export;
 mod fault;
 mod git;
+mod git_archive;
 mod ignore_rules;
 mod index;
 mod intake;
@@ -25,19 +28,27 @@ mod pack;
 mod path;
 mod progress;
 mod reader;
+mod retain;
 mod stage;
 mod store;
+mod tar_pax;
+mod tar_read;
 mod tree;
 mod workers;
+mod zip_directory;
+mod zip_read;
 
 pub use add::{AddOptions, Added, Source};
 pub use check::{Verified, verify_tree};
 pub use error::{Error, Result, TreeMismatch};
+pub use export::ExportFormat;
 pub use fault::Fault;
+pub use git_archive::GitSource;
 pub use label::Revision;
 pub use manifest::{BadEntry, BadManifest, Entry, Kind, Manifest};
 pub use path::BundlePath;
 pub use progress::{OnProgress, Progress};
+pub use retain::{Retention, Swept};
 pub use stage::{StageMode, Staged};
 pub use store::{Listed, Store};
 pub use tree::{Skipped, TreeSource};
