@@ -1,0 +1,250 @@
+//! A project in a temporary directory, and the binary run in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::example;
+
+/// The directory that Cargo builds into.
+pub(crate) fn target() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| here.join("../../target"), PathBuf::from)
+}
+
+/// The binary under test: `ONWARD_BIN`, else the release build.
+///
+/// # Panics
+/// When there is none: `cargo build --release` makes it.
+pub fn binary() -> PathBuf {
+    let path = std::env::var_os("ONWARD_BIN")
+        .map_or_else(|| target().join("release/onward"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: cargo build --release", path.display());
+    path
+}
+
+/// How a command ended and what it printed.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The exit code; `None` after a signal.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Outcome {
+    /// The last JSON line.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn finished(&self) -> Value {
+        let last = self.stdout.lines().last().unwrap_or_default();
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The one JSON document.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// The same, if it ended with this code.
+    ///
+    /// # Panics
+    /// When it did not.
+    #[must_use]
+    pub fn code_is(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+}
+
+/// A project of its own.
+#[derive(Debug)]
+pub struct Project {
+    directory: TempDir,
+}
+
+impl Project {
+    /// An empty directory.
+    ///
+    /// # Panics
+    /// When there is no temporary directory.
+    pub fn empty() -> Self {
+        let directory = tempfile::Builder::new().prefix("onward-test-").tempdir();
+        let project = Self { directory: directory.expect("a temporary directory") };
+        fs::create_dir_all(project.path()).expect("create the project");
+        fs::create_dir_all(project.runtime()).expect("create the runtime directory");
+        project
+    }
+
+    /// A copy of an example.
+    pub fn copy_of(name: &str) -> Self {
+        let project = Self::empty();
+        example::copy(&example::directory(name), &project.path());
+        project
+    }
+
+    /// The compiled `hello` as a project without a build, with `extra` at the end of its file.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    pub fn prebuilt_hello(extra: &str) -> Self {
+        let project = Self::empty();
+        fs::copy(example::hello(), project.path().join("hello")).expect("copy hello");
+        project.write(
+            "onward.toml",
+            &format!(
+                "app = \"hello\"\n[process.web]\nrun = \"./hello\"\nprobe = {{ path = \"/\" }}\n{extra}"
+            ),
+        );
+        project
+    }
+
+    /// Its directory.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("project")
+    }
+
+    fn runtime(&self) -> PathBuf {
+        self.directory.path().join("run")
+    }
+
+    /// Writes a file of the project.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.path().join(name);
+        fs::create_dir_all(path.parent().expect("a file has a directory")).expect("create it");
+        fs::write(path, text).expect("write a file of the project");
+    }
+
+    /// A command in the project, not yet run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.directory.path())
+            .env("USER", "ana")
+            .env("XDG_RUNTIME_DIR", self.runtime())
+            .env("CARGO_HOME", cargo_home())
+            .env("RUSTUP_HOME", rustup_home())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        let began = Instant::now();
+        let output = self.command(arguments).output().expect("the binary runs");
+        Outcome {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+            took: began.elapsed(),
+        }
+    }
+
+    /// Starts a command and lets it run.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().expect("the binary runs")
+    }
+
+    /// `status --json`.
+    pub fn status(&self) -> Value {
+        self.run(&["status", "--json"]).code_is(0).json()
+    }
+
+    /// The address of the environment.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn url(&self) -> String {
+        self.status()["url"].as_str().expect("the environment has an address").to_owned()
+    }
+
+    /// The processes whose command line names this project: agent, proxy, and what they run.
+    pub fn processes(&self) -> Vec<(u32, String)> {
+        let mark = self.directory.path().to_string_lossy().into_owned();
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let text = |name: &str| {
+                let bytes = fs::read(entry.path().join(name)).unwrap_or_default();
+                String::from_utf8_lossy(&bytes).replace('\0', " ")
+            };
+            let line = text("cmdline");
+            let cwd = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            if line.contains(&mark) || cwd.starts_with(self.directory.path()) {
+                found.push((pid, line));
+            }
+        }
+        found
+    }
+
+    /// The process id of the agent or the proxy.
+    pub fn pid_of(&self, role: &str) -> Option<u32> {
+        let mark = format!(" {role} run ");
+        self.processes().into_iter().find(|(_, line)| line.contains(&mark)).map(|(pid, _)| pid)
+    }
+
+    /// `kill -9`.
+    pub fn kill(pid: u32) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        // The agent first: it would start the others again.
+        for role in ["agent", "proxy"] {
+            self.pid_of(role).into_iter().for_each(Self::kill);
+        }
+        for (pid, _) in self.processes() {
+            if pid == std::process::id() {
+                continue;
+            }
+            if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process_group(group, Signal::KILL);
+            }
+            Self::kill(pid);
+        }
+    }
+}
+
+fn home() -> PathBuf {
+    std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from)
+}
+
+fn cargo_home() -> PathBuf {
+    std::env::var_os("CARGO_HOME").map_or_else(|| home().join(".cargo"), PathBuf::from)
+}
+
+fn rustup_home() -> PathBuf {
+    std::env::var_os("RUSTUP_HOME").map_or_else(|| home().join(".rustup"), PathBuf::from)
+}
