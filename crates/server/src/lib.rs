@@ -1,1 +1,14 @@
-//! Placeholder.
+//! What runs on a server.
+//!
+//! [`agent::run`] is the agent of one server tree: it keeps the last order of each app and
+//! environment durably and makes it true, with processes that it supervises and a proxy that it
+//! starts. What to do next is decided by [`onward_core::reconcile`]; this crate gathers the facts
+//! and carries the actions out.
+//!
+//! [`client`] speaks to an agent over its socket in the words of [`protocol`].
+
+pub mod agent;
+pub mod client;
+pub mod layout;
+pub mod process;
+pub mod protocol;

@@ -1,0 +1,85 @@
+//! What happens to an agent. Everything that takes time ends in one of these.
+
+use onward_core::document::Failure;
+use onward_core::model::{AppName, EnvironmentName, OperationNumber, ReleaseNumber};
+use onward_core::order::{CommandKind, Order};
+use onward_core::reconcile::{RouteFact, SlotId};
+use onward_core::report::Report;
+use onward_proxy::Status;
+use tokio::sync::{mpsc, oneshot};
+
+use super::probe::Verdict;
+use crate::process::Exit;
+use crate::protocol::Request;
+
+/// How many events may wait for the agent. Senders wait when there are more.
+pub(super) const EVENTS_MAX: usize = 1024;
+
+/// Where events are sent.
+pub(super) type Events = mpsc::Sender<Event>;
+
+/// One app in one environment.
+pub(super) type AppKey = (AppName, EnvironmentName);
+
+/// Something that happened.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Somebody asked over the socket.
+    Asked { request: Request, reply: oneshot::Sender<Reply> },
+    /// The document of the directory store asks for this.
+    Pulled(Box<Order>),
+    /// The store has changed in a way that cannot be followed.
+    PullFailed { app: AppKey, why: String },
+    /// Something of one app.
+    App(AppKey, News),
+    /// The proxy answers: it was started or found, or was only asked how it is.
+    ProxyStatus(Box<Status>),
+    /// The proxy is not there, or cannot be.
+    ProxyLost { why: String },
+    /// The system asks the agent to end.
+    Terminated,
+}
+
+/// Something that happened to one app.
+#[derive(Debug)]
+pub(super) enum News {
+    /// Files were brought, or could not be.
+    Staged(ReleaseNumber, Result<(), Failure>),
+    /// Files were compared with their digest.
+    Verified(ReleaseNumber, Result<(), super::files::Unfit>),
+    /// Files were removed, or could not be.
+    Removed(ReleaseNumber, Result<(), Failure>),
+    /// The leader of an instance's group ended.
+    Exited(SlotId, Life, Exit),
+    /// The whole group of an instance ended.
+    GroupGone(SlotId, Life),
+    /// An instance was probed.
+    Probed(SlotId, Life, Verdict),
+    /// A command ended, with its whole group.
+    CommandEnded { operation: OperationNumber, kind: CommandKind, ended: CommandEnd },
+    /// The proxy was told where traffic goes.
+    Routed(Option<RouteFact>, Result<Box<Status>, String>),
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub(super) enum CommandEnd {
+    /// By itself; unknown when it was adopted and left no status.
+    Exited(Exit),
+    /// Its time was over.
+    TookTooLong,
+    /// It could not be started.
+    NotStarted(String),
+}
+
+/// Tells one start of an instance from the next.
+pub(super) type Life = u64;
+
+/// What the agent answers to a request.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// This, as it is.
+    Answer(crate::protocol::Answer),
+    /// This report, once the counters of the proxy are added.
+    Report { revision: u64, report: Box<Report> },
+}

@@ -1,0 +1,203 @@
+//! The files of releases: brought, compared, linked to what they share, removed. All of this blocks.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use onward_core::document::Failure;
+use onward_core::model::{Digest, ReleaseNumber};
+use onward_store::bundle::{self, Entry, Manifest, StageMode, Store, verify_tree};
+
+use crate::layout::AppTree;
+
+/// Files that only keep an otherwise empty directory in Git.
+const KEEPERS: [&str; 2] = [".keep", ".gitkeep"];
+
+/// What is needed to bring or compare the files of a release.
+#[derive(Debug, Clone)]
+pub(super) struct Wanted {
+    pub(super) release: ReleaseNumber,
+    pub(super) bundle: Digest,
+    pub(super) shared_dirs: Vec<String>,
+    /// Whether something runs from the files, which then stay where they are.
+    pub(super) in_use: bool,
+}
+
+/// Why files cannot be run from.
+#[derive(Debug)]
+pub(super) enum Unfit {
+    /// They are not what the bundle says.
+    Changed(String),
+    /// That could not be found out, or they could not be made ready.
+    Failed(Failure),
+}
+
+/// Brings the files of a release. Files that are there and were changed are replaced, unless
+/// something runs from them.
+pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(), Failure> {
+    let directory = tree.release(wanted.release);
+    let store = Store::open(bundles).map_err(|error| failure(wanted, &error))?;
+    if fs::symlink_metadata(&directory).is_ok() {
+        let manifest = store.manifest(wanted.bundle).map_err(|error| failure(wanted, &error))?;
+        match verify_tree(&own_part(&manifest, wanted)?, &directory) {
+            Ok(()) => return Ok(()),
+            Err(mismatch) if wanted.in_use => {
+                let reason = format!(
+                    "the files of release {} were changed since they were staged ({mismatch}); \
+                     what runs goes on, and nothing new is started from them",
+                    wanted.release
+                );
+                return Err(Failure { reason, ..Failure::default() });
+            }
+            Err(_) => discard(&directory).map_err(|error| io_failure(&directory, &error))?,
+        }
+    }
+    store
+        .stage(wanted.bundle, &directory, StageMode::Copy, None)
+        .map_err(|error| failure(wanted, &error))?;
+    Ok(())
+}
+
+/// Compares the files of a release with its bundle, and links the directories that it shares.
+pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(), Unfit> {
+    let directory = tree.release(wanted.release);
+    let manifest = Store::open(bundles).and_then(|store| store.manifest(wanted.bundle));
+    let manifest = manifest.map_err(|error| Unfit::Failed(failure(wanted, &error)))?;
+    let own = own_part(&manifest, wanted).map_err(Unfit::Failed)?;
+    verify_tree(&own, &directory).map_err(|mismatch| Unfit::Changed(mismatch.to_string()))?;
+    for shared in &wanted.shared_dirs {
+        link_shared(tree, &directory, shared).map_err(Unfit::Failed)?;
+    }
+    Ok(())
+}
+
+/// The manifest without the directories that are shared, which are links once the release is made
+/// ready.
+fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
+    let is_own = |entry: &&Entry| {
+        let path = entry.path.as_str();
+        let is_below = |shared: &String| {
+            path.strip_prefix(shared.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        !wanted.shared_dirs.iter().any(is_below)
+    };
+    let entries = manifest.entries().iter().filter(is_own).cloned().collect();
+    Manifest::new(entries).map_err(|error| Failure {
+        reason: format!("the files of release {} cannot be compared: {error}", wanted.release),
+        ..Failure::default()
+    })
+}
+
+/// Puts a link to the shared directory where the app expects it.
+fn link_shared(tree: &AppTree, directory: &Path, shared: &str) -> Result<(), Failure> {
+    let target = tree.shared().join(shared);
+    fs::create_dir_all(&target).map_err(|error| io_failure(&target, &error))?;
+    let link = directory.join(shared);
+    let depth = Path::new(shared).components().count();
+    let relative = PathBuf::from("../".repeat(depth + 1)).join("shared").join(shared);
+    match fs::symlink_metadata(&link) {
+        Ok(meta) if meta.is_symlink() && fs::read_link(&link).is_ok_and(|own| own == relative) => {
+            return Ok(());
+        }
+        Ok(meta) if meta.is_dir() => remove_empty(&link).map_err(|error| match error.kind() {
+            io::ErrorKind::DirectoryNotEmpty => Failure {
+                reason: format!(
+                    "`{shared}` is shared between releases, and the bundle has files in it, which \
+                     would be hidden: leave them out of the bundle or the directory out of `shared`"
+                ),
+                ..Failure::default()
+            },
+            _ => io_failure(&link, &error),
+        })?,
+        Ok(_) => {
+            let reason = format!("`{shared}` shall be a shared directory, and is a file");
+            return Err(Failure { reason, ..Failure::default() });
+        }
+        Err(_) => {}
+    }
+    if let Some(parent) = link.parent() {
+        fs::create_dir_all(parent).map_err(|error| io_failure(parent, &error))?;
+    }
+    symlink(&relative, &link).map_err(|error| io_failure(&link, &error))
+}
+
+/// Removes a directory that holds nothing but what keeps it in Git.
+fn remove_empty(directory: &Path) -> io::Result<()> {
+    let names: Vec<_> =
+        fs::read_dir(directory)?.map(|entry| Ok(entry?.file_name())).collect::<io::Result<_>>()?;
+    if !names.iter().all(|name| KEEPERS.iter().any(|keeper| name == keeper)) {
+        return Err(io::ErrorKind::DirectoryNotEmpty.into());
+    }
+    names.iter().try_for_each(|name| fs::remove_file(directory.join(name)))?;
+    fs::remove_dir(directory)
+}
+
+/// Removes the files of a release.
+pub(super) fn remove(tree: &AppTree, release: ReleaseNumber) -> Result<(), Failure> {
+    let directory = tree.release(release);
+    discard(&directory).map_err(|error| io_failure(&directory, &error))
+}
+
+/// What the name of a directory begins with that is being removed.
+const DISCARDED: &str = ".removed-";
+
+/// Removes a directory. It loses its name first, so that a part of it is never taken for the whole.
+fn discard(directory: &Path) -> io::Result<()> {
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let passing = directory.with_file_name(format!("{DISCARDED}{name}-{}", std::process::id()));
+    match fs::rename(directory, &passing) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    }
+    fs::remove_dir_all(passing)
+}
+
+/// The releases whose files are there. Removes what an earlier life began to remove.
+pub(super) fn present(tree: &AppTree) -> Vec<ReleaseNumber> {
+    let entries = fs::read_dir(tree.releases()).into_iter().flatten().flatten();
+    let mut releases = Vec::new();
+    for entry in entries {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name.starts_with(DISCARDED) {
+            let _ = fs::remove_dir_all(entry.path());
+        } else if let Ok(number) = name.parse() {
+            releases.push(ReleaseNumber(number));
+        }
+    }
+    releases
+}
+
+/// Lets `current` lead to the release that serves; removes it when none does.
+pub(super) fn set_current(tree: &AppTree, release: Option<ReleaseNumber>) -> io::Result<()> {
+    let current = tree.current();
+    let Some(release) = release else {
+        return match fs::remove_file(&current) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+    };
+    let target = Path::new("releases").join(release.to_string());
+    if fs::read_link(&current).is_ok_and(|own| own == target) {
+        return Ok(());
+    }
+    let passing = current.with_extension("new");
+    let _ = fs::remove_file(&passing);
+    symlink(&target, &passing)?;
+    fs::rename(&passing, &current)
+}
+
+fn failure(wanted: &Wanted, error: &bundle::Error) -> Failure {
+    let mut reason = format!("the files of release {} cannot be used: {error}", wanted.release);
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        reason.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    Failure { reason, ..Failure::default() }
+}
+
+fn io_failure(path: &Path, error: &io::Error) -> Failure {
+    Failure { reason: format!("{}: {error}", path.display()), ..Failure::default() }
+}

@@ -1,0 +1,226 @@
+//! Asking an instance whether it is ready, on its own port, never through the proxy.
+//!
+//! A new instance is asked often, until it answers for the first time; then at its interval. Two
+//! failures in a row make it failing, one success makes it ready again.
+
+mod http;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use onward_core::document::Failure;
+use onward_core::model::{Probe, ProbeKind};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::process::{self, Identity, Program, Spawn};
+
+/// When a new instance is asked for the first time.
+const FIRST: Duration = Duration::from_millis(10);
+/// The pause between two questions to a new instance, in its first second.
+const EAGER: Duration = Duration::from_millis(25);
+/// The same, later.
+const PATIENT: Duration = Duration::from_millis(50);
+/// How long a new instance is asked eagerly.
+const EAGER_FOR: Duration = Duration::from_secs(1);
+/// How often it is found out on which port an instance listens that does not answer.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How many failures in a row make an instance failing.
+const FAILURES_MAX: u32 = 2;
+/// How long a process without a probe must stay up until it counts as ready.
+const STAYS_UP: Duration = Duration::from_millis(200);
+/// The probe of a process with traffic that has none of its own.
+const DEFAULT: Probe =
+    Probe { kind: ProbeKind::Tcp, within_ms: 30_000, interval_ms: 5_000, timeout_ms: 2_000 };
+
+/// What a probe found out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It has not answered yet.
+    NotYet(Failure),
+    /// It answers.
+    Ready,
+    /// It has stopped answering.
+    Failing(Failure),
+}
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) identity: Identity,
+    pub(super) port: Option<u16>,
+    pub(super) directory: PathBuf,
+    pub(super) environment: BTreeMap<String, OsString>,
+    pub(super) log: PathBuf,
+}
+
+/// The probe that is used for a process; none when staying up is all that is asked of it.
+pub(super) fn effective(own: Option<&Probe>, has_traffic: bool) -> Option<Probe> {
+    own.cloned().or(has_traffic.then_some(DEFAULT))
+}
+
+/// Asks until it is dropped, and tells what changes.
+pub(super) async fn run(
+    probe: Option<Probe>,
+    target: Target,
+    is_ready: bool,
+    tell: impl AsyncFn(Verdict),
+) {
+    let Some(probe) = probe else {
+        if !is_ready {
+            sleep(STAYS_UP).await;
+            tell(Verdict::Ready).await;
+        }
+        return;
+    };
+    if !is_ready {
+        until_ready(&probe, &target, &tell).await;
+        tell(Verdict::Ready).await;
+    }
+    let mut failures = 0;
+    loop {
+        sleep(Duration::from_millis(probe.interval_ms)).await;
+        match ask(&probe, &target).await {
+            Ok(()) if failures >= FAILURES_MAX => {
+                failures = 0;
+                tell(Verdict::Ready).await;
+            }
+            Ok(()) => failures = 0,
+            Err(failure) => {
+                failures += 1;
+                if failures == FAILURES_MAX {
+                    tell(Verdict::Failing(failure)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn until_ready(probe: &Probe, target: &Target, tell: &impl AsyncFn(Verdict)) {
+    let began = Instant::now();
+    let mut looked = began;
+    let mut told = None;
+    sleep(FIRST).await;
+    loop {
+        let mut failure = match ask(probe, target).await {
+            Ok(()) => match stranger(target) {
+                None => return,
+                Some(stranger) => stranger,
+            },
+            Err(failure) => failure,
+        };
+        if failure.answer.is_none() && looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            if let Some(reason) = elsewhere(target) {
+                failure.reason = reason;
+                told = Some(failure.clone());
+                tell(Verdict::NotYet(failure)).await;
+            }
+        } else if told.as_ref().is_none_or(|told| is_news(told, &failure)) {
+            told = Some(failure.clone());
+            tell(Verdict::NotYet(failure)).await;
+        }
+        sleep(if began.elapsed() < EAGER_FOR { EAGER } else { PATIENT }).await;
+    }
+}
+
+/// An answer is news; silence is not when it was heard already.
+fn is_news(told: &Failure, failure: &Failure) -> bool {
+    failure.answer.is_some() && told.answer != failure.answer
+}
+
+/// Whether the port is answered by a process that was there before the instance was started.
+///
+/// A listener that we may not see, or that is younger than the instance, is taken for its own:
+/// that is how containers listen.
+fn stranger(target: &Target) -> Option<Failure> {
+    let port = target.port?;
+    if !process::is_running(target.identity) {
+        return Some(says("it has ended".to_owned()));
+    }
+    if process::listening_ports(target.identity.pid).contains(&port) {
+        return None;
+    }
+    let owner = process::owner_of_port(port)?;
+    let is_older = owner.started < target.identity.started;
+    is_older.then(|| {
+        says(format!("port {port} is answered by another program, process {}", owner.pid))
+    })
+}
+
+/// What to say when the instance listens on other ports than the one that it was given.
+fn elsewhere(target: &Target) -> Option<String> {
+    let port = target.port?;
+    let ports: BTreeSet<u16> = process::listening_ports(target.identity.pid);
+    if ports.is_empty() || ports.contains(&port) {
+        return None;
+    }
+    let list: Vec<String> = ports.iter().map(u16::to_string).collect();
+    let word = if list.len() == 1 { "port" } else { "ports" };
+    let list = list.join(", ");
+    Some(format!("it listens on {word} {list}, not on the PORT {port} that it was given"))
+}
+
+fn says(reason: String) -> Failure {
+    Failure { reason, ..Failure::default() }
+}
+
+/// Asks once.
+async fn ask(probe: &Probe, target: &Target) -> Result<(), Failure> {
+    let within = Duration::from_millis(probe.timeout_ms);
+    let asked = async {
+        match (&probe.kind, target.port) {
+            (ProbeKind::Command(line), _) => command(line, target, within).await,
+            (ProbeKind::Tcp, Some(port)) => connect(port).await.map(drop),
+            (ProbeKind::Http { path, statuses, body }, Some(port)) => {
+                http::ask(port, path, statuses, body.as_deref()).await
+            }
+            (ProbeKind::Tcp | ProbeKind::Http { .. }, None) => {
+                Err(says("it has no port that could be asked".to_owned()))
+            }
+        }
+    };
+    // A command has its own end of time, after which its processes are gone.
+    let within = within + Duration::from_millis(500);
+    timeout(within, asked).await.unwrap_or_else(|_| {
+        Err(says(format!("it did not answer within {} ms", probe.timeout_ms)))
+    })
+}
+
+async fn connect(port: u16) -> Result<TcpStream, Failure> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    TcpStream::connect(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::ConnectionRefused => says(format!("nothing listens on port {port}")),
+        _ => says(format!("port {port} cannot be connected: {error}")),
+    })
+}
+
+async fn command(line: &str, target: &Target, within: Duration) -> Result<(), Failure> {
+    let program = Program::Line(line.to_owned());
+    let spawn = Spawn {
+        program: &program,
+        directory: &target.directory,
+        environment: &target.environment,
+        log: &target.log,
+        stdin: None,
+    };
+    let started = spawn.start().map_err(|e| says(format!("its probe cannot be started: {e}")))?;
+    let mut child = started.child;
+    let group = started.identity.pid;
+    let kill = process::End { signal: rustix::process::Signal::KILL, within: Duration::ZERO };
+    match timeout(within, child.wait()).await {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(Ok(status)) => {
+            Err(says(format!("its probe {}", process::Exit::Status(status).words())))
+        }
+        Ok(Err(error)) => Err(says(format!("its probe was lost: {error}"))),
+        Err(_) => {
+            let _ = child.start_kill();
+            let (_, _) = tokio::join!(child.wait(), process::end_group(group, kill));
+            Err(says(format!("its probe did not end within {} ms", within.as_millis())))
+        }
+    }
+}

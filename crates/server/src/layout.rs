@@ -1,0 +1,165 @@
+//! Where things lie below the root of a server tree and its runtime directory.
+//!
+//! ```text
+//! ROOT/server.json                      the proxy's port
+//!      agent.lock  agent.log  proxy.log
+//!      proxy/table.json                 the proxy's durable table
+//!      apps/APP/ENV/app.json            the last order and the commands that were begun
+//!                   instances.json      what runs, so that it is found again
+//!                   releases/N/         the files of a release
+//!                   current             -> releases/N, the release that serves
+//!                   shared/DIR          survives releases
+//!                   commands/           how commands ended
+//!                   logs/N/PROCESS.INDEX.log
+//! RUNTIME/agent.sock  proxy.sock
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use onward_core::model::{AppName, EnvironmentName, OperationNumber, ReleaseNumber};
+use onward_core::order::CommandKind;
+use onward_core::reconcile::SlotId;
+
+/// The agent's socket below the runtime directory.
+pub fn agent_socket(runtime: &Path) -> PathBuf {
+    runtime.join("agent.sock")
+}
+
+/// The proxy's control socket below the runtime directory.
+pub fn proxy_socket(runtime: &Path) -> PathBuf {
+    runtime.join("proxy.sock")
+}
+
+/// The paths of one server tree.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    root: PathBuf,
+}
+
+impl Tree {
+    /// The tree below `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The root.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What belongs to the server: the proxy's port.
+    pub fn server_file(&self) -> PathBuf {
+        self.root.join("server.json")
+    }
+
+    /// Locked by the one agent of the tree.
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("agent.lock")
+    }
+
+    /// What the agent prints.
+    pub fn agent_log(&self) -> PathBuf {
+        self.root.join("agent.log")
+    }
+
+    /// What the proxy prints.
+    pub fn proxy_log(&self) -> PathBuf {
+        self.root.join("proxy.log")
+    }
+
+    /// The proxy's durable table.
+    pub fn proxy_table(&self) -> PathBuf {
+        self.root.join("proxy").join("table.json")
+    }
+
+    /// The directory of all apps.
+    pub fn apps(&self) -> PathBuf {
+        self.root.join("apps")
+    }
+
+    /// One app in one environment.
+    pub fn app(&self, app: &AppName, environment: &EnvironmentName) -> AppTree {
+        AppTree { directory: self.apps().join(app.as_str()).join(environment.as_str()) }
+    }
+}
+
+/// The paths of one app in one environment.
+#[derive(Debug, Clone)]
+pub struct AppTree {
+    directory: PathBuf,
+}
+
+impl AppTree {
+    /// The directory of all this.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The last order and the commands that were begun.
+    pub fn kept_file(&self) -> PathBuf {
+        self.directory.join("app.json")
+    }
+
+    /// What runs.
+    pub fn instances_file(&self) -> PathBuf {
+        self.directory.join("instances.json")
+    }
+
+    /// The directory of all releases.
+    pub fn releases(&self) -> PathBuf {
+        self.directory.join("releases")
+    }
+
+    /// The files of one release.
+    pub fn release(&self, release: ReleaseNumber) -> PathBuf {
+        self.releases().join(release.to_string())
+    }
+
+    /// The link to the release that serves.
+    pub fn current(&self) -> PathBuf {
+        self.directory.join("current")
+    }
+
+    /// What survives releases.
+    pub fn shared(&self) -> PathBuf {
+        self.directory.join("shared")
+    }
+
+    /// The directory of all logs.
+    pub fn logs(&self) -> PathBuf {
+        self.directory.join("logs")
+    }
+
+    /// The logs of one release.
+    pub fn logs_of(&self, release: ReleaseNumber) -> PathBuf {
+        self.logs().join(release.to_string())
+    }
+
+    /// What one instance prints.
+    pub fn log(&self, slot: &SlotId) -> PathBuf {
+        self.logs_of(slot.release).join(format!("{}.{}.log", slot.process, slot.index))
+    }
+
+    /// What a command prints.
+    pub fn command_log(&self, release: ReleaseNumber, kind: CommandKind) -> PathBuf {
+        self.logs_of(release).join(format!("{}.log", command_word(kind)))
+    }
+
+    /// How commands ended.
+    pub fn commands(&self) -> PathBuf {
+        self.directory.join("commands")
+    }
+
+    /// Holds the exit status of a command, once it ended.
+    pub fn command_status(&self, operation: OperationNumber, kind: CommandKind) -> PathBuf {
+        self.commands().join(format!("{operation}.{}", command_word(kind)))
+    }
+}
+
+/// The word for a command in file names and logs.
+pub const fn command_word(kind: CommandKind) -> &'static str {
+    match kind {
+        CommandKind::Release => "release-command",
+        CommandKind::Check => "check",
+    }
+}

@@ -1,0 +1,20 @@
+//! Processes of this machine: started in groups of their own, found again, ended whole.
+//!
+//! This supervisor is for development: it has no users, no sandbox and no limits of memory. What
+//! it knows of a process it reads in `/proc`, so it runs on Linux only.
+
+mod exit;
+mod group;
+pub mod logs;
+mod ports;
+mod procfs;
+mod spawn;
+
+pub use exit::{Exit, signal_by_name, signal_name};
+pub use group::{End, end_group, wait_for_exit};
+pub use ports::{free_port, listening_ports, owner_of_port};
+pub use procfs::{
+    Identity, available_memory, boot_id, environment, is_running, members, memory_kills,
+    own_groups, resident_memory,
+};
+pub use spawn::{Program, Spawn, Spawned, inherited_environment};

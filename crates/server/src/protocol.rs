@@ -1,0 +1,135 @@
+//! What is said over the agent's socket: one JSON object a line, each way.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `hello` | `hello` |
+//! | `deliver` an order | `report`, or `refused` |
+//! | `report` | `report`, or `refused` |
+//! | `logs` | `line` for each line, then `end` |
+//! | `quit`, `shutdown` | `ending`, or `refused` |
+//!
+//! Requests on one connection are answered in their order. A connection that ends before its
+//! answer leaves it unknown whether the request was carried out; orders may be delivered again.
+
+use std::path::PathBuf;
+
+use onward_core::model::{AppName, EnvironmentName, ProcessName, ReleaseNumber};
+use onward_core::order::Order;
+use onward_core::report::Report;
+use serde::{Deserialize, Serialize};
+
+/// The version of these words. Both sides refuse another.
+pub const VERSION: u32 = 1;
+/// The longest line, in bytes: above any order or report, far below what hurts an agent.
+pub const LINE_BYTES_MAX: u64 = 8 << 20;
+/// The longest time that an answer waits for news, in milliseconds.
+pub const WAIT_MS_MAX: u64 = 30_000;
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Who are you?
+    Hello,
+    /// Make this true.
+    Deliver {
+        /// The order.
+        order: Box<Order>,
+        /// The revision of the report that the client has. The answer waits while there is no
+        /// other.
+        known_revision: Option<u64>,
+        /// How long it waits, in milliseconds, up to [`WAIT_MS_MAX`].
+        wait_ms: u64,
+    },
+    /// What are you?
+    Report {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+        /// As for `deliver`.
+        known_revision: Option<u64>,
+        /// As for `deliver`.
+        wait_ms: u64,
+    },
+    /// What did the processes print?
+    Logs(LogsRequest),
+    /// Stop the proxy and end. Refused while an app is there.
+    Shutdown,
+    /// End alone: apps and proxy go on.
+    Quit,
+}
+
+/// Which lines are asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogsRequest {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// Only this release; every release otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseNumber>,
+    /// Only this process; every process otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessName>,
+    /// How many of the last lines of each process.
+    pub lines: u32,
+    /// Whether to go on with what is printed from now on, until the client closes.
+    pub follow: bool,
+}
+
+/// What the agent answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Answer {
+    /// The agent.
+    Hello(Hello),
+    /// What the server is for one app and environment.
+    Report {
+        /// Differs from the last one when the report differs in more than counters and clocks.
+        revision: u64,
+        /// The report.
+        report: Box<Report>,
+    },
+    /// One line that a process printed.
+    Line(LogLine),
+    /// There are no more lines.
+    End,
+    /// The agent ends.
+    Ending,
+    /// The request was not carried out, and will not be later.
+    Refused {
+        /// Why, as sentences for people.
+        text: String,
+    },
+}
+
+/// Who the agent is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the agent.
+    pub version: u32,
+    /// The version of onward that it runs.
+    pub onward: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The tree that it is the agent of.
+    pub root: PathBuf,
+    /// Where the proxy of the tree answers, for example `http://127.0.0.1:21000`.
+    pub address: String,
+    /// Why the proxy does not answer there, when it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_problem: Option<String>,
+}
+
+/// One line that a process printed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// The release.
+    pub release: ReleaseNumber,
+    /// The process with its instance, as `web.1`; or `release-command`, or `check`.
+    pub source: String,
+    /// The line without its end. What is not UTF-8 is replaced.
+    pub text: String,
+}
