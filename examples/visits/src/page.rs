@@ -44,7 +44,7 @@ pub fn page(history: &History, release: &Release, host: &str, now: Seconds) -> S
          <title>visits: release {number}</title>\n\
          <style>{STYLE}</style>\n\
          <h1>Release {number} <span class=\"quiet\">{label} on {host}</span></h1>\n\
-         <p class=\"total\"><strong>{visits}</strong>{noun} over all releases</p>\n\
+         <p class=\"total\"><strong>{visits}</strong> {noun} over all releases</p>\n\
          <table>\n\
          <tr><th>Release</th><th>Label</th><th>First started</th></tr>\n\
          {rows}</table>\n\
@@ -85,7 +85,7 @@ mod tests {
         assert!(html.contains("<tr class=\"now\"><td>29</td>"));
         assert!(html.find("<td>30</td>") < html.find("<td>29</td>"));
         assert!(html.contains("and 5 earlier"));
-        assert!(html.contains("</strong>visit over"));
+        assert!(html.contains("</strong> visit over"));
     }
 
     #[test]

@@ -29,9 +29,9 @@ pub enum LoadError {
     /// There is no project file.
     #[error("there is no {FILE_NAME} in {}", .dir.display())]
     NotFound {
-        /// Where it was looked for.
+        /// Where it was looked for, as a full path.
         dir: PathBuf,
-        /// The way up to the nearest parent directory that has one, as for `-C`.
+        /// The nearest directory above that has one, as it can be given to `-C`.
         parent: Option<PathBuf>,
     },
     /// The project file is a directory or another thing that is not a file.
@@ -127,7 +127,8 @@ fn read(dir: &Path, path: &Path) -> Result<String, LoadError> {
     // Looked at before it is opened: opening a FIFO would wait for ever.
     let metadata = std::fs::metadata(path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => {
-            LoadError::NotFound { dir: dir.to_owned(), parent: parent_with_file(dir) }
+            let full = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+            LoadError::NotFound { parent: parent_with_file(dir, &full), dir: full }
         }
         _ => unreadable(source),
     })?;
@@ -149,17 +150,11 @@ fn read(dir: &Path, path: &Path) -> Result<String, LoadError> {
     })
 }
 
-/// `..`, `../..`, …: the nearest directory above `dir` that has a project file.
-fn parent_with_file(dir: &Path) -> Option<PathBuf> {
-    let full = dir.canonicalize().ok()?;
-    let found = full
-        .ancestors()
-        .skip(1)
-        .take(PARENTS_MAX)
-        .position(|parent| parent.join(FILE_NAME).is_file())?;
-    let mut way = if dir == Path::new(".") { PathBuf::new() } else { dir.to_owned() };
-    for _ in 0..=found {
-        way.push("..");
-    }
-    Some(way)
+/// The nearest directory above `full` that has a project file: as `..`, `../..` when it was
+/// asked for as `.`, else as it is.
+fn parent_with_file(dir: &Path, full: &Path) -> Option<PathBuf> {
+    let mut parents = full.ancestors().skip(1).take(PARENTS_MAX).enumerate();
+    let (above, parent) = parents.find(|(_, parent)| parent.join(FILE_NAME).is_file())?;
+    let way = std::iter::repeat_n("..", above + 1).collect::<PathBuf>();
+    Some(if dir == Path::new(".") { way } else { parent.to_owned() })
 }

@@ -5,6 +5,7 @@
 //! Neither has an effect. [`load`] does the first for a directory.
 
 mod diagnostic;
+pub mod init;
 mod load;
 mod model;
 mod parse;
@@ -15,7 +16,11 @@ mod suggest;
 mod syntax;
 mod times;
 mod unbuilt;
+pub mod wishes;
 mod words;
+
+#[cfg(test)]
+mod tests;
 
 pub use diagnostic::{Code, Colour, Diagnostic, Findings, Severity, Span};
 pub use load::{FILE_BYTES_MAX, FILE_NAME, LoadError, load};

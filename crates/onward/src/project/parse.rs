@@ -28,15 +28,14 @@ pub const VALUE_BYTES_MAX: usize = 32 * 1024;
 /// # Errors
 /// Everything that was found, in file order, when at least one finding is an error.
 pub fn parse(text: &str) -> Result<Project, Vec<Diagnostic>> {
-    let (tree, broken) = DeTable::parse_recoverable(text);
+    let recovered = syntax::recover(text);
+    let readable = recovered.text.clone();
+    let (tree, errors) = DeTable::parse_recoverable(&readable);
     let mut sink = Sink::default();
     let project = file(Section::root(tree.get_ref()), &mut sink);
     let mut found = sink.0;
-    if !broken.is_empty() {
-        let broken = syntax::diagnostics(text, &broken);
-        syntax::drop_echoes(text, &broken, &mut found);
-        found.extend(broken);
-    }
+    found.extend(syntax::duplicates(&readable, &errors));
+    recovered.merge_into(&mut found);
     found.sort_by_key(Diagnostic::start);
     match project {
         Some(project) if found.iter().all(|found| found.severity == Severity::Warning) => {
@@ -51,7 +50,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let build = build(&mut root, sink);
     let include = bundle(&mut root, sink);
     let processes = process::processes(&mut root, sink);
-    let release = release(&mut root, sink);
+    let (release, check_span) = release(&mut root, sink);
     let shared = shared(&mut root, sink);
     unbuilt::files(&mut root, sink);
     unbuilt::schedules(&mut root, sink);
@@ -63,6 +62,15 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let mut named = Vec::from_iter(values_section);
     let environments = environments(&mut root, &mut named, sink);
     secrets_are_not_values(&secrets, &named, sink);
+    if let Some(span) = check_span
+        && !processes.is_empty()
+        && processes.iter().all(|process| !process.name.has_traffic())
+    {
+        let message = "`release.check` gets no URL";
+        let label = "no process has traffic: none is called `web`";
+        let found = Diagnostic::warning(Code::Meaningless, span, message, label);
+        sink.push(found.help("call the process that answers requests `web`, or remove the check"));
+    }
     root.finish(sink);
     Some(Project {
         app: app?,
@@ -101,12 +109,12 @@ pub(super) fn name<N: std::str::FromStr>(
     if let Ok(name) = text.parse() {
         return Some(name);
     }
-    let found = Diagnostic::error(
-        Code::InvalidName,
-        span,
-        format!("`{}` cannot be the name of {what}", shown(text)),
-        "not a name",
-    );
+    let message = if text.is_empty() {
+        format!("the name of {what} cannot be empty")
+    } else {
+        format!("`{}` cannot be the name of {what}", shown(text))
+    };
+    let found = Diagnostic::error(Code::InvalidName, span, message, "not a name");
     let rule = "names are 1 to 63 lower-case letters, digits and `-`, starting with a letter and \
                 not ending with `-`";
     let help = match super::legal_name(text) {
@@ -228,19 +236,22 @@ fn shared(root: &mut Section<'_>, sink: &mut Sink) -> Vec<ProjectPath> {
     paths.into_iter().map(|(path, _)| path).collect()
 }
 
-fn release(root: &mut Section<'_>, sink: &mut Sink) -> Release {
+/// `[release]`, and where its check is.
+fn release(root: &mut Section<'_>, sink: &mut Sink) -> (Release, Option<Span>) {
     let Some(mut section) = root.get("release").and_then(|item| item.table(sink)) else {
-        return Release::default();
+        return (Release::default(), None);
     };
+    let check = section.get("check");
+    let check_span = check.as_ref().map(|item| item.key_span.clone());
     let release = Release {
         run: command(section.get("run"), sink),
-        check: command(section.get("check"), sink),
+        check: command(check, sink),
         watch: times::read(section.get("watch"), sink, times::WATCH),
         warm: times::read(section.get("warm"), sink, times::WARM),
     };
     unbuilt::strategy(&mut section, sink);
     section.finish(sink);
-    release
+    (release, check_span)
 }
 
 /// Values by name. Every key is the user's; so there is no unknown one.
@@ -291,7 +302,7 @@ pub(super) fn value_name(key: &Text<'_>, sink: &mut Sink) -> Option<ValueName> {
     let name = match ValueName::new(key.text) {
         Ok(name) => name,
         Err(why) => {
-            let message = format!("`{}` cannot be the name of a value", shown(key.text));
+            let message = format!("\"{}\" cannot be the name of a value", shown(key.text));
             let found = Diagnostic::error(Code::InvalidValue, key.span.clone(), message, why.label);
             sink.push(Diagnostic { help: why.help, ..found });
             return None;

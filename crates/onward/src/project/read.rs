@@ -87,8 +87,8 @@ impl<'t> Section<'t> {
         value: &'t Spanned<DeValue<'t>>,
     ) -> Item<'t> {
         let name: &'t str = key.get_ref().as_ref();
-        let path =
-            if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        let part = shown_key(name);
+        let path = if self.path.is_empty() { part } else { format!("{}.{part}", self.path) };
         Item { path, key: name, key_span: key.span(), value }
     }
 
@@ -101,7 +101,7 @@ impl<'t> Section<'t> {
             let found = Diagnostic::error(
                 Code::UnknownKey,
                 item.key_span.clone(),
-                format!("{} has no key `{}`", self.title(), item.key.escape_debug()),
+                format!("{} has no key `{}`", self.title(), super::parse::shown(item.key)),
                 "not a known key",
             );
             let help = match suggest::nearest(item.key, &self.asked) {
@@ -271,6 +271,16 @@ impl<'t> Item<'t> {
 
     fn quoted(&self) -> String {
         format!("\"{}\"", self.scalar().unwrap_or_default())
+    }
+}
+
+/// A part of a path as it has to be written: in quotes where it holds other characters.
+fn shown_key(key: &str) -> String {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !key.is_empty() && key.chars().all(bare) {
+        key.to_owned()
+    } else {
+        format!("\"{}\"", super::parse::shown(key))
     }
 }
 

@@ -99,7 +99,12 @@ fn is_time_of_day(text: &str) -> bool {
 /// `[task.NAME]`: the project's own commands.
 pub(super) fn tasks(root: &mut Section<'_>, sink: &mut Sink) {
     for (item, mut section) in named_tables(root, "task", sink) {
-        not_yet(sink, item.key_span.clone(), "tasks are", "remove the table for now");
+        not_yet(
+            sink,
+            item.key_span.clone(),
+            "tasks are",
+            "remove the table for now, and run the command by hand",
+        );
         name::<ProcessName>(sink, "a task", item.key, item.key_span.clone());
         command(section.get("run"), sink);
         section.finish(sink);
@@ -206,7 +211,7 @@ pub(super) fn strategy(section: &mut Section<'_>, sink: &mut Sink) {
         "batches" | "canary" => not_yet(
             sink,
             text.span,
-            "this strategy is",
+            &format!("the strategy `{}` is", text.text),
             "write `strategy = \"all\"`, or remove the line",
         ),
         _ => unknown_word(sink, &text, "a strategy", &["all", "batches", "canary"]),
@@ -235,19 +240,26 @@ pub(super) fn provider(item: Option<Item<'_>>, sink: &mut Sink) -> Option<Provid
 
 /// What an environment may hold besides `default`, `provider` and `values`.
 pub(super) fn environment(section: &mut Section<'_>, sink: &mut Sink) {
-    for (key, what) in [
-        ("domain", "a domain of your own is"),
-        ("region", "regions are"),
-        ("store", "choosing a state store is"),
+    for (key, what, help) in [
+        (
+            "domain",
+            "a domain of your own is",
+            "remove the line for now: the address is printed by `onward up`",
+        ),
+        ("region", "regions are", "remove the line for now"),
+        (
+            "store",
+            "choosing a state store is",
+            "remove the line for now: the state is kept in `.onward/state/` of the project",
+        ),
     ] {
         if let Some(item) = section.get(key) {
             item.text(sink);
-            not_yet(sink, item.key_span, what, "remove the line for now");
+            not_yet(sink, item.key_span, what, help);
         }
     }
     if let Some(item) = section.get("stacks") {
-        let help = "remove it for now";
-        not_yet(sink, item.key_span, "stacks are", help);
+        not_yet(sink, item.key_span, "stacks are", "remove the line for now");
     }
     if let Some(item) = section.get("servers") {
         not_yet(
@@ -263,6 +275,11 @@ pub(super) fn environment(section: &mut Section<'_>, sink: &mut Sink) {
 }
 
 fn server_entry(item: &Item<'_>, sink: &mut Sink) {
+    if !item.is_table() {
+        let help = "write each server as `{ name = \"one\", address = \"203.0.113.7\" }`";
+        item.wrong::<()>(sink, "a list of tables", help);
+        return;
+    }
     let Some(mut section) = item.table(sink) else { return };
     if let Some(text) = section.get("name").and_then(|item| item.text(sink)) {
         name::<ServerName>(sink, "a server", text.text, text.span);

@@ -93,7 +93,7 @@ impl ProjectPath {
         }
         if let Some(first) = parts.first().filter(|first| RESERVED.contains(first)) {
             let label = format!("`{first}` is not part of what is deployed");
-            return Err(Why { label, help: None });
+            return Err(Why::new(label, "remove it, or name a directory of the app"));
         }
         Ok(Self(parts.join("/")))
     }
@@ -139,9 +139,12 @@ impl ValueName {
         if is_value_name(text) {
             return Ok(Self(text.to_owned()));
         }
-        let label = "use letters, digits and `_`, not starting with a digit";
-        let help = legal_value_name(text).map(|name| format!("did you mean `{name}`?"));
-        Err(Why { label: label.to_owned(), help })
+        let rule = "use letters, digits and `_`, not starting with a digit";
+        let help = match legal_value_name(text) {
+            Some(name) => format!("{rule}; did you mean `{name}`?"),
+            None => rule.to_owned(),
+        };
+        Err(Why::new("no environment variable has such a name", help))
     }
 
     /// Whether onward sets this variable itself.
@@ -356,9 +359,10 @@ mod tests {
     #[test]
     fn names_of_values_are_corrected() {
         let why = ValueName::new("log-level").expect_err("a dash");
-        assert_eq!(why.help.as_deref(), Some("did you mean `LOG_LEVEL`?"));
+        assert!(why.help.expect("a help").ends_with("did you mean `LOG_LEVEL`?"));
         assert!(ValueName::new("LOG_LEVEL").is_ok());
-        assert_eq!(ValueName::new("1ST").expect_err("starts with a digit").help, None);
-        assert_eq!(ValueName::new("é").expect_err("not ASCII").help, None);
+        let why = ValueName::new("1ST").expect_err("starts with a digit");
+        assert!(!why.help.expect("a help").contains("did you mean"));
+        assert!(ValueName::new("é").is_err());
     }
 }
