@@ -52,8 +52,15 @@ async fn routed(
     };
     let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Client(body) };
     let tally = Tally::new(client, routed.counters(), started);
-    let exchange =
-        Exchange { worker, client, tally, nature, hold: Hold::new(started), retried: false };
+    let exchange = Exchange {
+        worker,
+        client,
+        tally,
+        nature,
+        hold: Hold::new(started),
+        retried: false,
+        spurned: false,
+    };
     exchange.run(Request::from_parts(parts, body)).await
 }
 
@@ -105,6 +112,8 @@ struct Exchange<'a> {
     nature: Nature,
     hold: Hold,
     retried: bool,
+    /// The last attempt was on a new connection that ended at once.
+    spurned: bool,
 }
 
 impl Exchange<'_> {
@@ -146,6 +155,7 @@ impl Exchange<'_> {
             };
             self.tally.move_to(routed.counters());
             let found = match self.pick(&routed) {
+                _ if std::mem::take(&mut self.spurned) => Err(NoConnection::Unreachable),
                 None => Err(NoConnection::Unreachable),
                 Some(pool) => self.connection_of(&pool, repeatable).await,
             };
@@ -212,7 +222,10 @@ impl Exchange<'_> {
         match ended.await {
             Ok(Ok(answer)) => Attempt::Answered(answer, upstream),
             Ok(Err(mut error)) => match error.take_message() {
-                Some(request) => Attempt::Unsent(request),
+                Some(request) => {
+                    self.spurned = upstream.ended_unused();
+                    Attempt::Unsent(request)
+                }
                 None => Attempt::Broken(error.into_error()),
             },
             Err(stop) => Attempt::Stopped(stop),
@@ -256,10 +269,9 @@ impl Exchange<'_> {
             if upstream.is_over() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let Some(instance) = self.tally.instance() else {
+        let (Some(instance), Some(rest)) = (self.tally.instance(), upstream.into_rest()) else {
             return self.lost(StatusCode::BAD_GATEWAY, "the app is gone");
         };
-        let rest = upstream.into_parts();
         let open = OpenTunnel::new(&instance);
         let far = FarEnd { stream: rest.io.0, early: rest.read_buf, open };
         *self.client.far_end.borrow_mut() = Some(far);

@@ -61,10 +61,12 @@ impl Body for RequestBody {
 /// One connection to an instance.
 pub(crate) struct Upstream {
     pub(crate) sender: SendRequest<RequestBody>,
-    link: Connection<Socket, RequestBody>,
-    over: bool,
-    /// Carried a request before: the instance may be closing it at this moment.
-    pub(crate) reused: bool,
+    /// Gone once the connection is over: a request that was queued and never written comes back to
+    /// its sender only then.
+    link: Option<Connection<Socket, RequestBody>>,
+    rest: Option<Parts<Socket>>,
+    /// Carried a request before: that it ends now says nothing about the instance.
+    reused: bool,
     idle_since: Instant,
     permit: Permit,
 }
@@ -72,23 +74,36 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Lets bytes flow. What comes of it shows at the request's or the body's own future.
     pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        if !self.over {
-            self.over = self.link.poll_without_shutdown(cx).is_ready();
+        let over = match &mut self.link {
+            Some(link) => link.poll_without_shutdown(cx).is_ready(),
+            None => false,
+        };
+        if over {
+            self.rest = self.link.take().map(Connection::into_parts);
         }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.over
+        self.link.is_none()
     }
 
-    pub(crate) fn into_parts(self) -> Parts<Socket> {
-        self.link.into_parts()
+    /// It ended before it took its request. True when it was new, which is as good as none.
+    pub(crate) fn ended_unused(&self) -> bool {
+        if !self.reused {
+            self.permit.pool.suspect();
+        }
+        !self.reused
+    }
+
+    /// The socket and what was read from it, once the connection is over.
+    pub(crate) fn into_rest(self) -> Option<Parts<Socket>> {
+        self.rest
     }
 
     /// Gives the connection back, if it can carry another request.
     pub(crate) fn give_back(mut self: Box<Self>, cx: &mut Context<'_>, now: Instant) {
         self.drive(cx);
-        let ready = !self.over && matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(())));
+        let ready = !self.is_over() && matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(())));
         let pool = self.permit.pool.clone();
         if ready && !pool.retired.get() {
             self.idle_since = now;
@@ -154,6 +169,10 @@ impl Pool {
 
     pub(crate) fn is_suspect(&self) -> bool {
         self.suspect_until.get().is_some_and(|until| Instant::now() < until)
+    }
+
+    fn suspect(&self) {
+        self.suspect_until.set(Some(Instant::now() + SUSPECT_FOR));
     }
 
     /// The instance left the table: nothing is kept for it any more.
@@ -251,7 +270,7 @@ impl Pool {
             TcpStream::connect(self.instance.instance.addr),
         );
         let Ok(Ok(stream)) = connected.await else {
-            self.suspect_until.set(Some(Instant::now() + SUSPECT_FOR));
+            self.suspect();
             return Err(NoConnection::Unreachable);
         };
         sockets::prepare(&stream);
@@ -261,7 +280,14 @@ impl Pool {
         };
         self.suspect_until.set(None);
         let idle_since = Instant::now();
-        Ok(Box::new(Upstream { sender, link, over: false, reused: false, idle_since, permit }))
+        Ok(Box::new(Upstream {
+            sender,
+            link: Some(link),
+            rest: None,
+            reused: false,
+            idle_since,
+            permit,
+        }))
     }
 }
 

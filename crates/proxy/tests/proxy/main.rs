@@ -1,0 +1,15 @@
+//! The proxy on real sockets: apps that are threads, clients that never retry.
+
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod bodies;
+mod control;
+mod files;
+mod framing;
+mod hold;
+mod load;
+mod shutdown;
+mod slow;
+mod support;
+mod switch;
+mod upgrade;
