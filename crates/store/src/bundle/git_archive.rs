@@ -11,6 +11,7 @@ use super::error::{At, Error, Result};
 use super::git;
 use super::ignore_rules::{IGNORE_FILE, NEVER};
 use super::intake::Intake;
+use super::label::Revision;
 use super::manifest::Entry;
 use super::path::BundlePath;
 use super::progress::Meter;
@@ -27,6 +28,19 @@ pub struct GitSource {
     pub root: PathBuf,
     /// A branch, tag, commit or anything else that Git understands as one.
     pub reference: String,
+}
+
+impl GitSource {
+    /// The commit that it means, for the label of its bundle.
+    ///
+    /// # Errors
+    /// [`Error::Git`] when the reference means none.
+    pub fn revision(&self) -> Result<Revision> {
+        let root = std::fs::canonicalize(&self.root).at("read", &self.root)?;
+        let full = full_commit(&root, &self.reference)?;
+        let commit = git::short_commit(&root, &full)?.unwrap_or(full);
+        Ok(Revision { commit, dirty: false })
+    }
 }
 
 /// Reads the commit into the store.
