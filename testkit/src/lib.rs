@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Fakes, contract suites and the simulated world. For tests only.
+//!
+//! - [`fake`]: strict adapters in memory, which pass the contract suites first.
+//! - [`contract`]: one suite per port; every adapter runs it in its own tests.
+//! - [`sim`]: the shipped engine, runner and reconcile in a world with faults at every boundary.
+
+pub mod contract;
+pub mod fake;
+pub mod sim;

@@ -1,0 +1,755 @@
+//! The agent of a simulated server: it admits orders, asks the shipped [`reconcile`] what to do,
+//! and does it to the [`Machine`].
+
+use std::collections::BTreeMap;
+
+use onward_core::document::Failure;
+use onward_core::engine;
+use onward_core::model::{Generation, ReleaseNumber};
+use onward_core::order::{Admission, CommandKind, CommandOrder, Order};
+use onward_core::outcome::Outcome;
+use onward_core::ports::DeliveryRefused;
+use onward_core::reconcile::{
+    Action, CommandFact, Facts, Files, ReleaseTraffic, RouteFact, Slot, SlotId, SlotState,
+    WatchFact, backoff_ms, reconcile,
+};
+use onward_core::report::{Progress, Report};
+use onward_core::traffic::Traffic;
+
+use super::core::{Core, Late, LateThing};
+use super::fault::{Fault, Point};
+use super::invariant;
+use super::machine::{Command, Disk, Leaving, Machine, Proc};
+use super::scenario::{Behaviour, WARM_MS, WATCH_MS, WITHIN_MS};
+use super::skew;
+
+/// What an agent knows while it lives.
+#[derive(Debug, Clone, Default)]
+pub struct Memory {
+    /// What it believes of its server.
+    pub facts: Facts,
+    /// Verifications that run, and when they end.
+    verifying: BTreeMap<ReleaseNumber, u64>,
+    /// How often files failed in a row, and when they are tried again.
+    failed: BTreeMap<ReleaseNumber, (u32, u64)>,
+    /// When instances that ended may be started again.
+    retry: BTreeMap<SlotId, u64>,
+    /// The route that was sent to the proxy.
+    pub route_job: Option<RouteJob>,
+    /// Whether the command that runs is a child of this life of the agent.
+    is_parent: bool,
+    /// When the watch began.
+    watch_since_ms: u64,
+    /// When it asks the store next.
+    pull_ms: u64,
+}
+
+/// A route on its way to the proxy.
+#[derive(Debug, Clone)]
+pub struct RouteJob {
+    /// Where traffic shall go.
+    pub target: Option<RouteFact>,
+    /// When the proxy has it and has answered.
+    pub until_ms: u64,
+    /// Whether it never arrives; the agent then finds the old table.
+    pub lost: bool,
+}
+
+/// How often an agent asks the store, in milliseconds.
+const PULL_EVERY_MS: u64 = 700;
+
+fn failure(reason: &str) -> Failure {
+    Failure { reason: reason.to_owned(), ..Failure::default() }
+}
+
+impl Machine {
+    /// One turn of the agent: look, fetch, decide, act.
+    pub fn turn(&mut self, core: &mut Core) {
+        if self.agent.is_none() {
+            if self.up_ms <= core.now_ms {
+                self.restart(core);
+            }
+            return;
+        }
+        self.observe(core);
+        if self.pulls {
+            self.pull(core);
+        }
+        let Some(memory) = &self.agent else { return };
+        let reconciled = reconcile(&self.kept, &memory.facts);
+        let has_acted = !reconciled.actions.is_empty();
+        for action in reconciled.actions {
+            if self.agent.is_none() || self.paused_ms > core.now_ms {
+                return;
+            }
+            self.step(&action, core);
+        }
+        if self.agent.is_some() {
+            self.wake_ms = if has_acted { core.now_ms } else { self.next_event(core.now_ms) };
+        }
+    }
+
+    fn restart(&mut self, core: &mut Core) {
+        let now = core.now_ms;
+        let kept = std::mem::take(&mut self.kept);
+        self.kept = if self.old { skew::kept_of_old_version(&kept) } else { kept }.restored();
+        let mut facts = Facts { route: self.route.clone(), ..Facts::default() };
+        facts.files.extend(self.files.keys().map(|number| (*number, Files::Staged)));
+        for proc in &self.procs {
+            let ready = proc.is_ready(now);
+            facts.slots.insert(
+                proc.slot.clone(),
+                Slot {
+                    state: if ready {
+                        SlotState::Ready
+                    } else {
+                        SlotState::Starting { overdue: false }
+                    },
+                    pid: Some(proc.pid),
+                    port: Some(proc.port),
+                    was_ready: ready,
+                    early_exits: 0,
+                    restarts: 0,
+                    failure: None,
+                    adopted: true,
+                },
+            );
+        }
+        facts.command = self.commands.first().map(|command| CommandFact {
+            operation: command.operation,
+            kind: command.kind,
+            release: command.release,
+            stopping: false,
+        });
+        self.agent = Some(Memory { facts, pull_ms: now, ..Memory::default() });
+        self.wake_ms = now;
+        core.log(self.actor, self.accepted_max, 1, None, &|| "restart".to_owned(), &String::new);
+    }
+
+    /// An order arrives.
+    pub fn receive(
+        &mut self,
+        order: &Order,
+        fault: Option<Fault>,
+        core: &mut Core,
+    ) -> Outcome<Report, DeliveryRefused> {
+        if self.agent.is_none() || self.paused_ms > core.now_ms {
+            return Outcome::Unknown("no answer".to_owned());
+        }
+        match self.kept.admit(order) {
+            Admission::Accept => {
+                match fault {
+                    Some(Fault::Torn) => {
+                        self.crash(core);
+                        return Outcome::Unknown("the connection was closed".to_owned());
+                    }
+                    Some(Fault::NoSpace) => {
+                        return Outcome::Refused(DeliveryRefused("no space is left".to_owned()));
+                    }
+                    _ => {}
+                }
+                let checked = invariant::order_follows_from_the_document(order, &core.store);
+                core.check(checked);
+                let checked = invariant::fence_never_falls(order, self.accepted_max);
+                core.check(checked);
+                self.accepted_max = self.accepted_max.max(order.generation);
+                self.kept.order = Some(order.clone());
+                self.wake_ms = core.now_ms;
+            }
+            Admission::Same | Admission::Stale { .. } => {}
+            Admission::Contradiction => {
+                core.violate("I3", || {
+                    format!("two orders of generation {} for {}", order.generation, self.name)
+                });
+                return Outcome::Refused(DeliveryRefused("contradiction".to_owned()));
+            }
+        }
+        self.observe(core);
+        Outcome::Done(self.report(core.now_ms))
+    }
+
+    /// What the agent says of its server.
+    pub fn report(&self, now_ms: u64) -> Report {
+        let Some(memory) = &self.agent else { return Report::default() };
+        let mut report = reconcile(&self.kept, &memory.facts).report;
+        if self.old {
+            skew::report_of_old_version(&mut report);
+        } else {
+            report.traffic =
+                Some(Traffic { epoch: 1, requests: now_ms / 10, ..Traffic::default() });
+        }
+        report
+    }
+
+    /// Fetches the document when it is time, and takes the order from it.
+    fn pull(&mut self, core: &mut Core) {
+        let Some(memory) = &mut self.agent else { return };
+        if memory.pull_ms > core.now_ms {
+            return;
+        }
+        memory.pull_ms = core.now_ms + PULL_EVERY_MS;
+        let Some(stored) = core.store.current() else { return };
+        let known = self.kept.order.as_ref().map(|order| order.generation);
+        if known.is_some_and(|known| known >= stored.document.generation) {
+            return;
+        }
+        let fault = core.decide(Point::Pull);
+        let fresh = engine::order(&stored.document, &self.name);
+        let order = if fault == Some(Fault::Stale) { core.stale_order(&self.name) } else { fresh };
+        let Some(order) = order else { return };
+        core.log(self.actor, order.generation, 2, fault, &|| "pull".to_owned(), &String::new);
+        match fault {
+            Some(Fault::CrashBefore) => self.crash(core),
+            Some(Fault::LostReq) => {}
+            Some(Fault::Delay) => {
+                let what = LateThing::Order(Box::new(order));
+                core.late.push(Late { due: core.due(), what });
+            }
+            Some(Fault::Pause) => self.pause(core),
+            fault => {
+                let _ = self.receive(&order, fault, core);
+                match fault {
+                    Some(Fault::CrashAfter) => self.crash(core),
+                    Some(Fault::HostReboot) => self.reboot(core),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, core: &Core) {
+        self.paused_ms = core.now_ms + core.pause_ms();
+        self.wake_ms = self.paused_ms;
+    }
+
+    /// One action, as a decision point.
+    fn step(&mut self, action: &Action, core: &mut Core) {
+        let point = match action {
+            Action::Stage(_) => Point::Stage,
+            Action::Start(_) => Point::Start,
+            Action::Route(_) => Point::Route,
+            _ => Point::Act,
+        };
+        let fault = core.decide(point);
+        let generation = self.kept.order.as_ref().map_or(Generation(0), |order| order.generation);
+        let code = 16 + action_code(action);
+        core.log(self.actor, generation, code, fault, &|| describe(action), &String::new);
+        let checked = invariant::no_effect_below_the_fence(generation, self.accepted_max);
+        core.check(checked);
+        match fault {
+            Some(Fault::CrashBefore) => self.crash(core),
+            Some(Fault::Pause) => {
+                self.act(action, fault, core);
+                self.pause(core);
+            }
+            fault => {
+                self.act(action, fault, core);
+                match fault {
+                    Some(Fault::CrashAfter) => self.crash(core),
+                    Some(Fault::HostReboot) => self.reboot(core),
+                    Some(Fault::Torn) => {
+                        self.reboot(core);
+                        if let Action::Stage(number) = action {
+                            self.files.insert(*number, Disk::There { whole: false });
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn act(&mut self, action: &Action, fault: Option<Fault>, core: &mut Core) {
+        let now = core.now_ms;
+        let slower = if fault == Some(Fault::Delay) { u64::from(core.plan.gap) * 5 } else { 0 };
+        match action {
+            Action::Stage(number) => self.stage(*number, fault, slower, core),
+            Action::Verify(number) => {
+                let Some(memory) = &mut self.agent else { return };
+                memory.verifying.insert(*number, now + 8 + slower);
+                memory.facts.files.insert(*number, Files::Verifying);
+            }
+            Action::Start(id) => self.start(id, fault, slower, core),
+            Action::Stop(id) => self.stop(id, slower, core),
+            Action::Forget(id) => {
+                let Some(memory) = &mut self.agent else { return };
+                memory.facts.slots.remove(id);
+                memory.retry.remove(id);
+            }
+            Action::Route(target) => self.send_route(target.as_ref(), fault, slower, core),
+            Action::Cut(id) => {
+                if let Some(leaving) = self.leaving.get_mut(&id.release) {
+                    leaving.requests_until_ms = leaving.requests_until_ms.min(now);
+                    leaving.upgraded_until_ms = leaving.upgraded_until_ms.min(now);
+                }
+            }
+            Action::Run(order) => self.run(order, slower, core),
+            Action::StopCommand => {
+                for command in &mut self.commands {
+                    command.ends_ms = command.ends_ms.min(now + 15 + slower);
+                    command.succeeds = false;
+                }
+                let Some(memory) = &mut self.agent else { return };
+                memory.is_parent = false;
+                if let Some(command) = &mut memory.facts.command {
+                    command.stopping = true;
+                }
+            }
+            Action::BeginWatch(order) => {
+                let Some(memory) = &mut self.agent else { return };
+                memory.watch_since_ms = now;
+                memory.facts.watch = Some(WatchFact {
+                    operation: order.operation,
+                    elapsed_ms: 0,
+                    ended: None,
+                    requests: 0,
+                    app_errors: 0,
+                    requests_before: 1_000,
+                    app_errors_before: 1,
+                    outcome: None,
+                });
+            }
+            Action::EndWatch(operation, verdict) => {
+                if *verdict == Progress::Done {
+                    let checked = invariant::watch_ends_well_when_all_is_ready(self, now);
+                    core.check(checked);
+                }
+                let Some(memory) = &mut self.agent else { return };
+                if let Some(watch) = &mut memory.facts.watch
+                    && watch.operation == *operation
+                {
+                    watch.outcome = Some(verdict.clone());
+                }
+            }
+            Action::Remove(number) => {
+                let checked = invariant::nothing_runs_from_what_is_removed(self, *number);
+                core.check(checked);
+                self.files.insert(*number, Disk::Removing { until_ms: now + 6 + slower });
+                let Some(memory) = &mut self.agent else { return };
+                memory.facts.files.insert(*number, Files::Removing);
+            }
+        }
+    }
+
+    fn stage(&mut self, number: ReleaseNumber, fault: Option<Fault>, slower: u64, core: &mut Core) {
+        let whole = fault != Some(Fault::Partial)
+            && self.bundle(number).map(Behaviour::of) != Some(Behaviour::BadDigest);
+        if matches!(fault, Some(Fault::NoSpace | Fault::Refuse)) {
+            self.files_failed(number, "no space is left on the device", core);
+            return;
+        }
+        self.files.insert(number, Disk::Bringing { until_ms: core.now_ms + 25 + slower, whole });
+        let Some(memory) = &mut self.agent else { return };
+        memory.facts.files.insert(number, Files::Staging);
+    }
+
+    fn files_failed(&mut self, number: ReleaseNumber, reason: &str, core: &mut Core) {
+        self.files.remove(&number);
+        let Some(memory) = &mut self.agent else { return };
+        let (times, until) = memory.failed.entry(number).or_default();
+        *times += 1;
+        let retry_in_ms = backoff_ms(*times, core.rng.next());
+        *until = core.now_ms + retry_in_ms;
+        memory.facts.files.insert(number, Files::Failed { failure: failure(reason), retry_in_ms });
+    }
+
+    fn start(&mut self, id: &SlotId, fault: Option<Fault>, slower: u64, core: &mut Core) {
+        let checked = invariant::start(self, id);
+        core.check(checked);
+        let now = core.now_ms;
+        if fault == Some(Fault::NoSpace) {
+            self.ended_early(id, "it cannot be started: no space is left", core);
+            return;
+        }
+        core.last_pid += 1;
+        let pid = core.last_pid;
+        let port = (pid % 60_000) as u16 + 1_024;
+        let behaviour = self.bundle(id.release).map_or(Behaviour::Good, Behaviour::of);
+        let takes = slower + core.rng.below(20) + if behaviour == Behaviour::SlowStart { 250 } else { 30 };
+        let mut proc = Proc {
+            slot: id.clone(),
+            pid,
+            port,
+            started_ms: now,
+            ready_ms: Some(now + takes),
+            exits_ms: None,
+            fails_ms: None,
+            stops_ms: None,
+        };
+        match behaviour {
+            Behaviour::NeverReady => proc.ready_ms = None,
+            Behaviour::ExitsAtOnce => (proc.ready_ms, proc.exits_ms) = (None, Some(now + 10)),
+            Behaviour::WorkerDies if !id.process.has_traffic() => {
+                let deaths = self.deaths.entry(id.release).or_default();
+                *deaths += 1;
+                proc.exits_ms = (*deaths <= 2).then_some(now + takes + 60);
+            }
+            _ => {}
+        }
+        if fault == Some(Fault::Unhealthy) {
+            let polls = 1 + core.rng.below(6);
+            proc.exits_ms = Some(now + takes + polls * 50);
+        }
+        self.procs.push(proc);
+        let Some(memory) = &mut self.agent else { return };
+        let slot = slot_of(&mut memory.facts, id);
+        slot.restarts += u32::from(slot.was_ready);
+        slot.state = SlotState::Starting { overdue: false };
+        (slot.pid, slot.port, slot.adopted) = (Some(pid), Some(port), false);
+    }
+
+    fn ended_early(&mut self, id: &SlotId, reason: &str, core: &mut Core) {
+        let Some(memory) = &mut self.agent else { return };
+        let slot = slot_of(&mut memory.facts, id);
+        ended(slot, reason, core.rng.next());
+        if let SlotState::Ended { retry_in_ms } = slot.state {
+            memory.retry.insert(id.clone(), core.now_ms + retry_in_ms);
+        }
+    }
+
+    fn stop(&mut self, id: &SlotId, slower: u64, core: &mut Core) {
+        let now = core.now_ms;
+        let checked = invariant::stop(self, id, now);
+        core.check(checked);
+        for proc in self.procs.iter_mut().filter(|proc| proc.slot == *id) {
+            let at = now + 12 + slower;
+            proc.stops_ms = Some(proc.stops_ms.map_or(at, |earlier| earlier.min(at)));
+        }
+        let Some(memory) = &mut self.agent else { return };
+        if let Some(slot) = memory.facts.slots.get_mut(id) {
+            slot.state = SlotState::Stopping;
+        }
+    }
+
+    fn send_route(
+        &mut self,
+        target: Option<&RouteFact>,
+        fault: Option<Fault>,
+        slower: u64,
+        core: &mut Core,
+    ) {
+        let checked = invariant::route(self, target, &core.ledger, core.now_ms);
+        core.check(checked);
+        let Some(memory) = &mut self.agent else { return };
+        memory.facts.route_pending = true;
+        let lost = fault == Some(Fault::LostReq);
+        let waits = if matches!(fault, Some(Fault::LostReq | Fault::LostAck)) { 200 } else { 6 };
+        let until_ms = core.now_ms + waits + slower;
+        memory.route_job = Some(RouteJob { target: target.cloned(), until_ms, lost });
+        if fault == Some(Fault::LostAck) {
+            self.apply_route(target.cloned(), core);
+        }
+    }
+
+    fn run(&mut self, order: &CommandOrder, slower: u64, core: &mut Core) {
+        let checked = invariant::command(self, order, &core.ledger);
+        core.check(checked);
+        let behaviour = self.bundle(order.release).map_or(Behaviour::Good, Behaviour::of);
+        let fails = match order.kind {
+            CommandKind::Release => {
+                core.ledger.commands_running.insert(self.name.clone(), order.operation);
+                behaviour == Behaviour::CommandFails
+            }
+            CommandKind::Check => behaviour == Behaviour::CheckFails,
+        };
+        self.kept.record(order.operation, order.kind, Progress::Running);
+        self.commands.push(Command {
+            operation: order.operation,
+            kind: order.kind,
+            release: order.release,
+            ends_ms: core.now_ms + 30 + core.rng.below(60) + slower,
+            succeeds: !fails,
+        });
+        let Some(memory) = &mut self.agent else { return };
+        memory.is_parent = true;
+        memory.facts.command = Some(CommandFact {
+            operation: order.operation,
+            kind: order.kind,
+            release: order.release,
+            stopping: false,
+        });
+    }
+
+    /// Brings what the agent believes in line with what it can see.
+    fn observe(&mut self, core: &mut Core) {
+        let Some(mut memory) = self.agent.take() else { return };
+        self.observe_files(&mut memory, core.now_ms);
+        self.observe_slots(&mut memory, core);
+        self.observe_route(&mut memory, core);
+        self.observe_command(&mut memory, core);
+        let server_errors = self.server_errors(&memory);
+        observe_watch(&mut memory, core.now_ms, server_errors);
+        let broken: Vec<_> = memory
+            .verifying
+            .iter()
+            .filter(|(_, until)| **until <= core.now_ms)
+            .map(|(number, _)| *number)
+            .collect();
+        self.agent = Some(memory);
+        for number in broken {
+            self.verified(number, core);
+        }
+    }
+
+    fn verified(&mut self, number: ReleaseNumber, core: &mut Core) {
+        let whole = matches!(self.files.get(&number), Some(Disk::There { whole: true }));
+        if let Some(memory) = &mut self.agent {
+            memory.verifying.remove(&number);
+            if whole {
+                memory.failed.remove(&number);
+                memory.facts.files.insert(number, Files::Verified);
+            }
+        }
+        if !whole {
+            self.files_failed(number, "the files are not what their digest says", core);
+        }
+    }
+
+    fn observe_files(&mut self, memory: &mut Memory, now: u64) {
+        let facts = &mut memory.facts;
+        self.files.retain(|number, disk| match *disk {
+            Disk::Bringing { until_ms, whole } if until_ms <= now => {
+                *disk = Disk::There { whole };
+                facts.files.insert(*number, Files::Staged);
+                true
+            }
+            Disk::Removing { until_ms } if until_ms <= now => {
+                facts.files.remove(number);
+                false
+            }
+            _ => true,
+        });
+        for (number, (_, until)) in &memory.failed {
+            if let Some(Files::Failed { retry_in_ms, .. }) = facts.files.get_mut(number) {
+                *retry_in_ms = until.saturating_sub(now);
+            }
+        }
+    }
+
+    fn observe_slots(&self, memory: &mut Memory, core: &mut Core) {
+        let now = core.now_ms;
+        let Memory { facts, retry, .. } = memory;
+        let Facts { slots, watch, .. } = facts;
+        let ordered = self.kept.order.as_ref().and_then(|order| order.watch.as_ref());
+        for (id, slot) in slots {
+            if let SlotState::Ended { retry_in_ms } = &mut slot.state {
+                *retry_in_ms = retry.get(id).map_or(0, |at| at.saturating_sub(now));
+                continue;
+            }
+            let Some(proc) = self.procs.iter().find(|proc| Some(proc.pid) == slot.pid) else {
+                ended(slot, "it ended with status 1", core.rng.next());
+                if let SlotState::Ended { retry_in_ms } = slot.state {
+                    retry.insert(id.clone(), now + retry_in_ms);
+                    let watched = ordered.filter(|order| order.release == id.release).is_some();
+                    if let Some(watch) = watch.as_mut().filter(|watch| watch.outcome.is_none())
+                        && watched
+                        && retry_in_ms > 0
+                    {
+                        watch.ended.get_or_insert_with(|| failure("an instance ended"));
+                    }
+                }
+                continue;
+            };
+            if slot.state == SlotState::Stopping {
+                continue;
+            }
+            slot.state = if proc.is_ready(now) {
+                (slot.was_ready, slot.early_exits) = (true, 0);
+                SlotState::Ready
+            } else if proc.is_failing(now) {
+                SlotState::Failing
+            } else {
+                SlotState::Starting { overdue: now >= proc.started_ms + WITHIN_MS }
+            };
+        }
+    }
+
+    fn observe_route(&mut self, memory: &mut Memory, core: &mut Core) {
+        let now = core.now_ms;
+        if memory.route_job.as_ref().is_some_and(|job| job.until_ms <= now)
+            && let Some(job) = memory.route_job.take()
+        {
+            if !job.lost && self.route != job.target {
+                self.apply_route(job.target, core);
+            }
+            memory.facts.route = self.route.clone();
+            memory.facts.route_pending = false;
+        }
+        let (files, procs) = (&self.files, &self.procs);
+        self.leaving.retain(|number, _| {
+            files.contains_key(number) || procs.iter().any(|proc| proc.slot.release == *number)
+        });
+        memory.facts.traffic.clear();
+        let traffic = self.leaving.iter().map(|(number, leaving)| (*number, leaving.at(now)));
+        memory.facts.traffic.extend(traffic);
+    }
+
+    fn observe_command(&mut self, memory: &mut Memory, core: &mut Core) {
+        let now = core.now_ms;
+        let mut still = Vec::new();
+        for command in self.commands.drain(..) {
+            if command.ends_ms > now {
+                still.push(command);
+                continue;
+            }
+            memory.facts.command = None;
+            if command.kind == CommandKind::Release {
+                core.ledger.commands_running.remove(&self.name);
+                if command.succeeds {
+                    core.ledger.commands_done.insert(command.release);
+                }
+            }
+            if memory.is_parent {
+                let outcome = if command.succeeds {
+                    Progress::Done
+                } else {
+                    Progress::Failed(failure("it ended with status 1"))
+                };
+                self.kept.record(command.operation, command.kind, outcome);
+            }
+        }
+        self.commands = still;
+        if self.commands.is_empty() {
+            memory.facts.command = None;
+        }
+    }
+
+    fn server_errors(&self, memory: &Memory) -> bool {
+        let routed = memory.facts.route.as_ref().and_then(|route| self.bundle(route.release));
+        routed.map(Behaviour::of) == Some(Behaviour::ServerErrors)
+    }
+
+    /// When something happens next that the agent has to look at.
+    fn next_event(&self, now: u64) -> u64 {
+        let Some(memory) = &self.agent else { return self.up_ms };
+        let mut next = u64::MAX;
+        let mut at = |time: u64| {
+            if time > now {
+                next = next.min(time);
+            }
+        };
+        for disk in self.files.values() {
+            match disk {
+                Disk::Bringing { until_ms, .. } | Disk::Removing { until_ms } => at(*until_ms),
+                Disk::There { .. } => {}
+            }
+        }
+        memory.verifying.values().for_each(|until| at(*until));
+        memory.failed.values().for_each(|(_, until)| at(*until));
+        memory.retry.values().for_each(|until| at(*until));
+        for proc in &self.procs {
+            at(proc.started_ms + WITHIN_MS);
+            [proc.ready_ms, proc.exits_ms, proc.stops_ms].into_iter().flatten().for_each(&mut at);
+            if let Some((from, to)) = proc.fails_ms {
+                at(from);
+                at(to);
+            }
+        }
+        self.commands.iter().for_each(|command| at(command.ends_ms));
+        memory.route_job.iter().for_each(|job| at(job.until_ms));
+        for leaving in self.leaving.values() {
+            leaving.times().into_iter().for_each(&mut at);
+        }
+        if memory.facts.watch.as_ref().is_some_and(|watch| watch.outcome.is_none()) {
+            at(memory.watch_since_ms + 50);
+            at(memory.watch_since_ms + WATCH_MS);
+        }
+        if self.pulls {
+            at(memory.pull_ms);
+        }
+        next
+    }
+}
+
+impl Leaving {
+    fn at(&self, now: u64) -> ReleaseTraffic {
+        ReleaseTraffic {
+            requests: u64::from(self.requests_until_ms > now),
+            upgraded: u64::from(self.upgraded_until_ms > now),
+            unrouted_ms: now - self.since_ms,
+        }
+    }
+
+    fn times(&self) -> [u64; 4] {
+        let upgraded_cut = self.since_ms + onward_core::reconcile::UPGRADED_WITHIN_MS;
+        [
+            self.requests_until_ms,
+            self.upgraded_until_ms.min(upgraded_cut),
+            self.since_ms + WARM_MS,
+            upgraded_cut,
+        ]
+    }
+}
+
+fn slot_of<'a>(facts: &'a mut Facts, id: &SlotId) -> &'a mut Slot {
+    facts.slots.entry(id.clone()).or_insert(Slot {
+        state: SlotState::Ended { retry_in_ms: 0 },
+        pid: None,
+        port: None,
+        was_ready: false,
+        early_exits: 0,
+        restarts: 0,
+        failure: None,
+        adopted: false,
+    })
+}
+
+/// An instance ended: at once free when it was asked to, else after a pause.
+fn ended(slot: &mut Slot, reason: &str, jitter: u64) {
+    let was_asked = slot.state == SlotState::Stopping;
+    (slot.pid, slot.port) = (None, None);
+    if was_asked {
+        slot.state = SlotState::Ended { retry_in_ms: 0 };
+        return;
+    }
+    slot.early_exits += u32::from(!slot.was_ready);
+    slot.failure = Some(failure(reason));
+    slot.state = SlotState::Ended { retry_in_ms: backoff_ms(slot.early_exits.max(1), jitter) };
+}
+
+fn observe_watch(memory: &mut Memory, now: u64, server_errors: bool) {
+    let since = memory.watch_since_ms;
+    if let Some(watch) = memory.facts.watch.as_mut().filter(|watch| watch.outcome.is_none()) {
+        watch.elapsed_ms = now - since;
+        watch.requests = watch.elapsed_ms * 2;
+        watch.app_errors = if server_errors { watch.elapsed_ms } else { 0 };
+    }
+}
+
+fn action_code(action: &Action) -> u64 {
+    match action {
+        Action::Stage(n) => n.0 << 8,
+        Action::Verify(n) => 1 | n.0 << 8,
+        Action::Start(id) => 2 | id.release.0 << 8 | (id.process.as_str().len() as u64) << 16,
+        Action::Stop(id) => 3 | id.release.0 << 8 | (id.process.as_str().len() as u64) << 16,
+        Action::Forget(id) => 4 | id.release.0 << 8,
+        Action::Route(route) => 5 | route.as_ref().map_or(0, |route| route.release.0 << 8),
+        Action::Cut(id) => 6 | id.release.0 << 8,
+        Action::Run(order) => 7 | order.operation.0 << 8,
+        Action::StopCommand => 8,
+        Action::BeginWatch(order) => 9 | order.operation.0 << 8,
+        Action::EndWatch(operation, _) => 10 | operation.0 << 8,
+        Action::Remove(n) => 11 | n.0 << 8,
+    }
+}
+
+fn describe(action: &Action) -> String {
+    match action {
+        Action::Stage(n) => format!("stage release {n}"),
+        Action::Verify(n) => format!("verify release {n}"),
+        Action::Start(id) => format!("start {id}"),
+        Action::Stop(id) => format!("stop {id}"),
+        Action::Forget(id) => format!("forget {id}"),
+        Action::Route(None) => "route nowhere".to_owned(),
+        Action::Route(Some(route)) => {
+            format!("route to {} ({} instances)", route.release, route.slots.len())
+        }
+        Action::Cut(id) => format!("cut {id}"),
+        Action::Run(order) => format!("run {} of {}", order.kind.title(), order.operation),
+        Action::StopCommand => "stop the command".to_owned(),
+        Action::BeginWatch(order) => format!("watch release {}", order.release),
+        Action::EndWatch(operation, Progress::Done) => format!("watch of {operation} ended well"),
+        Action::EndWatch(operation, _) => format!("watch of {operation} failed"),
+        Action::Remove(n) => format!("remove release {n}"),
+    }
+}

@@ -1,0 +1,47 @@
+//! The deterministic simulation.
+//!
+//! The shipped engine, runner, admission and reconcile run in a world that is a function of a seed
+//! or a plan. Only the world is made here: a store, three servers with their disks, processes and
+//! proxies, the clock, and what gets lost between them.
+//!
+//! ```text
+//!  2 runners, 2 persons ──Need──► decision n ──► store, servers ──► invariants I1…I16
+//!  3 agents ────────────Action──►  + fault   ──► late queue
+//! ```
+//!
+//! [`fault`] has the alphabet and says what each fault means where; [`invariant`] has the
+//! invariants with their statements. There are no leases in this design: every run is a run
+//! "with leases off".
+
+mod agent;
+mod client;
+mod core;
+pub mod fault;
+pub mod invariant;
+mod machine;
+mod rng;
+mod run;
+mod scenario;
+mod shrink;
+mod skew;
+mod trace;
+
+pub use self::core::FAULTS_MAX;
+pub use fault::{Fault, InvalidPlan, Plan, Point};
+pub use invariant::Violation;
+pub use rng::Rng;
+pub use run::{Outcome, Run, Simulator};
+pub use shrink::shrink;
+pub use trace::Trace;
+
+/// How many servers a run has.
+pub const SERVERS: usize = 3;
+
+/// The name of an actor in traces: servers, then runners, then persons.
+fn actor_name(actor: u8) -> String {
+    const NAMES: [&str; 8] = ["one", "two", "zoe", "runner-1", "runner-2", "ana", "bob", "world"];
+    NAMES.get(usize::from(actor)).copied().unwrap_or("?").to_owned()
+}
+
+/// The actor that is nobody.
+const WORLD: u8 = 7;

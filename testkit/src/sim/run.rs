@@ -1,0 +1,361 @@
+//! One run: the world of a seed or a plan, turn by turn, until it is at rest.
+
+use super::client::Client;
+use super::core::{Core, LateThing, Source, Swarm};
+use super::fault::Plan;
+use super::invariant::{self, REST_WITHIN_MS, Violation};
+use super::machine::Machine;
+use super::rng::Rng;
+use super::scenario::Shared;
+use super::trace::Trace;
+use super::{SERVERS, WORLD};
+
+/// The time between two turns, in milliseconds.
+const TURN_MS: u64 = 5;
+/// I10: the turns within which a world is at rest after the last fault and the last wish.
+const CONVERGED_WITHIN_TURNS: u64 = 4_000;
+/// I15: the turns that no run passes.
+const TURNS_MAX: u64 = 40_000;
+
+/// What is to be run. Everything in a run follows from this.
+#[derive(Debug, Clone)]
+pub enum Run {
+    /// The plain scenario, round robin, with these faults: levels L1 to L3.
+    Plain(Plan),
+    /// The scenario and the schedule of a seed, with the faults of the seed: level L4.
+    Seed(u64),
+    /// The scenario and the schedule of a seed, with these faults instead.
+    Replay(u64, Plan),
+}
+
+/// How a run went.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// What did not hold.
+    pub violation: Option<Violation>,
+    /// The faults that were injected.
+    pub plan: Plan,
+    /// How many they were.
+    pub injected: u32,
+    /// How many decision points were passed.
+    pub decisions: u32,
+    /// How many turns were taken.
+    pub turns: u64,
+    /// What happened.
+    pub trace: Trace,
+}
+
+/// Makes runs. Holds what all of them share.
+#[derive(Debug)]
+pub struct Simulator {
+    shared: Shared,
+    served: World,
+}
+
+#[derive(Debug, Clone)]
+struct World {
+    core: Core,
+    machines: Vec<Machine>,
+    clients: Vec<Client>,
+    turns: u64,
+    /// The turn of the last fault or wish.
+    eventful: u64,
+    schedule: Schedule,
+}
+
+#[derive(Debug, Clone)]
+enum Schedule {
+    RoundRobin { last: usize },
+    Random,
+    /// The ready actor with the highest priority; now and then one loses all of it.
+    Priorities([u8; SERVERS + 4]),
+}
+
+impl Default for Simulator {
+    fn default() -> Self {
+        let shared = Shared::default();
+        let mut served = World::new(&shared, Core::new(), Schedule::RoundRobin { last: 0 });
+        let mut plain = shared.plain();
+        plain.people[0].truncate(1);
+        plain.people[1].clear();
+        served.people(plain.people);
+        served.live();
+        Self { shared, served }
+    }
+}
+
+impl Simulator {
+    /// What all runs share: the world in which a first release serves.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Runs. With `lines` the trace can be read.
+    pub fn run(&self, run: &Run, lines: bool) -> Outcome {
+        let mut world = match run {
+            Run::Plain(plan) => self.plain(plan),
+            Run::Seed(seed) => self.seeded(*seed, None),
+            Run::Replay(seed, plan) => self.seeded(*seed, Some(plan)),
+        };
+        if lines {
+            world.core.trace = Trace::with_lines();
+        }
+        world.live();
+        Outcome {
+            violation: world.core.violation,
+            plan: world.core.plan,
+            injected: world.core.injected,
+            decisions: world.core.decision,
+            turns: world.turns,
+            trace: world.core.trace,
+        }
+    }
+
+    fn plain(&self, plan: &Plan) -> World {
+        let mut core = Core::new();
+        core.plan = plan.clone();
+        let scenario = self.shared.plain();
+        let mut world = World::new(&self.shared, core, Schedule::RoundRobin { last: 0 });
+        world.people(scenario.people);
+        world
+    }
+
+    fn seeded(&self, seed: u64, plan: Option<&Plan>) -> World {
+        let mut rng = Rng::new(seed, 1);
+        let schedule = match rng.below(4) {
+            0 => Schedule::Priorities(std::array::from_fn(|_| rng.below(200) as u8)),
+            1 => Schedule::RoundRobin { last: 0 },
+            _ => Schedule::Random,
+        };
+        let scenario = self.shared.draw(&mut rng);
+        let mut world = if rng.percent(60) {
+            let mut world = self.served.clone();
+            world.schedule = schedule;
+            world.turns = 0;
+            world.core.decision = 0;
+            world.core.trace = Trace::default();
+            world
+        } else {
+            World::new(&self.shared, Core::new(), schedule)
+        };
+        world.people(scenario.people);
+        for machine in &mut world.machines {
+            machine.pulls = scenario.pull;
+        }
+        world.eventful = 0;
+        world.core.plan.gap = rng.pick(&[3, 12, 40, 120]);
+        match plan {
+            Some(plan) => world.core.plan = plan.clone(),
+            None => world.core.source = Source::Swarm(Swarm::new(seed)),
+        }
+        world.core.rng = rng;
+        world
+    }
+}
+
+impl World {
+    fn new(shared: &Shared, core: Core, schedule: Schedule) -> Self {
+        let names = shared.server_names().into_iter().zip(0..);
+        let machines = names.map(|(name, actor)| Machine::new(name, actor)).collect();
+        Self { core, machines, clients: Vec::new(), turns: 0, eventful: 0, schedule }
+    }
+
+    /// Two runners and the people; their clocks are wrong by minutes.
+    fn people(&mut self, people: Vec<Vec<super::scenario::Intent>>) {
+        let now = self.core.now_ms;
+        let first = SERVERS as u8;
+        self.clients =
+            vec![Client::runner(first, 600_000), Client::runner(first + 1, -600_000)];
+        for (intents, actor) in people.into_iter().zip(first + 2..) {
+            self.clients.push(Client::person(actor, intents, i64::from(actor) * 1_000));
+        }
+        for client in &mut self.clients {
+            client.wake_ms = client.wake_ms.saturating_add(now);
+        }
+    }
+
+    fn live(&mut self) {
+        let began_ms = self.core.now_ms;
+        while self.core.violation.is_none() {
+            self.turns += 1;
+            self.core.now_ms += TURN_MS;
+            self.turn();
+            for machine in &mut self.machines {
+                machine.pass(&mut self.core);
+                let checked = invariant::routes_lead_somewhere(machine);
+                self.core.check(checked);
+            }
+            if self.is_at_rest() {
+                self.check_at_rest();
+                return;
+            }
+            let quiet = self.turns - self.eventful;
+            let ended = self.core.now_ms - began_ms > REST_WITHIN_MS + 600_000;
+            if quiet > CONVERGED_WITHIN_TURNS || ended {
+                let state = self.describe();
+                self.core.violate("I10", || format!("not at rest after {quiet} turns: {state}"));
+            }
+            self.core.hold(self.turns < TURNS_MAX, "I15", || "the run does not end".to_owned());
+        }
+    }
+
+    /// One turn: what is late and due arrives, then one actor acts.
+    fn turn(&mut self) {
+        self.deliver_late(false);
+        let Some(actor) = self.pick() else {
+            if !self.deliver_late(true) {
+                self.core.now_ms = self.core.now_ms.max(self.earliest());
+            }
+            return;
+        };
+        let injected = self.core.injected;
+        if let Some(machine) = self.machines.get_mut(actor) {
+            machine.turn(&mut self.core);
+        } else {
+            let client = &mut self.clients[actor - SERVERS];
+            let was_satisfied = client.is_satisfied();
+            client.turn(&mut self.core, &mut self.machines);
+            if !was_satisfied {
+                self.eventful = self.turns;
+            }
+        }
+        for victim in std::mem::take(&mut self.core.reboots) {
+            self.machines[victim].reboot(&mut self.core);
+        }
+        if self.core.injected != injected {
+            self.eventful = self.turns;
+        }
+    }
+
+    fn wake_ms(&self, actor: usize) -> u64 {
+        match self.machines.get(actor) {
+            Some(machine) if machine.agent.is_none() => machine.up_ms,
+            Some(machine) => machine.wake_ms.max(machine.paused_ms),
+            None => self.clients[actor - SERVERS].wake_ms,
+        }
+    }
+
+    fn earliest(&self) -> u64 {
+        let actors = 0..SERVERS + self.clients.len();
+        actors.map(|actor| self.wake_ms(actor)).min().unwrap_or_default()
+    }
+
+    /// The actor whose turn it is, among those that have something to do.
+    fn pick(&mut self) -> Option<usize> {
+        let actors = SERVERS + self.clients.len();
+        let mut ready = [0; SERVERS + 4];
+        let mut count = 0;
+        for actor in 0..actors {
+            if self.wake_ms(actor) <= self.core.now_ms {
+                ready[count] = actor;
+                count += 1;
+            }
+        }
+        let ready = &ready[..count];
+        if ready.is_empty() {
+            return None;
+        }
+        match &mut self.schedule {
+            Schedule::RoundRobin { last } => {
+                let next = ready.iter().find(|actor| **actor > *last).unwrap_or(&ready[0]);
+                *last = *next;
+                Some(*next)
+            }
+            Schedule::Random => Some(self.core.rng.pick(ready)),
+            Schedule::Priorities(priorities) => {
+                let first = ready.iter().copied().max_by_key(|actor| priorities[*actor])?;
+                if self.core.rng.percent(15) {
+                    priorities[first] = 0;
+                    priorities.iter_mut().for_each(|own| *own = own.saturating_add(8));
+                }
+                Some(first)
+            }
+        }
+    }
+
+    /// Delivers what is due, or, when nobody has anything to do, what is due first.
+    fn deliver_late(&mut self, at_once: bool) -> bool {
+        let decision = self.core.decision;
+        let due = |late: &super::core::Late| at_once || late.due <= decision;
+        let Some(index) = self.core.late.iter().position(due) else { return false };
+        let late = self.core.late.remove(index);
+        self.eventful = self.turns;
+        match late.what {
+            LateThing::Write { expected, next } => {
+                let _ = self.core.write(expected, &next);
+                let what = || format!("late write {}", next.generation);
+                self.core.log(WORLD, next.generation, 8, None, &what, &String::new);
+            }
+            LateThing::Order(order) => {
+                let what = || format!("late order to {}", order.server);
+                self.core.log(WORLD, order.generation, 9, None, &what, &String::new);
+                let receiver = self.machines.iter_mut().find(|own| own.name == order.server);
+                if let Some(machine) = receiver {
+                    let _ = machine.receive(&order, None, &mut self.core);
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether nothing is left to be done: every wish was asked, everything arrived, and every
+    /// server says that it is what the newest document wants.
+    fn is_at_rest(&self) -> bool {
+        let is_drawn = matches!(self.core.source, Source::Swarm(_));
+        if !self.core.late.is_empty() || is_drawn && self.core.injected == 0 {
+            return false;
+        }
+        if !self.clients.iter().all(Client::is_satisfied) {
+            return false;
+        }
+        let Some(stored) = self.core.store.current() else {
+            return self.turns - self.eventful > 200;
+        };
+        let document = &*stored.document;
+        if document.operation.is_some() || document.demand.release != document.serving {
+            return false;
+        }
+        let now = self.core.now_ms;
+        let follows = |machine: &Machine| {
+            machine.agent.is_some()
+                && machine.wake_ms > now
+                && machine.paused_ms <= now
+                && machine.kept.order.as_ref().map(|order| order.generation)
+                    == Some(document.generation)
+        };
+        self.machines.iter().all(follows)
+            && self.machines.iter().all(|machine| machine.report(now).converged)
+    }
+
+    fn check_at_rest(&mut self) {
+        let Some(stored) = self.core.store.current() else { return };
+        let document = &*stored.document;
+        let checks = [
+            invariant::at_rest(document, &self.machines, self.core.now_ms),
+            invariant::acknowledged_once(&self.core.ledger, document),
+        ];
+        checks.into_iter().for_each(|checked| self.core.check(checked));
+        if self.core.trace.hash() % 32 == 0 {
+            let checked = invariant::chain(&self.core.store);
+            self.core.check(checked);
+        }
+    }
+
+    fn describe(&self) -> String {
+        let document = self.core.store.current().map(|stored| stored.document);
+        let operation = document.as_ref().and_then(|document| {
+            let own = document.operation.as_ref()?;
+            Some(format!("operation {} in {:?}", own.number, own.phase))
+        });
+        let now = self.core.now_ms;
+        let servers: Vec<String> = self
+            .machines
+            .iter()
+            .map(|machine| {
+                let report = machine.report(now);
+                format!("{} at {} converged {}", machine.name, report.accepted, report.converged)
+            })
+            .collect();
+        format!("{}; {}", operation.unwrap_or_else(|| "no operation".to_owned()), servers.join(", "))
+    }
+}
