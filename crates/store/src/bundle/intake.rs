@@ -178,3 +178,25 @@ impl Filler<'_, '_> {
         self.intake.keep(full)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Where files are cut is part of the storage format: other cuts would find no chunk of an existing store again.
+    #[test]
+    fn the_cuts_are_fixed() {
+        let mut state = 1_u32;
+        let bytes: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .take(600_000)
+        .collect();
+        let (min, average, max) = CHUNK_SIZES;
+        let cuts: Vec<usize> = StreamCDC::new(bytes.as_slice(), min, average, max)
+            .map(|chunk| chunk.unwrap().length)
+            .collect();
+        assert_eq!(cuts, [67515, 106_956, 93246, 71655, 76006, 72021, 112_601]);
+    }
+}

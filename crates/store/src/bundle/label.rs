@@ -27,6 +27,7 @@ impl Store {
         if let Some(owner) = self.label_owner(label)? {
             return same(label, owner, bundle);
         }
+        let _lock = self.lock_shared()?;
         let scratch = Scratch::new(&self.tmp())?;
         let unfinished = scratch.path().join("label");
         disk::write_new(&unfinished, format!("{bundle}\n").as_bytes(), None)?;

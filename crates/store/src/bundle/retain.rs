@@ -138,7 +138,18 @@ impl Store {
         sparse: &[(usize, Digest, &PathBuf)],
     ) -> Result<(u64, u64)> {
         let scratch = Scratch::new(&self.tmp())?;
-        let (mut packer, mut buffer, mut made) = (Packer::new(), Vec::new(), Vec::new());
+        let (mut packer, mut buffer) = (Packer::new(), Vec::new());
+        let (mut made, mut written) = (HashSet::new(), 0);
+        let mut keep = |sealed: Option<Sealed>| {
+            let Some(Sealed { id, bytes }) = sealed else { return Ok(()) };
+            disk::require(scratch.path(), bytes.len() as u64)?;
+            let (from, to) =
+                (scratch.path().join(id.to_string()), self.packs().join(id.to_string()));
+            disk::write_new(&from, &bytes, None)?;
+            written += bytes.len() as u64;
+            made.insert(id);
+            fs::rename(&from, &to).at("rename to", &to)
+        };
         for (number, id, path) in sparse {
             let table = match pack::read(path, *id, &mut buffer) {
                 // It stays as it is: `verify` reports it, and what is still right in it may be of use.
@@ -148,23 +159,14 @@ impl Store {
             for (item, offset) in wanted.live(index, *number, &table) {
                 let bytes = &buffer[offset..offset + item.len as usize];
                 let full = packer.push(item.kind, item.key, bytes);
-                made.extend(full.at("compress into", scratch.path())?);
+                keep(full.at("compress into", scratch.path())?)?;
             }
         }
-        made.extend(packer.seal().at("compress into", scratch.path())?);
-        let mut written = 0;
-        for Sealed { id, bytes } in &made {
-            disk::require(scratch.path(), bytes.len() as u64)?;
-            let (from, to) =
-                (scratch.path().join(id.to_string()), self.packs().join(id.to_string()));
-            disk::write_new(&from, bytes, None)?;
-            fs::rename(&from, &to).at("rename to", &to)?;
-            written += bytes.len() as u64;
-        }
+        keep(packer.seal().at("compress into", scratch.path())?)?;
         disk::sync_dir(&self.packs())?;
         let mut removed = 0;
         for (_, id, path) in sparse {
-            if made.iter().all(|sealed| sealed.id != *id) {
+            if !made.contains(id) {
                 removed += remove(path)?;
             }
         }

@@ -153,6 +153,7 @@ impl Stage<'_> {
                 symlink(target, &path).at("create", &path)?;
             }
         }
+        set_mode(root, 0o755)?;
         if singly {
             directories
                 .iter()
@@ -246,7 +247,6 @@ impl Beside {
     }
 
     fn rename(self, dest: &Path) -> Result<()> {
-        set_mode(&self.path, 0o755)?;
         // An empty directory would be replaced silently; anything else is refused by the kernel.
         if fs::symlink_metadata(dest).is_ok() {
             return Err(io::Error::from(io::ErrorKind::AlreadyExists)).at("rename to", dest);

@@ -46,6 +46,12 @@ pub struct Listed {
     pub bytes: u64,
 }
 
+impl Listed {
+    fn new(digest: Digest, added: SystemTime, labels: Vec<String>, manifest: &Manifest) -> Self {
+        Self { digest, labels, added, files: manifest.files(), bytes: manifest.bytes() }
+    }
+}
+
 impl Store {
     /// Opens the store in `root`, made when it does not exist yet.
     ///
@@ -100,18 +106,25 @@ impl Store {
     /// [`Error::Io`]; [`Error::Damaged`] names a manifest that is not what was written.
     pub fn list(&self) -> Result<Vec<Listed>> {
         let mut labels = self.labels_by_bundle()?;
-        let mut listed = Vec::new();
-        for (digest, added) in self.bundles()? {
-            let manifest = self.manifest(digest)?;
-            listed.push(Listed {
-                digest,
-                labels: labels.remove(&digest).unwrap_or_default(),
-                added,
-                files: manifest.files(),
-                bytes: manifest.bytes(),
-            });
-        }
-        Ok(listed)
+        let bundles = self.bundles()?.into_iter();
+        bundles
+            .map(|(digest, added)| {
+                let labels = labels.remove(&digest).unwrap_or_default();
+                Ok(Listed::new(digest, added, labels, &self.manifest(digest)?))
+            })
+            .collect()
+    }
+
+    /// One bundle as [`Self::list`] has it, with its manifest.
+    ///
+    /// # Errors
+    /// As [`Self::manifest`].
+    pub fn show(&self, bundle: Digest) -> Result<(Listed, Manifest)> {
+        let manifest = self.manifest(bundle)?;
+        let path = self.manifest_path(bundle);
+        let added = fs::metadata(&path).and_then(|meta| meta.modified()).at("read", &path)?;
+        let labels = self.labels_by_bundle()?.remove(&bundle).unwrap_or_default();
+        Ok((Listed::new(bundle, added, labels, &manifest), manifest))
     }
 
     /// Digests and times of all bundles, the last added first.

@@ -274,17 +274,10 @@ fn zips() -> Vec<Case> {
     let one = |part: Part| zip(&[part]);
     let a = rawzip::file("a", "content");
     let overlap = Part { offset: Some(0), ..rawzip::file("b", "content") };
-    let mut extends = a.clone();
-    extends.data.truncate(3);
     let differs = |what: &str| {
         ambiguous(&format!("its local header gives another {what} than the directory"))
     };
     let unicode = [&[0x75, 0x70, 6, 0, 1, 0, 0, 0, 0][..], b"b"].concat();
-    let good = zip(&[a.clone(), rawzip::file("b", "x")]);
-    let mut comment = good.clone();
-    let at = comment.len() - 2;
-    comment[at] = 22;
-    comment.extend(&good[good.len() - 22..]);
     vec![
         case("zip absolute", one(rawzip::file("/x", "1")), "/x", Fault::Absolute),
         case("zip parent", one(rawzip::file("../x", "1")), "../x", Fault::Parent),
@@ -322,6 +315,23 @@ fn zips() -> Vec<Case> {
             "a",
             ambiguous("it has two names"),
         ),
+    ]
+}
+
+fn zip_contents() -> Vec<Case> {
+    let one = |part: Part| zip(&[part]);
+    let a = rawzip::file("a", "content");
+    let mut extends = a.clone();
+    extends.data.truncate(3);
+    let good = zip(&[a.clone(), rawzip::file("b", "x")]);
+    let mut comment = good.clone();
+    let at = comment.len() - 2;
+    comment[at] = 22;
+    comment.extend(&good[good.len() - 22..]);
+    let mut shifted = good.clone();
+    shifted.splice(0..0, good[..38].to_vec());
+    vec![
+        case("bytes before a zip", shifted, "", Fault::StrayBytes),
         case("zip encrypted", one(Part { flags: 1, ..a.clone() }), "a", Fault::Encrypted),
         case(
             "zip method",
@@ -368,7 +378,7 @@ fn zips() -> Vec<Case> {
 }
 
 fn all() -> Vec<Case> {
-    [names(), trees(), kinds(), headers(), streams(), bombs(), zips()]
+    [names(), trees(), kinds(), headers(), streams(), bombs(), zips(), zip_contents()]
         .into_iter()
         .flatten()
         .collect()

@@ -60,7 +60,14 @@ impl World {
 
     /// The paths of the bundle that the source tree makes.
     pub fn bundled(&self, include: &[&str]) -> Vec<String> {
-        let added = self.try_add(include).unwrap();
+        self.bundled_from(&self.tree(), include)
+    }
+
+    /// The paths of the bundle that another tree makes.
+    pub fn bundled_from(&self, root: &Path, include: &[&str]) -> Vec<String> {
+        let include = include.iter().map(|path| (*path).to_owned()).collect();
+        let source = Source::Tree(TreeSource { root: root.to_owned(), include });
+        let added = self.store.add(&source, now()).unwrap();
         let manifest = self.store.manifest(added.digest).unwrap();
         manifest.entries().iter().map(|entry| entry.path.to_string()).collect()
     }
@@ -120,7 +127,7 @@ pub fn plant(root: &Path, tree: &Tree) {
 
 /// Bytes that do not compress, the same for the same seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed | 1;
+    let mut state = seed * 2 + 1;
     (0..len)
         .map(|_| {
             state ^= state << 13;
@@ -129,4 +136,17 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
             (state >> 32) as u8
         })
         .collect()
+}
+
+/// Runs Git as nobody in particular, whatever the machine's configuration says.
+pub fn git(directory: &Path, args: &[&str]) {
+    let output = std::process::Command::new("git")
+        .args(["-c", "user.name=n", "-c", "user.email=e@example.com", "-c", "commit.gpgsign=false"])
+        .args(args)
+        .current_dir(directory)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
