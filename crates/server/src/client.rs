@@ -1,1 +1,270 @@
-//! x
+//! Speaking to an agent over its socket. Everything here blocks, with a limit of time.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use onward_core::model::{AppName, EnvironmentName};
+use onward_core::order::Order;
+use onward_core::outcome::Outcome;
+use onward_core::ports::{DeliveryRefused, Link};
+use onward_core::report::Report;
+
+use crate::protocol::{Answer, Hello, LINE_BYTES_MAX, LogLine, LogsRequest, Request, VERSION};
+
+/// The time that an agent has for an answer, besides the time that it was asked to wait for news.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How long [`AgentLink::deliver`] waits for news, in milliseconds.
+const NEWS_WITHIN_MS: u64 = 1_000;
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens at the socket: there is no agent.
+    #[error("no agent listens at {}: {source}", path.display())]
+    NoAgent {
+        /// The socket.
+        path: PathBuf,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The connection broke, or the time was over. Whether the request was carried out is unknown.
+    #[error("the agent did not answer: {0}")]
+    Lost(#[from] io::Error),
+    /// The agent did not carry the request out.
+    #[error("{0}")]
+    Refused(String),
+    /// The agent speaks other words.
+    #[error("the agent answered something else: {0}")]
+    Nonsense(String),
+    /// The agent is of another version.
+    #[error("the agent speaks version {0} of the protocol, and this onward version {VERSION}")]
+    Version(u32),
+}
+
+/// A connection to an agent. Requests go one after the other.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+/// A report with its revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// Handed back, it lets the next answer wait for news.
+    pub revision: u64,
+    /// The report.
+    pub report: Report,
+}
+
+impl Client {
+    /// Connects to the agent's socket.
+    ///
+    /// # Errors
+    /// [`ClientError::NoAgent`].
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let connect = || {
+            let stream = UnixStream::connect(path)?;
+            stream.set_write_timeout(Some(ANSWERS_WITHIN))?;
+            stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
+            Ok(stream)
+        };
+        let stream =
+            connect().map_err(|source| ClientError::NoAgent { path: path.to_owned(), source })?;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    /// Who the agent is.
+    ///
+    /// # Errors
+    /// [`ClientError::Version`] when it is too old or too new to speak to, and those of every request.
+    pub fn hello(&mut self) -> Result<Hello, ClientError> {
+        match self.ask(&Request::Hello, 0)? {
+            Answer::Hello(hello) if hello.version == VERSION => Ok(hello),
+            Answer::Hello(hello) => Err(ClientError::Version(hello.version)),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// Brings an order. Answers at once when the report is another than the one of
+    /// `known_revision`, else when there is news or `wait_ms` milliseconds are over.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the order was not taken.
+    pub fn deliver(
+        &mut self,
+        order: &Order,
+        known_revision: Option<u64>,
+        wait_ms: u64,
+    ) -> Result<Seen, ClientError> {
+        let order = Box::new(order.clone());
+        self.report_of(&Request::Deliver { order, known_revision, wait_ms }, wait_ms)
+    }
+
+    /// The report of one app in one environment.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it was never there.
+    pub fn report(
+        &mut self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        known_revision: Option<u64>,
+        wait_ms: u64,
+    ) -> Result<Seen, ClientError> {
+        let (app, environment) = (app.clone(), environment.clone());
+        let request = Request::Report { app, environment, known_revision, wait_ms };
+        self.report_of(&request, wait_ms)
+    }
+
+    /// The lines that processes printed. While it follows, this returns when `each` says no.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn logs(
+        &mut self,
+        request: LogsRequest,
+        mut each: impl FnMut(LogLine) -> bool,
+    ) -> Result<(), ClientError> {
+        let quiet = if request.follow { None } else { Some(ANSWERS_WITHIN) };
+        self.stream.get_ref().set_read_timeout(quiet)?;
+        self.send(&Request::Logs(request))?;
+        loop {
+            match self.receive()? {
+                Answer::Line(line) => {
+                    if !each(line) {
+                        // The connection cannot be used for anything else.
+                        self.stream.get_ref().shutdown(std::net::Shutdown::Both)?;
+                        return Ok(());
+                    }
+                }
+                Answer::End => break,
+                other => return Err(nonsense(&other)),
+            }
+        }
+        Ok(self.stream.get_ref().set_read_timeout(Some(ANSWERS_WITHIN))?)
+    }
+
+    /// Ends the agent alone; apps and proxy go on. Returns when it is gone.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn quit(mut self) -> Result<(), ClientError> {
+        self.end(&Request::Quit)
+    }
+
+    /// Ends the proxy and the agent. Returns when they are gone.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] names the apps that are still there.
+    pub fn shutdown(mut self) -> Result<(), ClientError> {
+        self.end(&Request::Shutdown)
+    }
+
+    fn end(&mut self, request: &Request) -> Result<(), ClientError> {
+        match self.ask(request, 0)? {
+            Answer::Ending => {}
+            other => return Err(nonsense(&other)),
+        }
+        // The connection ends with the agent.
+        let mut rest = Vec::new();
+        match self.stream.by_ref().take(LINE_BYTES_MAX).read_to_end(&mut rest) {
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => {
+                Err(ClientError::Lost(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn report_of(&mut self, request: &Request, wait_ms: u64) -> Result<Seen, ClientError> {
+        match self.ask(request, wait_ms)? {
+            Answer::Report { revision, report } => Ok(Seen { revision, report: *report }),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    fn ask(&mut self, request: &Request, wait_ms: u64) -> Result<Answer, ClientError> {
+        let within = ANSWERS_WITHIN + Duration::from_millis(wait_ms);
+        self.stream.get_ref().set_read_timeout(Some(within))?;
+        self.send(request)?;
+        self.receive()
+    }
+
+    fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        let mut bytes = serde_json::to_vec(request).expect("a request has only text keys");
+        bytes.push(b'\n');
+        Ok(self.stream.get_mut().write_all(&bytes)?)
+    }
+
+    fn receive(&mut self) -> Result<Answer, ClientError> {
+        let mut line = Vec::new();
+        self.stream.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        if !line.ends_with(b"\n") {
+            return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+        match serde_json::from_slice(&line) {
+            Ok(Answer::Refused { text }) => Err(ClientError::Refused(text)),
+            Ok(answer) => Ok(answer),
+            Err(error) => Err(ClientError::Nonsense(error.to_string())),
+        }
+    }
+}
+
+fn nonsense(answer: &Answer) -> ClientError {
+    ClientError::Nonsense(serde_json::to_string(answer).unwrap_or_default())
+}
+
+/// The way for orders to one agent. It keeps a connection between deliveries.
+#[derive(Debug)]
+pub struct AgentLink {
+    socket: PathBuf,
+    state: Mutex<LinkState>,
+}
+
+#[derive(Debug, Default)]
+struct LinkState {
+    client: Option<Client>,
+    seen: Option<Seen>,
+}
+
+impl AgentLink {
+    /// The way to the agent that listens at `socket`.
+    pub fn new(socket: impl Into<PathBuf>) -> Self {
+        Self { socket: socket.into(), state: Mutex::default() }
+    }
+
+    fn exchange(
+        &self,
+        state: &mut LinkState,
+        order: &Order,
+        known: Option<u64>,
+    ) -> Result<Seen, ClientError> {
+        let mut client = match state.client.take() {
+            Some(client) => client,
+            None => Client::connect(&self.socket)?,
+        };
+        let seen = client.deliver(order, known, NEWS_WITHIN_MS)?;
+        state.client = Some(client);
+        Ok(seen)
+    }
+}
+
+impl Link for AgentLink {
+    fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused> {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = state.seen.as_ref().filter(|own| Some(&own.report) == seen);
+        let known = known.map(|own| own.revision);
+        match self.exchange(&mut state, order, known) {
+            Ok(answer) => {
+                state.seen = Some(answer.clone());
+                Outcome::Done(answer.report)
+            }
+            Err(error @ (ClientError::NoAgent { .. } | ClientError::Refused(_))) => {
+                Outcome::Refused(DeliveryRefused(error.to_string()))
+            }
+            Err(error) => Outcome::Unknown(error.to_string()),
+        }
+    }
+}

@@ -118,8 +118,10 @@ fn failure(files: Option<&Files>, own: &[(&SlotId, &Slot)]) -> Option<Failure> {
         if gave_up {
             Some(seen())
         } else if overdue {
-            let reason = format!("{} did not answer its probe in time", id.process);
-            Some(Failure { reason, ..seen() })
+            let seen = seen();
+            let why = if seen.reason.is_empty() { "" } else { ": " };
+            let reason = format!("{} did not answer its probe in time{why}{}", id.process, seen.reason);
+            Some(Failure { reason, ..seen })
         } else {
             None
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use onward_core::document::Failure;
-use onward_core::model::{OperationNumber, ReleaseNumber};
+use onward_core::model::{OperationNumber, ReleaseNumber, Stop};
 use onward_core::order::{CommandKind, Order, WatchOrder};
 use onward_core::reconcile::{Kept, RouteFact, SlotId};
 use onward_core::report::{Progress, Report};
@@ -51,7 +51,7 @@ pub(super) struct App {
 /// How the files of a release are.
 #[derive(Debug)]
 pub(super) enum FilesState {
-    Staging,
+    Staging { failures: u32 },
     Staged,
     Verifying,
     Verified,
@@ -89,17 +89,27 @@ pub(super) struct Instance {
     /// How many processes the system had killed for want of memory by then.
     pub(super) memory_kills: u64,
     pub(super) probe: Option<Task>,
+    /// How it is asked to stop, also when no order names it any more.
+    pub(super) stop: Option<Stop>,
 }
 
 /// What an instance is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    Starting { overdue_at: Option<Instant> },
-    Ready { since: Instant },
+    Starting {
+        overdue_at: Option<Instant>,
+    },
+    Ready {
+        since: Instant,
+    },
     Failing,
-    Ended { retry_at: Instant },
+    Ended {
+        retry_at: Instant,
+    },
     /// `crashed`: it was not asked to, its group is only cleared away.
-    Stopping { crashed: bool },
+    Stopping {
+        crashed: bool,
+    },
 }
 
 /// A task that ends with its owner.
@@ -164,6 +174,7 @@ impl Instance {
             started: unix_ms(),
             memory_kills: 0,
             probe: None,
+            stop: None,
         }
     }
 

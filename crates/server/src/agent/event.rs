@@ -3,7 +3,7 @@
 use onward_core::document::Failure;
 use onward_core::model::{AppName, EnvironmentName, OperationNumber, ReleaseNumber};
 use onward_core::order::{CommandKind, Order};
-use onward_core::reconcile::{RouteFact, SlotId};
+use onward_core::reconcile::SlotId;
 use onward_core::report::Report;
 use onward_proxy::Status;
 use tokio::sync::{mpsc, oneshot};
@@ -34,6 +34,8 @@ pub(super) enum Event {
     App(AppKey, News),
     /// The proxy answers: it was started or found, or was only asked how it is.
     ProxyStatus(Box<Status>),
+    /// The proxy was asked how it is and did not answer.
+    ProxySilent { why: String },
     /// The proxy is not there, or cannot be.
     ProxyLost { why: String },
     /// The system asks the agent to end.
@@ -58,7 +60,7 @@ pub(super) enum News {
     /// A command ended, with its whole group.
     CommandEnded { operation: OperationNumber, kind: CommandKind, ended: CommandEnd },
     /// The proxy was told where traffic goes.
-    Routed(Option<RouteFact>, Result<Box<Status>, String>),
+    Routed(Result<Box<Status>, String>),
 }
 
 /// How a command ended.

@@ -78,7 +78,8 @@ fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
     let is_own = |entry: &&Entry| {
         let path = entry.path.as_str();
         let is_below = |shared: &String| {
-            path.strip_prefix(shared.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            path.strip_prefix(shared.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         !wanted.shared_dirs.iter().any(is_below)
     };

@@ -52,7 +52,7 @@ fn left_ms(until: Instant, now: Instant) -> u64 {
 
 fn files(own: &FilesState, now: Instant) -> Files {
     match own {
-        FilesState::Staging => Files::Staging,
+        FilesState::Staging { .. } => Files::Staging,
         FilesState::Staged => Files::Staged,
         FilesState::Verifying => Files::Verifying,
         FilesState::Verified => Files::Verified,
@@ -149,9 +149,8 @@ fn slot_of(name: &str, route_name: &str) -> Option<SlotId> {
 /// Where the proxy sends the traffic of a route.
 pub(super) fn route_of(status: &Status, route_name: &str) -> Option<RouteFact> {
     let routed = status.instances.iter().filter(|instance| instance.in_table);
-    let slots: BTreeMap<SlotId, u16> = routed
-        .filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port())))
-        .collect();
+    let slots: BTreeMap<SlotId, u16> =
+        routed.filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port()))).collect();
     let release = slots.keys().next()?.release;
     Some(RouteFact { release, slots })
 }
@@ -245,7 +244,10 @@ pub(super) fn is_memory_short(app: &App) -> bool {
     let Some(order) = app.order() else { return false };
     let warm = order.releases.iter().filter(|(_, own)| own.warm_ms.is_some());
     let groups = warm.flat_map(|(number, _)| {
-        app.instances.iter().filter(|(id, _)| id.release == *number).filter_map(|(_, own)| own.identity)
+        app.instances
+            .iter()
+            .filter(|(id, _)| id.release == *number)
+            .filter_map(|(_, own)| own.identity)
     });
     let used: u64 = groups
         .flat_map(|identity| process::members(identity.pid))

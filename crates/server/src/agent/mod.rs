@@ -1,1 +1,152 @@
-//! x
+//! The agent of one server tree.
+//!
+//! It keeps the last order of each app durably and makes it true, whoever is there to ask. Its loop
+//! is a story: gather the facts, let [`onward_core::reconcile`] decide, begin what it says, publish
+//! the report, wait until something happens.
+//!
+//! ```text
+//!  clients ──► serve ──┐                        ┌──► files      (blocking threads)
+//!  store ────► pull ───┤                        ├──► instances  (processes, probes)
+//!  processes ──────────┼─► events ─► Agent ─────┼──► commands
+//!  proxy ────► keeper ─┘     facts → reconcile  └──► proxy
+//! ```
+//!
+//! It promises that an order is durable before it is followed, that a lower generation is never
+//! followed after a higher one, also after a restart, and that its own end stops nothing: apps and
+//! proxy go on, and the next agent finds them again. It decides nothing itself.
+
+mod act;
+mod app;
+mod commands;
+mod context;
+mod durable;
+mod event;
+mod files;
+mod follow;
+mod gather;
+mod instances;
+mod note;
+mod probe;
+mod proxy;
+mod pull;
+mod record;
+mod roll;
+mod serve;
+mod startup;
+
+use std::path::PathBuf;
+
+use onward_core::model::ServerName;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::layout::{Tree, proxy_socket};
+use crate::process;
+use event::{EVENTS_MAX, Event};
+use note::note;
+use proxy::{Address, Keeper};
+use roll::Agent;
+
+pub use durable::FileError;
+pub use startup::Error;
+
+/// How many threads do what blocks: files are brought and compared a few at a time.
+const BLOCKING_THREADS_MAX: usize = 4;
+
+/// What an agent needs to run.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The server tree.
+    pub root: PathBuf,
+    /// The directory of its sockets. It is made private to the user.
+    pub runtime_dir: PathBuf,
+    /// A directory store whose documents the agent follows by itself.
+    pub store: Option<PathBuf>,
+    /// The bundles that releases are staged from.
+    pub bundles: PathBuf,
+    /// The program that is started as `proxy run` and `proxy files`.
+    pub binary: PathBuf,
+    /// The name of this server in documents.
+    pub server: ServerName,
+}
+
+/// Runs the agent until it is asked to end. Apps and proxy outlive it, unless it is asked to shut
+/// down.
+///
+/// Until its socket answers, errors are printed where the caller's are; from then on in
+/// `agent.log`. When the tree has an agent already, this says so and returns without an error.
+///
+/// # Errors
+/// When it cannot start; see [`enum@Error`].
+pub fn run(config: Config) -> Result<(), Error> {
+    let tree = Tree::new(&config.root);
+    let lock = match startup::lock(&tree) {
+        Err(error @ Error::AlreadyRunning { .. }) => {
+            note(error);
+            return Ok(());
+        }
+        other => other?,
+    };
+    startup::runtime_directory(&config.runtime_dir)?;
+    let address = Address::take(&tree, &config.runtime_dir, &process::boot_id())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(startup::failed("start in", &config.root))?;
+    runtime.block_on(live(config, &tree, address))?;
+    runtime.shutdown_background();
+    drop(lock);
+    Ok(())
+}
+
+async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error> {
+    let (events, received) = mpsc::channel(EVENTS_MAX);
+    let socket = startup::socket(&config.runtime_dir)?;
+    startup::detach(tree)?;
+    note(format_args!(
+        "agent {} starts, process {}",
+        env!("CARGO_PKG_VERSION"),
+        std::process::id()
+    ));
+    let desk = serve::Desk {
+        events: events.clone(),
+        tree: tree.clone(),
+        proxy_socket: proxy_socket(&config.runtime_dir),
+    };
+    tokio::spawn(serve::serve(socket, desk));
+    if let Some(store) = config.store.clone() {
+        tokio::spawn(pull::pull(store, config.server.clone(), events.clone()));
+    }
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(startup::failed("wait for SIGTERM in", tree.root()))?;
+    let ending = events.clone();
+    tokio::spawn(async move {
+        terminate.recv().await;
+        let _ = ending.send(Event::Terminated).await;
+    });
+    let (stop, stopped) = watch::channel(false);
+    let port = address.port;
+    let keeper = Keeper {
+        tree: tree.clone(),
+        runtime: config.runtime_dir.clone(),
+        binary: config.binary.clone(),
+        boot: process::boot_id(),
+        events: events.clone(),
+        address,
+        stop: stopped,
+    };
+    let keeper = tokio::spawn(keeper.run());
+    let runtime_dir = config.runtime_dir.clone();
+    let mut agent = Agent::new(config, events, port);
+    agent.load();
+    let shut_down = agent.run(received).await;
+    if shut_down {
+        let _ = stop.send(true);
+        let _ = keeper.await;
+        let _ = std::fs::remove_file(proxy_socket(&runtime_dir));
+    }
+    let _ = std::fs::remove_file(crate::layout::agent_socket(&runtime_dir));
+    note("agent ends");
+    Ok(())
+}

@@ -146,9 +146,8 @@ fn stranger(target: &Target) -> Option<Failure> {
     }
     let owner = process::owner_of_port(port)?;
     let is_older = owner.started < target.identity.started;
-    is_older.then(|| {
-        says(format!("port {port} is answered by another program, process {}", owner.pid))
-    })
+    is_older
+        .then(|| says(format!("port {port} is answered by another program, process {}", owner.pid)))
 }
 
 /// What to say when the instance listens on other ports than the one that it was given.
@@ -185,9 +184,9 @@ async fn ask(probe: &Probe, target: &Target) -> Result<(), Failure> {
     };
     // A command has its own end of time, after which its processes are gone.
     let within = within + Duration::from_millis(500);
-    timeout(within, asked).await.unwrap_or_else(|_| {
-        Err(says(format!("it did not answer within {} ms", probe.timeout_ms)))
-    })
+    timeout(within, asked)
+        .await
+        .unwrap_or_else(|_| Err(says(format!("it did not answer within {} ms", probe.timeout_ms))))
 }
 
 async fn connect(port: u16) -> Result<TcpStream, Failure> {
@@ -213,9 +212,7 @@ async fn command(line: &str, target: &Target, within: Duration) -> Result<(), Fa
     let kill = process::End { signal: rustix::process::Signal::KILL, within: Duration::ZERO };
     match timeout(within, child.wait()).await {
         Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => {
-            Err(says(format!("its probe {}", process::Exit::Status(status).words())))
-        }
+        Ok(Ok(status)) => Err(says(format!("its probe {}", process::Exit::Status(status).words()))),
         Ok(Err(error)) => Err(says(format!("its probe was lost: {error}"))),
         Err(_) => {
             let _ = child.start_kill();

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::document::Failure;
-use onward_core::model::{OperationNumber, ProcessName, ReleaseNumber};
+use onward_core::model::{OperationNumber, ProcessName, ReleaseNumber, Stop};
 use onward_core::order::CommandKind;
 use onward_core::reconcile::SlotId;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub(super) struct InstanceRecord {
     pub(super) started: u64,
     /// Whether it was asked to stop, so that its end is no surprise.
     pub(super) is_stopping: bool,
+    /// How it is asked to stop.
+    pub(super) stop: Option<Stop>,
 }
 
 /// One command.
@@ -96,8 +98,12 @@ impl Record {
     }
 
     fn add_strays(&mut self, tree: &AppTree) {
-        let known: BTreeSet<SlotId> =
-            self.instances.iter().filter(|own| own.identity.is_some()).map(|own| own.slot.clone()).collect();
+        let known: BTreeSet<SlotId> = self
+            .instances
+            .iter()
+            .filter(|own| own.identity.is_some())
+            .map(|own| own.slot.clone())
+            .collect();
         let shared = tree.shared().display().to_string();
         for identity in process::own_groups() {
             let environment = process::environment(identity.pid);
@@ -156,6 +162,7 @@ fn found(slot: SlotId, identity: Identity, port: Option<u16>) -> InstanceRecord 
         failure: None,
         started: super::app::unix_ms(),
         is_stopping: false,
+        stop: None,
     }
 }
 
@@ -172,5 +179,6 @@ fn instance(slot: &SlotId, own: &Instance) -> InstanceRecord {
         failure: own.failure.clone(),
         started: own.started,
         is_stopping: matches!(own.state, State::Stopping { crashed: false }),
+        stop: own.stop.clone(),
     }
 }

@@ -57,7 +57,8 @@ pub(super) fn lock(tree: &Tree) -> Result<Lock, Error> {
     let root = tree.root();
     fs::create_dir_all(root).map_err(failed("create", root))?;
     let path = tree.lock_file();
-    let options = || File::options().create(true).truncate(false).read(true).write(true).open(&path);
+    let options =
+        || File::options().create(true).truncate(false).read(true).write(true).open(&path);
     let mut file = options().map_err(failed("open", &path))?;
     match file.try_lock() {
         Ok(()) => {}

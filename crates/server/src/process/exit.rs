@@ -31,7 +31,9 @@ impl Exit {
     /// What follows the name of the process in a sentence.
     pub fn words(self) -> String {
         match self {
-            Self::Unknown => "ended while the agent was away, so its exit status is not known".into(),
+            Self::Unknown => {
+                "ended while the agent was away, so its exit status is not known".into()
+            }
             Self::Status(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => format!("exited with status {code}{}", hint(code)),
                 (None, Some(number)) => {

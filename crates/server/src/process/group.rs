@@ -1,5 +1,6 @@
 //! The end of processes: waiting for it, and bringing it about for a whole group.
 
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal};
@@ -73,6 +74,13 @@ pub async fn wait_for_exit(identity: Identity) -> std::io::Result<()> {
     if !procfs::is_running(identity) {
         return Ok(());
     }
-    let watched = AsyncFd::register_with_interest(watched, Interest::READABLE)?;
+    let watched = readable(watched)?;
     watched.readable().await.map(|_| ())
+}
+
+/// `AsyncFd` is sound for an owned descriptor, which stays the same until it is dropped; its safe
+/// constructor is deprecated because of types that promise less.
+#[expect(deprecated, reason = "the alternative needs unsafe code, and this type needs none")]
+fn readable(descriptor: OwnedFd) -> std::io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(descriptor, Interest::READABLE)
 }

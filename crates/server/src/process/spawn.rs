@@ -13,8 +13,18 @@ use super::procfs::Identity;
 
 /// The variables that a process gets from the agent's own environment.
 const INHERITED: [&str; 12] = [
-    "HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TMPDIR", "TZ", "USER", "CARGO_HOME",
-    "RUSTUP_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR",
+    "HOME",
+    "LANG",
+    "LOGNAME",
+    "PATH",
+    "SHELL",
+    "TMPDIR",
+    "TZ",
+    "USER",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_RUNTIME_DIR",
 ];
 /// Words at the beginning of a command line that belong to the shell itself, so that `exec` cannot
 /// stand before them.
@@ -25,7 +35,8 @@ const SHELL_WORDS: [&str; 24] = [
 
 /// The environment that every process starts from.
 pub fn inherited_environment() -> BTreeMap<String, OsString> {
-    let all = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let all =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
     all.filter(|(name, _)| INHERITED.contains(&name.as_str()) || name.starts_with("LC_")).collect()
 }
 

@@ -47,7 +47,8 @@ pub(super) async fn ask(
 /// A success may be seen before the whole answer is there, a failure may not.
 fn judge(parsed: &Parsed<'_>, statuses: &[u16], text: Option<&str>) -> Result<(), Failure> {
     let Parsed { status, body, .. } = parsed;
-    let good = if statuses.is_empty() { SUCCESS.contains(status) } else { statuses.contains(status) };
+    let good =
+        if statuses.is_empty() { SUCCESS.contains(status) } else { statuses.contains(status) };
     let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES_MAX)]);
     let answer = Some(format!("HTTP {status}: {}", shown.trim()));
     if !good {
@@ -82,7 +83,8 @@ impl<'a> Parsed<'a> {
         let status = first.next()?.parse().ok().filter(|_| is_http)?;
         let body = &answer[end..];
         let length = lines.filter_map(|line| line.split_once(':')).find_map(|(name, value)| {
-            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+            name.eq_ignore_ascii_case("content-length")
+                .then(|| value.trim().parse::<usize>().ok())?
         });
         let is_whole = match length {
             Some(length) => body.len() >= length,

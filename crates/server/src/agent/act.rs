@@ -1,0 +1,255 @@
+//! The actions that the reconcile decided upon, begun. What takes time goes on beside the loop.
+
+use std::fs;
+use std::time::Duration;
+
+use onward_core::document::Failure;
+use onward_core::model::ReleaseNumber;
+use onward_core::order::WatchOrder;
+use onward_core::reconcile::{Action, RouteFact, SlotId, backoff_ms};
+use onward_proxy::{Counters, Route};
+use tokio::time::Instant;
+
+use super::app::{App, FilesState, RouteChange, Watch, unix_ms};
+use super::context::{Context, jitter};
+use super::event::{AppKey, News};
+use super::files::{self, Unfit};
+use super::gather::instance_name;
+use super::note::note;
+use super::proxy;
+use super::record::Record;
+use super::roll::Agent;
+use crate::layout::{AppTree, proxy_socket};
+
+/// How many releases keep their logs: enough to ask why an earlier one failed.
+const LOGS_OF_RELEASES_MAX: usize = 20;
+/// How long the proxy holds a request while no instance can be reached, in milliseconds: longer
+/// than most apps take to start again, shorter than people wait.
+const HOLD_MS: u64 = 10_000;
+
+impl Agent {
+    /// Begins one action.
+    pub(super) fn begin(&mut self, key: &AppKey, action: Action) {
+        let taken = self.taken_ports();
+        let Some(app) = self.apps.get_mut(key) else { return };
+        match action {
+            Action::Stage(release) => self.stage(key, release),
+            Action::Verify(release) => self.verify(key, release),
+            Action::Remove(release) => self.remove(key, release),
+            Action::Start(slot) => app.start(&slot, &self.context, &taken),
+            Action::Stop(slot) => app.stop(&slot, &self.context),
+            Action::Forget(slot) => app.forget(&slot),
+            Action::Route(route) => self.route(key, route.as_ref()),
+            Action::Cut(slot) => self.cut(key, &slot),
+            Action::Run(order) => app.run(&order, &self.context),
+            Action::StopCommand => app.stop_command(),
+            Action::BeginWatch(order) => self.begin_watch(key, order),
+            Action::EndWatch(operation, outcome) => {
+                if let Some(watch) = app.watch.as_mut().filter(|w| w.order.operation == operation) {
+                    watch.outcome = Some(outcome);
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, key: &AppKey, release: ReleaseNumber) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        let Some(wanted) = Self::wanted_files(app, release) else { return };
+        let failures = match app.files.get(&release) {
+            Some(FilesState::Failed { failures, .. }) => *failures,
+            _ => 0,
+        };
+        app.files.insert(release, FilesState::Staging { failures });
+        let (tree, bundles) = (app.tree.clone(), self.context.config.bundles.clone());
+        let teller = self.context.teller(key);
+        tokio::spawn(async move {
+            let result = blocking(move || files::stage(&tree, &bundles, &wanted)).await;
+            teller.tell(News::Staged(release, result)).await;
+        });
+    }
+
+    fn verify(&mut self, key: &AppKey, release: ReleaseNumber) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        let Some(wanted) = Self::wanted_files(app, release) else { return };
+        app.files.insert(release, FilesState::Verifying);
+        let (tree, bundles) = (app.tree.clone(), self.context.config.bundles.clone());
+        let teller = self.context.teller(key);
+        tokio::spawn(async move {
+            let verify = move || Ok(files::verify(&tree, &bundles, &wanted));
+            let result = blocking(verify).await.unwrap_or_else(|lost| Err(Unfit::Failed(lost)));
+            teller.tell(News::Verified(release, result)).await;
+        });
+    }
+
+    fn remove(&mut self, key: &AppKey, release: ReleaseNumber) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        app.files.insert(release, FilesState::Removing);
+        app.unrouted.remove(&release);
+        app.ended_unseen.remove(&release);
+        let tree = app.tree.clone();
+        let teller = self.context.teller(key);
+        tokio::spawn(async move {
+            let remove = move || {
+                prune_logs(&tree);
+                files::remove(&tree, release)
+            };
+            let result = blocking(remove).await;
+            teller.tell(News::Removed(release, result)).await;
+        });
+    }
+
+    /// Tells the proxy where the traffic of all apps goes, with this one changed.
+    fn route(&mut self, key: &AppKey, change: Option<&RouteFact>) {
+        let routes: Vec<Route> = self
+            .apps
+            .iter()
+            .filter_map(|(own, app)| {
+                let route = if own == key { change } else { app.route.as_ref() };
+                route.map(|route| in_proxy(app, route))
+            })
+            .collect();
+        let Some(app) = self.apps.get_mut(key) else { return };
+        app.route_change = RouteChange::Asked;
+        let control = proxy_socket(&self.context.config.runtime_dir);
+        let teller = self.context.teller(key);
+        tokio::spawn(async move {
+            let result = proxy::set(control, routes).await;
+            teller.tell(News::Routed(result.map(Box::new))).await;
+        });
+    }
+
+    fn cut(&mut self, key: &AppKey, slot: &SlotId) {
+        let Some(app) = self.apps.get(key) else { return };
+        let control = proxy_socket(&self.context.config.runtime_dir);
+        let name = instance_name(slot, &app.route_name());
+        tokio::spawn(proxy::cut(control, name));
+    }
+
+    fn begin_watch(&mut self, key: &AppKey, order: WatchOrder) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        let name = app.route_name();
+        let status = self.status.as_ref();
+        let ended = app.ended_unseen.remove(&order.release);
+        app.watch = Some(Watch {
+            began: Instant::now(),
+            epoch: status.map_or_else(String::new, |status| status.epoch.clone()),
+            base: status
+                .map_or_else(Counters::default, |status| status.release(&name, order.release.0)),
+            ended,
+            outcome: None,
+            order,
+        });
+    }
+}
+
+/// Does what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(
+    what: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let done = tokio::task::spawn_blocking(what).await;
+    done.unwrap_or_else(|error| Err(Failure { reason: error.to_string(), ..Failure::default() }))
+}
+
+fn in_proxy(app: &App, route: &RouteFact) -> Route {
+    let name = app.route_name();
+    let instances = route.slots.iter().map(|(slot, port)| onward_proxy::Instance {
+        id: instance_name(slot, &name),
+        addr: ([127, 0, 0, 1], *port).into(),
+    });
+    Route {
+        instances: instances.collect(),
+        release: route.release.0,
+        hosts: Vec::new(),
+        hold_ms: HOLD_MS,
+        name,
+    }
+}
+
+/// Removes the logs of all but the last releases.
+fn prune_logs(tree: &AppTree) {
+    let entries = fs::read_dir(tree.logs()).into_iter().flatten().flatten();
+    let mut releases: Vec<u64> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    releases.sort_unstable();
+    let surplus = releases.len().saturating_sub(LOGS_OF_RELEASES_MAX);
+    for release in &releases[..surplus] {
+        let _ = fs::remove_dir_all(tree.logs_of(ReleaseNumber(*release)));
+    }
+}
+
+impl App {
+    /// Takes over what an earlier agent left of this app.
+    pub(super) fn take_over(&mut self, context: &Context) {
+        let present = files::present(&self.tree);
+        self.files.extend(present.into_iter().map(|number| (number, FilesState::Staged)));
+        let record = Record::read(&self.tree, &context.boot);
+        self.unrouted.clone_from(&record.unrouted);
+        self.recorded = record.clone();
+        for instance in record.instances {
+            self.adopt(instance, context);
+        }
+        self.adopt_command(record.command, context);
+    }
+
+    pub(super) fn staged(&mut self, release: ReleaseNumber, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => drop(self.files.insert(release, FilesState::Staged)),
+            Err(failure) => self.files_failed(release, failure),
+        }
+    }
+
+    pub(super) fn verified(&mut self, release: ReleaseNumber, result: Result<(), Unfit>) {
+        match result {
+            Ok(()) => drop(self.files.insert(release, FilesState::Verified)),
+            Err(Unfit::Failed(failure)) => self.files_failed(release, failure),
+            Err(Unfit::Changed(why)) => {
+                note(format_args!("{}: {why}; staged anew", self.route_name()));
+                // As if they had never been there: they are brought again.
+                self.files.remove(&release);
+            }
+        }
+    }
+
+    pub(super) fn removed(&mut self, release: ReleaseNumber, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => drop(self.files.remove(&release)),
+            Err(failure) => self.files_failed(release, failure),
+        }
+    }
+
+    fn files_failed(&mut self, release: ReleaseNumber, failure: Failure) {
+        note(format_args!("{}: {}", self.route_name(), failure.reason));
+        let failures = match self.files.get(&release) {
+            Some(FilesState::Failed { failures, .. } | FilesState::Staging { failures }) => {
+                failures + 1
+            }
+            _ => 1,
+        };
+        let pause = Duration::from_millis(backoff_ms(failures, jitter()));
+        let retry_at = Instant::now() + pause;
+        self.files.insert(release, FilesState::Failed { failure, failures, retry_at });
+    }
+
+    /// The proxy said where the traffic goes.
+    pub(super) fn routed(&mut self, route: Option<RouteFact>) {
+        let before = self.route.as_ref().map(|route| route.release);
+        let after = route.as_ref().map(|route| route.release);
+        if before != after {
+            if let Some(before) = before {
+                self.unrouted.insert(before, unix_ms());
+            }
+            if let Some(after) = after {
+                self.unrouted.remove(&after);
+            }
+            note(format_args!("{}: traffic goes to {}", self.route_name(), words(after)));
+        }
+        self.route = route;
+        if let Err(error) = files::set_current(&self.tree, after) {
+            note(format_args!("{}: `current` is not changed: {error}", self.route_name()));
+        }
+    }
+}
+
+fn words(release: Option<ReleaseNumber>) -> String {
+    release.map_or_else(|| "nothing".to_owned(), |number| format!("release {number}"))
+}

@@ -1,0 +1,93 @@
+//! What every part of an agent needs.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+
+use onward_core::model::ReleaseNumber;
+use onward_core::order::ReleaseOrder;
+
+use super::app::App;
+use super::event::{AppKey, Event, Events, Life, News};
+use super::{Config, gather};
+use crate::layout::Tree;
+use crate::process;
+
+/// What every part of an agent needs.
+pub(super) struct Context {
+    pub(super) config: Config,
+    pub(super) tree: Tree,
+    pub(super) events: Events,
+    /// The time since the system was started.
+    pub(super) boot: String,
+    lives: Cell<Life>,
+}
+
+impl Context {
+    pub(super) fn new(config: Config, events: Events) -> Self {
+        let tree = Tree::new(&config.root);
+        Self { config, tree, events, boot: process::boot_id(), lives: Cell::new(0) }
+    }
+
+    /// A number that no other start of an instance has.
+    pub(super) fn new_life(&self) -> Life {
+        self.lives.set(self.lives.get() + 1);
+        self.lives.get()
+    }
+
+    /// A sender of news about one app.
+    pub(super) fn teller(&self, key: &AppKey) -> Teller {
+        Teller { key: Arc::new(key.clone()), events: self.events.clone() }
+    }
+}
+
+/// Sends news about one app to the agent.
+#[derive(Clone)]
+pub(super) struct Teller {
+    key: Arc<AppKey>,
+    events: Events,
+}
+
+impl Teller {
+    /// Sends it. An agent that is ending does not listen any more.
+    pub(super) async fn tell(&self, news: News) {
+        let _ = self.events.send(Event::App(AppKey::clone(&self.key), news)).await;
+    }
+}
+
+/// Any number, to spread what would otherwise happen at the same time.
+pub(super) fn jitter() -> u64 {
+    RandomState::new().hash_one(0)
+}
+
+/// The environment that every process and command of a release has.
+pub(super) fn environment(
+    app: &App,
+    release: ReleaseNumber,
+    order: &ReleaseOrder,
+) -> BTreeMap<String, OsString> {
+    let mut all = process::inherited_environment();
+    all.extend(order.config.values.iter().map(|(name, value)| (name.clone(), value.into())));
+    let own: [(&str, OsString); 6] = [
+        ("ONWARD_APP", app.key.0.as_str().into()),
+        ("ONWARD_ENVIRONMENT", app.key.1.as_str().into()),
+        ("ONWARD_RELEASE", release.to_string().into()),
+        ("ONWARD_LABEL", order.bundle.label.clone().into()),
+        ("ONWARD_DIGEST", order.bundle.digest.to_string().into()),
+        ("ONWARD_SHARED", app.tree.shared().into()),
+    ];
+    all.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    all
+}
+
+/// The port of an instance of the release that answers, for its check.
+pub(super) fn ready_port(app: &App, release: ReleaseNumber) -> Option<u16> {
+    let facts = gather::facts(app, None, tokio::time::Instant::now());
+    let mut slots = facts.slots.iter();
+    slots.find_map(|(id, slot)| {
+        let is_ready = slot.state == onward_core::reconcile::SlotState::Ready;
+        slot.port.filter(|_| id.release == release && id.process.has_traffic() && is_ready)
+    })
+}

@@ -1,0 +1,139 @@
+//! The lines that processes printed, and those that they go on to print.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use onward_core::model::ReleaseNumber;
+use tokio::io::{AsyncReadExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+use super::serve::write_line;
+use crate::layout::{AppTree, Tree};
+use crate::process::logs;
+use crate::protocol::{Answer, LogLine, LogsRequest};
+
+/// How often logs are looked at that are followed.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How much of one log is read at a time, in bytes, so that a talkative process leaves the others
+/// their turn.
+const PIECE_BYTES: u64 = 256 << 10;
+/// The most lines of each process that are given at once.
+const LINES_MAX: u32 = 10_000;
+
+/// Answers a request for lines. Following ends when the client closes.
+pub(super) async fn answer(
+    tree: &Tree,
+    request: LogsRequest,
+    reader: &mut BufReader<OwnedReadHalf>,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    let tree = tree.app(&request.app, &request.environment);
+    let mut places: BTreeMap<PathBuf, Place> = BTreeMap::new();
+    let lines = usize::try_from(request.lines.min(LINES_MAX)).unwrap_or(usize::MAX);
+    for log in logs_of(&tree, &request) {
+        // The place comes first: a line that is printed in between is told twice rather than never.
+        let place = Place { read: length(&log.path), part: Vec::new() };
+        for text in logs::tail(&log.path, lines) {
+            write_line(writer, &log.line(text)).await?;
+        }
+        places.insert(log.path, place);
+    }
+    if !request.follow {
+        return write_line(writer, &Answer::End).await;
+    }
+    loop {
+        for log in logs_of(&tree, &request) {
+            let place = places.entry(log.path.clone()).or_default();
+            for text in place.new_lines(&log.path)? {
+                write_line(writer, &log.line(text)).await?;
+            }
+        }
+        let mut byte = [0];
+        tokio::select! {
+            // Whatever a client says while it follows, it wants no more lines.
+            _ = reader.read(&mut byte) => return Ok(()),
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+struct Log {
+    path: PathBuf,
+    release: ReleaseNumber,
+    source: String,
+}
+
+impl Log {
+    fn line(&self, text: String) -> Answer {
+        let (release, source) = (self.release, self.source.clone());
+        Answer::Line(LogLine { release, source, text })
+    }
+}
+
+/// The logs that are asked for, of older releases first.
+fn logs_of(tree: &AppTree, request: &LogsRequest) -> Vec<Log> {
+    let numbers = names(&tree.logs()).into_iter().filter_map(|name| name.parse().ok());
+    let mut releases: Vec<_> = numbers.map(ReleaseNumber).collect();
+    releases.retain(|number| request.release.is_none_or(|wanted| wanted == *number));
+    releases.sort_unstable();
+    let mut found = Vec::new();
+    for release in releases {
+        let directory = tree.logs_of(release);
+        let mut names = names(&directory);
+        names.sort_unstable();
+        for name in names {
+            let Some(source) = name.strip_suffix(".log") else { continue };
+            let process = source.split('.').next().unwrap_or_default();
+            if request.process.as_ref().is_none_or(|wanted| wanted.as_str() == process) {
+                found.push(Log { path: directory.join(&name), release, source: source.to_owned() });
+            }
+        }
+    }
+    found
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}
+
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+/// How far a log was told.
+#[derive(Default)]
+struct Place {
+    read: u64,
+    /// A line whose end is still to come.
+    part: Vec<u8>,
+}
+
+impl Place {
+    fn new_lines(&mut self, path: &Path) -> io::Result<Vec<String>> {
+        let length = length(path);
+        if length < self.read {
+            // It was rotated.
+            *self = Self::default();
+        }
+        if length == self.read {
+            return Ok(Vec::new());
+        }
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(self.read))?;
+        let count = file.take(PIECE_BYTES).read_to_end(&mut self.part)?;
+        self.read += u64::try_from(count).unwrap_or(0);
+        let Some(end) = self.part.iter().rposition(|byte| *byte == b'\n') else {
+            if self.part.len() > logs::LINE_BYTES_MAX {
+                return Ok(vec![logs::text(&std::mem::take(&mut self.part))]);
+            }
+            return Ok(Vec::new());
+        };
+        let rest = self.part.split_off(end + 1);
+        let whole = std::mem::replace(&mut self.part, rest);
+        Ok(whole[..end].split(|byte| *byte == b'\n').map(logs::text).collect())
+    }
+}

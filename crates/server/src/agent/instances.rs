@@ -1,0 +1,347 @@
+//! The life of instances: started, probed, found again, stopped, started again after a pause.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use onward_core::document::Failure;
+use onward_core::model::{Process, Run};
+use onward_core::order::ReleaseOrder;
+use onward_core::reconcile::{SlotId, backoff_ms};
+use rustix::process::Signal;
+use tokio::time::Instant;
+
+use super::app::{App, Instance, State, Task, unix_ms};
+use super::context::{Context, Teller, environment, jitter};
+use super::event::{Life, News};
+use super::note::note;
+use super::probe::{self, Verdict};
+use super::record::InstanceRecord;
+use crate::process::{self, End, Exit, Identity, Program, Spawn, logs};
+
+/// How long an instance must have been ready to be forgiven its earlier ends.
+const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
+/// How many lines of a process that failed are told.
+pub(super) const LINES_TOLD: usize = 20;
+/// The time that what an instance leaves behind has, when it ends by itself.
+const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Starts an instance, or starts it again.
+    pub(super) fn start(&mut self, slot: &SlotId, context: &Context, taken: &BTreeSet<u16>) {
+        let Some((order, process)) = self.ordered(slot) else { return };
+        let (order, process) = (order.clone(), process.clone());
+        let earlier = self.instances.remove(slot);
+        let mut own = Instance::new(context.new_life());
+        if let Some(earlier) = earlier {
+            own.was_ready = earlier.was_ready;
+            own.early_exits = earlier.early_exits;
+            own.restarts = earlier.restarts + u32::from(earlier.was_ready);
+            own.crashes = earlier.crashes;
+            own.failure = earlier.failure;
+        }
+        own.memory_kills = process::memory_kills();
+        own.stop = Some(process.stop.clone());
+        own.port = if slot.process.has_traffic() { process::free_port(taken) } else { None };
+        let within = probe::effective(process.probe.as_ref(), slot.process.has_traffic());
+        own.state = State::Starting { overdue_at: within.map(|p| overdue_at(p.within_ms, 0)) };
+        match self.spawn(slot, &own, &order, &process, context) {
+            Ok(identity) => {
+                own.identity = Some(identity);
+                own.probe = Some(self.probe(slot, &own, &order, &process, context));
+            }
+            Err(error) => {
+                note(format_args!("{} {slot} cannot be started: {error}", self.route_name()));
+                let reason = format!("{} cannot be started: {error}", slot.process);
+                own.ends(Failure { reason, ..Failure::default() });
+            }
+        }
+        self.instances.insert(slot.clone(), own);
+    }
+
+    fn ordered(&self, slot: &SlotId) -> Option<(&ReleaseOrder, &Process)> {
+        let order = self.order()?.releases.get(&slot.release)?;
+        Some((order, order.config.processes.get(&slot.process)?))
+    }
+
+    fn environment_of(
+        &self,
+        slot: &SlotId,
+        port: Option<u16>,
+        order: &ReleaseOrder,
+    ) -> std::collections::BTreeMap<String, std::ffi::OsString> {
+        let mut all = environment(self, slot.release, order);
+        all.insert("ONWARD_PROCESS".to_owned(), slot.process.as_str().into());
+        all.insert("ONWARD_INSTANCE".to_owned(), slot.index.to_string().into());
+        if let Some(port) = port {
+            all.insert("PORT".to_owned(), port.to_string().into());
+        }
+        all
+    }
+
+    fn spawn(
+        &self,
+        slot: &SlotId,
+        own: &Instance,
+        order: &ReleaseOrder,
+        process: &Process,
+        context: &Context,
+    ) -> std::io::Result<Identity> {
+        if slot.process.has_traffic() && own.port.is_none() {
+            return Err(std::io::Error::other("no port is free"));
+        }
+        let program = match &process.run {
+            Run::Command(line) => Program::Line(line.clone()),
+            Run::Static(directory) => Program::Direct(
+                context.config.binary.clone(),
+                vec!["proxy".into(), "files".into(), directory.into()],
+            ),
+        };
+        let spawn = Spawn {
+            program: &program,
+            directory: &self.tree.release(slot.release),
+            environment: &self.environment_of(slot, own.port, order),
+            log: &self.tree.log(slot),
+            stdin: None,
+        };
+        let started = spawn.start()?;
+        let (teller, slot, life) = (context.teller(&self.key), slot.clone(), own.life);
+        let mut child = started.child;
+        tokio::spawn(async move {
+            let exit = child.wait().await.map_or(Exit::Unknown, Exit::Status);
+            teller.tell(News::Exited(slot, life, exit)).await;
+        });
+        Ok(started.identity)
+    }
+
+    fn probe(
+        &self,
+        slot: &SlotId,
+        own: &Instance,
+        order: &ReleaseOrder,
+        process: &Process,
+        context: &Context,
+    ) -> Task {
+        let mut environment = self.environment_of(slot, own.port, order);
+        environment.insert("ONWARD_PROBE".to_owned(), "1".into());
+        let target = probe::Target {
+            identity: own.identity.unwrap_or(Identity { pid: 0, started: 0 }),
+            port: own.port,
+            directory: self.tree.release(slot.release),
+            environment,
+            log: self.tree.log(slot),
+        };
+        let probe = probe::effective(process.probe.as_ref(), slot.process.has_traffic());
+        let is_ready = matches!(own.state, State::Ready { .. });
+        let (teller, slot, life) = (context.teller(&self.key), slot.clone(), own.life);
+        let tell = async move |verdict| {
+            teller.tell(News::Probed(slot.clone(), life, verdict)).await;
+        };
+        let task = tokio::spawn(async move { probe::run(probe, target, is_ready, tell).await });
+        Task(task.abort_handle())
+    }
+
+    /// Takes an instance of an earlier life of the agent over.
+    pub(super) fn adopt(&mut self, record: InstanceRecord, context: &Context) {
+        let slot = record.slot.clone();
+        let mut own = Instance::new(context.new_life());
+        own.port = record.port;
+        own.was_ready = record.was_ready;
+        own.early_exits = record.early_exits;
+        own.restarts = record.restarts;
+        own.crashes = record.crashes;
+        own.failure = record.failure;
+        own.started = record.started;
+        own.memory_kills = process::memory_kills();
+        own.adopted = true;
+        own.stop = record.stop;
+        own.identity = record.identity;
+        let Some(identity) = record.identity else {
+            own.state = State::Ended { retry_at: Instant::now() };
+            self.instances.insert(slot, own);
+            return;
+        };
+        if !process::is_running(identity) {
+            self.find_ended(&slot, own, record.is_stopping, context);
+            return;
+        }
+        let ordered = self.ordered(&slot).map(|(order, process)| (order.clone(), process.clone()));
+        let probe = ordered.as_ref().and_then(|(_, process)| {
+            probe::effective(process.probe.as_ref(), slot.process.has_traffic())
+        });
+        own.state = if record.is_ready {
+            State::Ready { since: Instant::now() }
+        } else {
+            let so_far = unix_ms().saturating_sub(own.started);
+            State::Starting { overdue_at: probe.map(|p| overdue_at(p.within_ms, so_far)) }
+        };
+        if let Some((order, process)) = ordered {
+            own.probe = Some(self.probe(&slot, &own, &order, &process, context));
+        }
+        let (teller, life, name) = (context.teller(&self.key), own.life, slot.clone());
+        tokio::spawn(async move {
+            if let Err(error) = process::wait_for_exit(identity).await {
+                note(format_args!("process {} cannot be watched: {error}", identity.pid));
+                return;
+            }
+            teller.tell(News::Exited(name, life, Exit::Unknown)).await;
+        });
+        self.instances.insert(slot, own);
+    }
+
+    /// An instance ended while no agent looked. What it left behind is cleared away.
+    fn find_ended(&mut self, slot: &SlotId, mut own: Instance, asked: bool, context: &Context) {
+        if asked {
+            own.state = State::Ended { retry_at: Instant::now() };
+        } else {
+            let failure = self.failure_of(slot, Exit::Unknown, &own);
+            self.ended_unseen.insert(slot.release, failure.clone());
+            own.ends(failure);
+        }
+        let left = own.identity.take().filter(|own| !process::members(own.pid).is_empty());
+        let life = own.life;
+        if let Some(left) = left {
+            own.state = State::Stopping { crashed: !asked };
+            own.identity = Some(left);
+            clear(left, end_of_leftovers(), slot.clone(), life, context.teller(&self.key));
+        }
+        self.instances.insert(slot.clone(), own);
+    }
+
+    /// Asks an instance to stop, and kills it when its time is over.
+    pub(super) fn stop(&mut self, slot: &SlotId, context: &Context) {
+        let teller = context.teller(&self.key);
+        let Some(own) = self.instances.get_mut(slot) else { return };
+        own.probe = None;
+        let Some(identity) = own.identity else {
+            own.state = State::Ended { retry_at: Instant::now() };
+            return;
+        };
+        own.state = State::Stopping { crashed: false };
+        let end = own.stop.as_ref().map_or_else(default_end, |stop| End {
+            signal: process::signal_by_name(&stop.signal).unwrap_or(Signal::TERM),
+            within: Duration::from_millis(stop.within_ms),
+        });
+        clear(identity, end, slot.clone(), own.life, teller);
+    }
+
+    /// The leader of an instance ended.
+    pub(super) fn exited(&mut self, slot: &SlotId, life: Life, exit: Exit, context: &Context) {
+        let Some(own) = self.instances.get(slot).filter(|own| own.life == life) else { return };
+        if matches!(own.state, State::Stopping { .. } | State::Ended { .. }) {
+            return;
+        }
+        let failure = self.failure_of(slot, exit, own);
+        note(format_args!("{} {slot}: {}", self.route_name(), failure.reason));
+        if let Some(watch) = self.watch.as_mut().filter(|own| own.order.release == slot.release) {
+            watch.ended.get_or_insert_with(|| failure.clone());
+        }
+        let teller = context.teller(&self.key);
+        let Some(own) = self.instances.get_mut(slot) else { return };
+        let identity = own.identity.take();
+        own.ends(failure);
+        if let Some(left) = identity.filter(|own| !process::members(own.pid).is_empty()) {
+            own.state = State::Stopping { crashed: true };
+            own.identity = Some(left);
+            clear(left, end_of_leftovers(), slot.clone(), life, teller);
+        }
+    }
+
+    /// The whole group of an instance ended.
+    pub(super) fn group_gone(&mut self, slot: &SlotId, life: Life) {
+        let Some(own) = self.instances.get_mut(slot).filter(|own| own.life == life) else { return };
+        own.identity = None;
+        let State::Stopping { crashed } = own.state else { return };
+        let pause = if crashed { own.pause() } else { Duration::ZERO };
+        own.state = State::Ended { retry_at: Instant::now() + pause };
+    }
+
+    /// An instance was probed.
+    pub(super) fn probed(&mut self, slot: &SlotId, life: Life, verdict: Verdict) {
+        let log = self.tree.log(slot);
+        let Some(own) = self.instances.get_mut(slot).filter(|own| own.life == life) else { return };
+        if matches!(own.state, State::Stopping { .. } | State::Ended { .. }) {
+            return;
+        }
+        let with_lines =
+            |failure: Failure| Some(Failure { lines: logs::tail(&log, LINES_TOLD), ..failure });
+        match verdict {
+            Verdict::NotYet(failure) => own.failure = with_lines(failure),
+            Verdict::Failing(failure) => {
+                own.failure = with_lines(failure);
+                own.state = State::Failing;
+            }
+            Verdict::Ready => {
+                own.state = State::Ready { since: Instant::now() };
+                own.was_ready = true;
+                own.early_exits = 0;
+                own.failure = None;
+            }
+        }
+    }
+
+    /// Forgets an instance that ended. Before anything is started again from files that nothing
+    /// runs from, they are compared with their digest again.
+    pub(super) fn forget(&mut self, slot: &SlotId) {
+        self.instances.remove(slot);
+        let is_last = !self.instances.keys().any(|own| own.release == slot.release);
+        if let Some(files) = self.files.get_mut(&slot.release)
+            && matches!(files, super::app::FilesState::Verified)
+            && is_last
+        {
+            *files = super::app::FilesState::Staged;
+        }
+    }
+
+    fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance) -> Failure {
+        let memory = exit.signal() == Some(Signal::KILL.as_raw())
+            && process::memory_kills() > own.memory_kills;
+        let memory = if memory { ", because the memory of this machine ran out" } else { "" };
+        let before = if own.was_ready { "" } else { " before it was ready" };
+        let answer = own.failure.as_ref().and_then(|failure| failure.answer.clone());
+        Failure {
+            reason: format!("{} {}{memory}{before}", slot.process, exit.words()),
+            answer: answer.filter(|_| !own.was_ready),
+            lines: logs::tail(&self.tree.log(slot), LINES_TOLD),
+            ..Failure::default()
+        }
+    }
+}
+
+impl Instance {
+    /// It ended without having been asked to.
+    fn ends(&mut self, failure: Failure) {
+        let forgiven =
+            matches!(self.state, State::Ready { since } if since.elapsed() >= FORGIVEN_AFTER);
+        self.crashes = if forgiven { 1 } else { self.crashes + 1 };
+        if !matches!(self.state, State::Ready { .. } | State::Failing) {
+            self.early_exits += 1;
+        }
+        self.probe = None;
+        self.failure = Some(failure);
+        self.state = State::Ended { retry_at: Instant::now() + self.pause() };
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_millis(backoff_ms(self.crashes, jitter()))
+    }
+}
+
+fn overdue_at(within_ms: u64, so_far_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(within_ms.saturating_sub(so_far_ms))
+}
+
+/// How an instance is ended whose release is in no order any more.
+fn default_end() -> End {
+    End { signal: Signal::TERM, within: Duration::from_secs(10) }
+}
+
+fn end_of_leftovers() -> End {
+    End { signal: Signal::TERM, within: LEFTOVERS_WITHIN }
+}
+
+fn clear(group: Identity, end: End, slot: SlotId, life: Life, teller: Teller) {
+    tokio::spawn(async move {
+        process::end_group(group.pid, end).await;
+        teller.tell(News::GroupGone(slot, life)).await;
+    });
+}

@@ -1,0 +1,313 @@
+//! The proxy's process: found or started, watched, started again at once when it ends.
+//!
+//! The agent holds the listening socket. While no proxy is there, connections wait in its queue and
+//! nobody is refused. The proxy outlives the agent, which then gets the socket back from it.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use onward_proxy::{Client, Route, Status, Table};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::durable::{self, Survives};
+use super::event::{Event, Events};
+use super::note::note;
+use super::startup::Error;
+use crate::layout::{Tree, proxy_socket};
+use crate::process::{self, End, Exit, Identity, Program, Spawn};
+
+/// The shape of `server.json`.
+const SCHEMA: u32 = 1;
+/// The time that a proxy has to answer after its start.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How often a starting proxy is tried.
+const TRY_EVERY: Duration = Duration::from_millis(2);
+/// A proxy that lived shorter than this is not started again at once.
+const LIVES_AT_LEAST: Duration = Duration::from_secs(1);
+/// The pause before the n-th start of such a proxy, times n.
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest such pause.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The time that a proxy has to end when the tree is taken down: nothing is routed any more.
+const ENDS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What is kept of the server: `server.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Server {
+    schema: u32,
+    /// The proxy's port.
+    port: u16,
+    /// The proxy's process when it was last started, and the system's start that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    proxy: Option<(String, Identity)>,
+}
+
+/// The address of a tree: its listening socket and who accepts on it.
+pub(super) struct Address {
+    pub(super) port: u16,
+    listener: Arc<TcpListener>,
+    /// A proxy that runs already.
+    found: Option<Status>,
+}
+
+impl Address {
+    /// Takes the address over from the proxy that runs, or opens it. The port is chosen once.
+    pub(super) fn take(tree: &Tree, runtime: &Path, boot: &str) -> Result<Self, Error> {
+        let file = tree.server_file();
+        let server: Option<Server> = durable::read(&file)?;
+        if let Some((listener, found)) = adopt(&proxy_socket(runtime)) {
+            let port = listener.local_addr().map_or(0, |address| address.port());
+            note(format_args!("found the proxy, process {}, on port {port}", found.pid));
+            return Ok(Self { port, listener: Arc::new(listener), found: Some(found) });
+        }
+        if let Some((_, lost)) =
+            server.as_ref().and_then(|own| own.proxy.clone()).filter(|own| own.0 == boot)
+            && process::is_running(lost)
+        {
+            note(format_args!("the proxy, process {}, does not answer and is killed", lost.pid));
+            let pid = i32::try_from(lost.pid).ok().and_then(rustix::process::Pid::from_raw);
+            let _ = pid.map(|pid| rustix::process::kill_process_group(pid, Signal::KILL));
+        }
+        if let Some(server) = server {
+            let listener = bind(server.port).map_err(|error| taken(server.port, &file, &error))?;
+            return Ok(Self { port: server.port, listener: Arc::new(listener), found: None });
+        }
+        let port = process::free_port(&BTreeSet::new())
+            .ok_or_else(|| Error::Address("no port of this machine is free".to_owned()))?;
+        let listener = bind(port).map_err(|error| taken(port, &file, &error))?;
+        let server = Server { schema: SCHEMA, port, proxy: None };
+        durable::write(&file, &server, Survives::PowerLoss)?;
+        Ok(Self { port, listener: Arc::new(listener), found: None })
+    }
+}
+
+/// The listening socket and the state of a proxy that runs.
+fn adopt(control: &Path) -> Option<(TcpListener, Status)> {
+    let mut client = Client::connect(control).ok()?;
+    let status = client.status().ok().filter(|status| !status.draining)?;
+    let listener: OwnedFd = client.listener().ok()?;
+    Some((TcpListener::from(listener), status))
+}
+
+/// The port may be about to be left by a proxy that was just killed.
+fn bind(port: u16) -> std::io::Result<TcpListener> {
+    let mut tries = 0;
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries < 50 => {
+                tries += 1;
+                std::thread::sleep(TRY_EVERY);
+            }
+            other => return other,
+        }
+    }
+}
+
+fn taken(port: u16, file: &Path, error: &std::io::Error) -> Error {
+    let owner = process::owner_of_port(port).map_or_else(String::new, |owner| {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", owner.pid)).unwrap_or_default();
+        format!(" by process {} ({})", owner.pid, name.trim())
+    });
+    Error::Address(format!(
+        "port {port}, the address of this project, is used{owner} ({error}); end that process, or \
+         remove {} to get another port",
+        file.display()
+    ))
+}
+
+/// Keeps a proxy running on an address.
+pub(super) struct Keeper {
+    pub(super) tree: Tree,
+    pub(super) runtime: PathBuf,
+    pub(super) binary: PathBuf,
+    pub(super) boot: String,
+    pub(super) events: Events,
+    pub(super) address: Address,
+    /// Becomes true when the proxy shall end.
+    pub(super) stop: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    /// Runs until it is told to stop; then the proxy has ended.
+    pub(super) async fn run(mut self) {
+        let mut short_lives = 0;
+        let mut found = self.address.found.take();
+        loop {
+            let began = Instant::now();
+            let why = match self.one_life(found.take()).await {
+                Life::Stopped => return,
+                Life::Ended(why) => why,
+            };
+            note(format_args!("the proxy {why}"));
+            short_lives = if began.elapsed() < LIVES_AT_LEAST { short_lives + 1 } else { 0 };
+            let _ = self.events.send(Event::ProxyLost { why }).await;
+            if short_lives > 1 {
+                self.set_damaged_table_aside();
+                let pause = (PAUSE * short_lives).min(PAUSE_MAX);
+                let mut stop = self.stop.clone();
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    _ = stop.wait_for(|stop| *stop) => return,
+                }
+            }
+        }
+    }
+
+    async fn one_life(&mut self, found: Option<Status>) -> Life {
+        let (identity, mut child) = match found {
+            Some(status) => {
+                let Some(identity) = Identity::of(status.pid) else {
+                    return Life::Ended("has ended".to_owned());
+                };
+                let _ = self.events.send(Event::ProxyStatus(Box::new(status))).await;
+                (identity, None)
+            }
+            None => match self.spawn() {
+                Ok(started) => (started.identity, Some(started.child)),
+                Err(error) => return Life::Ended(format!("cannot be started: {error}")),
+            },
+        };
+        let is_new = child.is_some();
+        let ended = async {
+            match &mut child {
+                Some(child) => child.wait().await.map_or(Exit::Unknown, Exit::Status),
+                None => {
+                    let _ = process::wait_for_exit(identity).await;
+                    Exit::Unknown
+                }
+            }
+        };
+        let mut stop = self.stop.clone();
+        let greet = async {
+            if is_new {
+                self.greet().await;
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            exit = ended => return Life::Ended(exit.words()),
+            () = greet => {}
+            _ = stop.wait_for(|stop| *stop) => {}
+        }
+        let end = End { signal: Signal::TERM, within: ENDS_WITHIN };
+        let reap = async {
+            if let Some(child) = &mut child {
+                let _ = child.wait().await;
+            }
+        };
+        tokio::join!(process::end_group(identity.pid, end), reap);
+        Life::Stopped
+    }
+
+    fn spawn(&self) -> std::io::Result<process::Spawned> {
+        let table = self.tree.proxy_table();
+        if let Some(parent) = table.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let control = proxy_socket(&self.runtime);
+        let arguments = vec![
+            "proxy".into(),
+            "run".into(),
+            "--table".into(),
+            table.into(),
+            "--control".into(),
+            control.into(),
+        ];
+        let spawn = Spawn {
+            program: &Program::Direct(self.binary.clone(), arguments),
+            directory: self.tree.root(),
+            environment: &process::inherited_environment(),
+            log: &self.tree.proxy_log(),
+            stdin: Some(Stdio::from(OwnedFd::from(self.address.listener.try_clone()?))),
+        };
+        let started = spawn.start()?;
+        let proxy = Some((self.boot.clone(), started.identity));
+        let server = Server { schema: SCHEMA, port: self.address.port, proxy };
+        if let Err(error) = durable::write(&self.tree.server_file(), &server, Survives::Exit) {
+            note(format_args!("the proxy's process is not recorded: {error}"));
+        }
+        Ok(started)
+    }
+
+    /// Waits until a proxy that was just started answers.
+    async fn greet(&self) {
+        let control = proxy_socket(&self.runtime);
+        let began = Instant::now();
+        while began.elapsed() < ANSWERS_WITHIN {
+            if let Ok(status) = ask(control.clone()).await {
+                let _ = self.events.send(Event::ProxyStatus(Box::new(status))).await;
+                return;
+            }
+            sleep(TRY_EVERY).await;
+        }
+        let why = "does not answer".to_owned();
+        let _ = self.events.send(Event::ProxyLost { why }).await;
+    }
+
+    /// A proxy cannot start from a damaged table. Without it, the agent tells it anew.
+    fn set_damaged_table_aside(&self) {
+        let table = self.tree.proxy_table();
+        if onward_proxy::load_table(&table).is_err() {
+            let aside = table.with_extension("json.damaged");
+            note(format_args!("the proxy's table is damaged and kept as {}", aside.display()));
+            let _ = std::fs::rename(&table, &aside);
+        }
+    }
+}
+
+enum Life {
+    Ended(String),
+    Stopped,
+}
+
+/// How long the agent waits for one answer of the proxy.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Does something with the proxy beside the event loop.
+async fn with_client<T: Send + 'static>(
+    control: PathBuf,
+    what: impl FnOnce(&mut Client) -> Result<T, onward_proxy::ClientError> + Send + 'static,
+) -> Result<T, String> {
+    let task = tokio::task::spawn_blocking(move || {
+        let mut client = Client::connect(&control)?;
+        what(&mut client)
+    });
+    match timeout(ANSWER_WITHIN, task).await {
+        Ok(Ok(result)) => result.map_err(|error| error.to_string()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the proxy does not answer".to_owned()),
+    }
+}
+
+/// How the proxy is.
+pub(super) async fn ask(control: PathBuf) -> Result<Status, String> {
+    with_client(control, Client::status).await
+}
+
+/// Puts routes in force. The answer tells what is true afterwards, also what was in flight when the
+/// routes changed.
+///
+/// The version follows the proxy's own, which is durable, so it never goes down.
+pub(super) async fn set(control: PathBuf, routes: Vec<Route>) -> Result<Status, String> {
+    with_client(control, move |client| {
+        let version = client.status()?.version.unwrap_or(0) + 1;
+        client.set(&Table { version, routes })?;
+        client.status()
+    })
+    .await
+}
+
+/// Closes the connections that an instance still has.
+pub(super) async fn cut(control: PathBuf, instance: String) {
+    if let Err(error) = with_client(control, move |client| client.cut(&instance)).await {
+        note(format_args!("connections could not be cut: {error}"));
+    }
+}

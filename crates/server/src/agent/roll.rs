@@ -1,0 +1,442 @@
+//! The roll-forward of one server: the agent's loop.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use onward_core::order::{Admission, Order};
+use onward_core::reconcile::reconcile;
+use onward_core::report::{Report, Waiting};
+use onward_proxy::Status;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::app::{App, RouteChange, Waiter};
+use super::context::Context;
+use super::event::{AppKey, Event, Events, News, Reply};
+use super::note::note;
+use super::record::Record;
+use super::{Config, files, gather, proxy, pull};
+use crate::layout::proxy_socket;
+use crate::process::logs;
+use crate::protocol::{self, Answer, Hello, Request, WAIT_MS_MAX};
+
+/// How many times in a row actions may follow from actions, before the agent listens again.
+const ROUNDS_MAX: usize = 8;
+/// How often logs are looked at for their length.
+const ROTATE_EVERY: Duration = Duration::from_secs(5);
+
+/// The agent.
+pub(super) struct Agent {
+    pub(super) context: Context,
+    pub(super) apps: BTreeMap<AppKey, App>,
+    /// How the proxy was when it last answered.
+    pub(super) status: Option<Status>,
+    port: u16,
+    proxy_problem: Option<String>,
+    /// When the proxy is asked next; none while it is being asked or need not be.
+    look_at: Option<Instant>,
+    looking: bool,
+    rotate_at: Instant,
+    memory_at: Instant,
+    reports: BTreeMap<AppKey, watch::Sender<Option<Report>>>,
+}
+
+/// How the loop goes on.
+enum Next {
+    Continue,
+    Quit,
+    ShutDown,
+}
+
+impl Agent {
+    pub(super) fn new(config: Config, events: Events, port: u16) -> Self {
+        let now = Instant::now();
+        Self {
+            context: Context::new(config, events),
+            apps: BTreeMap::new(),
+            status: None,
+            port,
+            proxy_problem: None,
+            look_at: None,
+            looking: false,
+            rotate_at: now + ROTATE_EVERY,
+            memory_at: now,
+            reports: BTreeMap::new(),
+        }
+    }
+
+    /// Takes over what an earlier agent left.
+    pub(super) fn load(&mut self) {
+        let names = |directory: std::path::PathBuf| -> Vec<String> {
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        };
+        let root = self.context.tree.apps();
+        for app in names(root.clone()) {
+            for environment in names(root.join(&app)) {
+                if let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) {
+                    self.open((app, environment));
+                }
+            }
+        }
+    }
+
+    /// The app, with what is left of it taken over when it was not known.
+    fn open(&mut self, key: AppKey) -> &mut App {
+        let context = &self.context;
+        self.apps.entry(key).or_insert_with_key(|key| {
+            let mut app = App::new(key.clone(), context.tree.app(&key.0, &key.1));
+            app.load_kept();
+            app.take_over(context);
+            app
+        })
+    }
+
+    /// Runs until it is asked to end; whether the proxy shall end as well.
+    pub(super) async fn run(mut self, mut events: mpsc::Receiver<Event>) -> bool {
+        loop {
+            self.roll_forward();
+            self.look_after();
+            let wake_at = self.wake_at();
+            let event = tokio::select! {
+                event = events.recv() => event,
+                () = sleep_until(wake_at) => continue,
+            };
+            // What happened at the same time is one step, not many.
+            let mut event = event;
+            while let Some(own) = event {
+                match self.hear(own) {
+                    Next::Continue => {}
+                    Next::Quit => return false,
+                    Next::ShutDown => return true,
+                }
+                event = events.try_recv().ok();
+            }
+        }
+    }
+
+    /// Facts → decisions → actions → report, for every app.
+    fn roll_forward(&mut self) {
+        let keys: Vec<AppKey> = self.apps.keys().cloned().collect();
+        for key in keys {
+            for _ in 0..ROUNDS_MAX {
+                let Some(app) = self.apps.get(&key).filter(|app| app.damaged.is_none()) else {
+                    break;
+                };
+                let facts = gather::facts(app, self.status.as_ref(), Instant::now());
+                let actions = reconcile(&app.kept, &facts).actions;
+                if actions.is_empty() {
+                    break;
+                }
+                for action in actions {
+                    self.begin(&key, action);
+                }
+            }
+            self.publish(&key);
+        }
+    }
+
+    fn publish(&mut self, key: &AppKey) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        let now = Instant::now();
+        let facts = gather::facts(app, self.status.as_ref(), now);
+        let mut report = reconcile(&app.kept, &facts).report;
+        let name = app.route_name();
+        report.traffic = self.status.as_ref().map(|status| gather::traffic_of(status, &name));
+        let troubles = [("the agent's state", &app.damaged), ("the agent's state", &app.problem)];
+        let proxy = ("the proxy", &self.proxy_problem);
+        for (what, why) in troubles.into_iter().chain([proxy]) {
+            if let Some(why) = why {
+                report.waiting.push(Waiting { what: what.into(), why: why.clone(), for_ms: None });
+                report.converged = false;
+            }
+        }
+        let record = Record::of(app, &self.context.boot);
+        if record != app.recorded {
+            match record.write(&app.tree) {
+                Ok(()) => app.recorded = record,
+                Err(error) => {
+                    note(format_args!("what runs cannot be recorded: {error}"));
+                    app.problem = Some(error.to_string());
+                }
+            }
+        }
+        let is_news = app.publish(report);
+        app.answer_overdue(now);
+        let report = is_news.then(|| app.report.clone());
+        if let Some((report, reports)) = report.zip(self.reports_of(key)) {
+            // Without a receiver the store cannot be written, which was noted.
+            let _ = reports.send(Some(report));
+        }
+    }
+
+    /// Where the reports of an app are sent to be kept in the store.
+    fn reports_of(&mut self, key: &AppKey) -> Option<&watch::Sender<Option<Report>>> {
+        let store = self.context.config.store.clone()?;
+        let server = self.context.config.server.clone();
+        let reports = self.reports.entry(key.clone()).or_insert_with(|| {
+            let (sender, receiver) = watch::channel(None);
+            tokio::spawn(pull::put_reports(store, key.clone(), server, receiver));
+            sender
+        });
+        Some(reports)
+    }
+
+    /// What is looked at from time to time: the proxy, free memory, the length of logs.
+    fn look_after(&mut self) {
+        let now = Instant::now();
+        let status = self.status.as_ref();
+        let pause = self.apps.values().filter_map(|app| gather::look_in(app, status)).min();
+        self.look_at = match (pause, self.look_at) {
+            (None, _) => None,
+            (Some(pause), None) => Some(now + pause),
+            (Some(pause), Some(at)) => Some(at.min(now + pause)),
+        };
+        if !self.looking && self.look_at.is_some_and(|at| at <= now) {
+            self.look_at = None;
+            self.look_at_proxy();
+        }
+        if self.memory_at <= now {
+            self.memory_at = now + gather::MEMORY_LOOK;
+            for app in self.apps.values_mut() {
+                app.memory_short = gather::is_memory_short(app);
+            }
+        }
+        if self.rotate_at <= now {
+            self.rotate_at = now + ROTATE_EVERY;
+            self.rotate_logs();
+        }
+    }
+
+    fn look_at_proxy(&mut self) {
+        self.looking = true;
+        let control = proxy_socket(&self.context.config.runtime_dir);
+        let events = self.context.events.clone();
+        tokio::spawn(async move {
+            let event = match proxy::ask(control).await {
+                Ok(status) => Event::ProxyStatus(Box::new(status)),
+                Err(why) => Event::ProxySilent { why },
+            };
+            let _ = events.send(event).await;
+        });
+    }
+
+    fn rotate_logs(&self) {
+        let mut all = vec![self.context.tree.agent_log(), self.context.tree.proxy_log()];
+        for app in self.apps.values() {
+            all.extend(app.instances.keys().map(|slot| app.tree.log(slot)));
+            all.extend(app.command.as_ref().map(|own| app.tree.command_log(own.release, own.kind)));
+        }
+        tokio::task::spawn_blocking(move || {
+            for path in all {
+                if let Err(error) = logs::rotate(&path) {
+                    note(format_args!("{} cannot be rotated: {error}", path.display()));
+                }
+            }
+        });
+    }
+
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let changes = self.apps.values().filter_map(|app| gather::next_change(app, now));
+        let look_at = self.look_at.filter(|_| !self.looking);
+        let runs = self.apps.values().any(App::is_there);
+        // An agent of nothing sleeps until somebody speaks to it.
+        let rotate_at = if runs { self.rotate_at } else { now + Duration::from_secs(3600) };
+        changes.chain(look_at).fold(rotate_at, Instant::min)
+    }
+
+    fn hear(&mut self, event: Event) -> Next {
+        match event {
+            Event::Asked { request, reply } => return self.asked(request, reply),
+            Event::Pulled(order) => self.pulled(*order),
+            Event::PullFailed { app, why } => {
+                note(format_args!("the document of {}/{} is not followed: {why}", app.0, app.1));
+            }
+            Event::App(key, news) => self.app_news(&key, news),
+            Event::ProxyStatus(status) => {
+                self.looking = false;
+                self.learn(*status);
+            }
+            Event::ProxySilent { why } => {
+                self.looking = false;
+                self.proxy_problem.get_or_insert(why);
+            }
+            Event::ProxyLost { why } => self.proxy_problem = Some(format!("it {why}")),
+            Event::Terminated => return Next::Quit,
+        }
+        Next::Continue
+    }
+
+    fn app_news(&mut self, key: &AppKey, news: News) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        match news {
+            News::Staged(release, result) => app.staged(release, result),
+            News::Verified(release, result) => app.verified(release, result),
+            News::Removed(release, result) => app.removed(release, result),
+            News::Exited(slot, life, exit) => app.exited(&slot, life, exit, &self.context),
+            News::GroupGone(slot, life) => app.group_gone(&slot, life),
+            News::Probed(slot, life, verdict) => app.probed(&slot, life, verdict),
+            News::CommandEnded { operation, kind, ended } => {
+                app.command_ended(operation, kind, &ended);
+            }
+            News::Routed(Ok(status)) => {
+                app.route_change = RouteChange::Unknown;
+                self.learn(*status);
+            }
+            News::Routed(Err(why)) => {
+                note(format_args!("the route of {} is not changed yet: {why}", app.route_name()));
+                app.route_change = RouteChange::Unknown;
+            }
+        }
+    }
+
+    /// Takes over what the proxy says, unless it is older than what is known.
+    fn learn(&mut self, status: Status) {
+        let is_older = self
+            .status
+            .as_ref()
+            .is_some_and(|known| known.epoch == status.epoch && status.version < known.version);
+        if is_older {
+            return;
+        }
+        self.proxy_problem = None;
+        for app in self.apps.values_mut() {
+            if app.route_change == RouteChange::Asked {
+                continue;
+            }
+            app.route_change = RouteChange::None;
+            let route = gather::route_of(&status, &app.route_name());
+            app.routed(route);
+        }
+        self.status = Some(status);
+    }
+
+    fn asked(&mut self, request: Request, reply: oneshot::Sender<Reply>) -> Next {
+        let answer = match request {
+            Request::Hello => self.hello(),
+            Request::Deliver { order, known_revision, wait_ms } => {
+                let key = (order.app.clone(), order.environment.clone());
+                match self.admit(*order) {
+                    Err(text) => Answer::Refused { text },
+                    Ok(()) => {
+                        // What follows from the order at once belongs to the answer.
+                        self.roll_forward();
+                        self.answer(&key, known_revision, wait_ms, reply);
+                        return Next::Continue;
+                    }
+                }
+            }
+            Request::Report { app, environment, known_revision, wait_ms } => {
+                let key = (app, environment);
+                if self.apps.contains_key(&key) {
+                    self.answer(&key, known_revision, wait_ms, reply);
+                    return Next::Continue;
+                }
+                let text = format!("{}/{} was never deployed here", key.0, key.1);
+                Answer::Refused { text }
+            }
+            Request::Logs(_) => Answer::End,
+            Request::Quit => {
+                let _ = reply.send(Reply::Answer(Answer::Ending));
+                return Next::Quit;
+            }
+            Request::Shutdown => match self.left() {
+                None => {
+                    let _ = reply.send(Reply::Answer(Answer::Ending));
+                    return Next::ShutDown;
+                }
+                Some(text) => Answer::Refused { text },
+            },
+        };
+        // Whoever asked may be gone.
+        let _ = reply.send(Reply::Answer(answer));
+        Next::Continue
+    }
+
+    fn hello(&self) -> Answer {
+        Answer::Hello(Hello {
+            version: protocol::VERSION,
+            onward: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            root: self.context.tree.root().to_owned(),
+            address: format!("http://127.0.0.1:{}", self.port),
+            proxy_problem: self.proxy_problem.clone(),
+        })
+    }
+
+    /// What is still there and stands in the way of shutting down.
+    fn left(&self) -> Option<String> {
+        let there: Vec<String> =
+            self.apps.values().filter(|app| app.is_there()).map(App::route_name).collect();
+        (!there.is_empty())
+            .then(|| format!("still there: {}; take it away first", there.join(", ")))
+    }
+
+    fn answer(
+        &mut self,
+        key: &AppKey,
+        known: Option<u64>,
+        wait_ms: u64,
+        reply: oneshot::Sender<Reply>,
+    ) {
+        let Some(app) = self.apps.get_mut(key) else { return };
+        if known != Some(app.revision) || wait_ms == 0 {
+            app.answer(reply);
+            return;
+        }
+        let until = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
+        app.waiters.push(Waiter { until, reply });
+    }
+
+    /// The fence. An order is durable before anything follows from it.
+    fn admit(&mut self, order: Order) -> Result<(), String> {
+        let app = self.open((order.app.clone(), order.environment.clone()));
+        if app.damaged.is_some() {
+            // It may have been repaired or moved away.
+            app.load_kept();
+        }
+        if let Some(why) = &app.damaged {
+            return Err(why.clone());
+        }
+        match app.kept.admit(&order) {
+            Admission::Same | Admission::Stale { .. } => Ok(()),
+            Admission::Contradiction => Err(format!(
+                "an order of generation {} was accepted already and says something else",
+                order.generation
+            )),
+            Admission::Accept => {
+                let mut kept = app.kept.clone();
+                kept.order = Some(order);
+                app.keep(kept)
+            }
+        }
+    }
+
+    fn pulled(&mut self, order: Order) {
+        let generation = order.generation;
+        if let Err(why) = self.admit(order) {
+            note(format_args!("the order of generation {generation} is not followed: {why}"));
+        }
+    }
+
+    /// The ports that were given to instances.
+    pub(super) fn taken_ports(&self) -> BTreeSet<u16> {
+        let instances = self.apps.values().flat_map(|app| app.instances.values());
+        instances.filter_map(|own| own.port).chain([self.port]).collect()
+    }
+
+    /// The files of a release as they are wanted; none when no order names it.
+    pub(super) fn wanted_files(
+        app: &App,
+        release: onward_core::model::ReleaseNumber,
+    ) -> Option<files::Wanted> {
+        let order = app.order()?.releases.get(&release)?;
+        Some(files::Wanted {
+            release,
+            bundle: order.bundle.digest,
+            shared_dirs: order.config.shared_dirs.clone(),
+            in_use: app.uses(release),
+        })
+    }
+}

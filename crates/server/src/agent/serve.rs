@@ -1,0 +1,119 @@
+//! The agent's socket: lines in, events to the agent, answers out.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::timeout;
+
+use super::event::{Event, Events, Reply};
+use super::follow;
+use super::gather::traffic_of;
+use super::proxy;
+use crate::layout::Tree;
+use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
+
+/// How many connections are served at once: a few commands and what they left open.
+const CONNECTIONS_MAX: usize = 64;
+/// The time that a client has for one line, and an answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// Pause after a connection could not be accepted, for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// The time that counters have to be added to a report.
+const COUNTERS_WITHIN: Duration = Duration::from_millis(500);
+
+/// What a connection needs.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) events: Events,
+    pub(super) tree: Tree,
+    pub(super) proxy_socket: PathBuf,
+}
+
+/// Serves clients; never ends by itself.
+pub(super) async fn serve(listener: UnixListener, desk: Desk) {
+    let places = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        let own = rustix::process::geteuid().as_raw();
+        let is_trusted = stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0);
+        let Ok(place) = places.clone().try_acquire_owned() else { continue };
+        if is_trusted {
+            let desk = desk.clone();
+            tokio::spawn(async move {
+                // A client that breaks off is its own problem.
+                let _ = converse(stream, &desk).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut reader = BufReader::new(reader);
+    while let Some(line) = read_line(&mut reader).await? {
+        match serde_json::from_slice(&line) {
+            Ok(Request::Logs(request)) => {
+                follow::answer(&desk.tree, request, &mut reader, &mut writer).await?;
+            }
+            Ok(request) => {
+                let answer = ask_agent(request, desk).await;
+                write_line(&mut writer, &answer).await?;
+            }
+            Err(error) => {
+                let text = format!("this agent does not understand the request: {error}");
+                write_line(&mut writer, &Answer::Refused { text }).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One line; none at the end of the conversation, or when a line is too long to be one.
+async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    let mut limited = reader.take(LINE_BYTES_MAX);
+    timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await??;
+    Ok(line.ends_with(b"\n").then_some(line))
+}
+
+pub(super) async fn write_line(
+    writer: &mut OwnedWriteHalf,
+    answer: &Answer,
+) -> std::io::Result<()> {
+    let mut bytes = serde_json::to_vec(answer)?;
+    bytes.push(b'\n');
+    timeout(PATIENCE, writer.write_all(&bytes)).await?
+}
+
+async fn ask_agent(request: Request, desk: &Desk) -> Answer {
+    let route = match &request {
+        Request::Deliver { order, .. } => Some(format!("{}/{}", order.app, order.environment)),
+        Request::Report { app, environment, .. } => Some(format!("{app}/{environment}")),
+        _ => None,
+    };
+    let (reply, replied) = oneshot::channel();
+    let ending = || Answer::Refused { text: "the agent is ending".to_owned() };
+    if desk.events.send(Event::Asked { request, reply }).await.is_err() {
+        return ending();
+    }
+    match replied.await {
+        Err(_) => ending(),
+        Ok(Reply::Answer(answer)) => answer,
+        Ok(Reply::Report { revision, mut report }) => {
+            let asked = timeout(COUNTERS_WITHIN, proxy::ask(desk.proxy_socket.clone())).await;
+            // Without an answer the counters stay those that were last heard.
+            if let (Ok(Ok(status)), Some(route)) = (asked, route) {
+                report.traffic = Some(traffic_of(&status, &route));
+            }
+            Answer::Report { revision, report }
+        }
+    }
+}
