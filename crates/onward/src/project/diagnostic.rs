@@ -57,11 +57,13 @@ pub enum Code {
     TwoDefaults,
     /// A part of the grammar that this version of onward does not build yet.
     NotYetSupported,
+    /// More findings than anybody reads; the rest is left out.
+    TooMany,
 }
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
@@ -83,6 +85,7 @@ impl Code {
         Self::Repeated,
         Self::TwoDefaults,
         Self::NotYetSupported,
+        Self::TooMany,
     ];
 
     /// The code as printed, for example `unknown-key`.
@@ -109,6 +112,7 @@ impl Code {
             Self::Repeated => "repeated",
             Self::TwoDefaults => "two-defaults",
             Self::NotYetSupported => "not-yet-supported",
+            Self::TooMany => "too-many",
         }
     }
 

@@ -28,7 +28,7 @@ pub use model::{
     Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Release, Serves,
     Stop,
 };
-pub use parse::{VALUE_BYTES_MAX, VALUES_MAX, parse};
+pub use parse::{FINDINGS_MAX, VALUE_BYTES_MAX, VALUES_MAX, parse};
 pub use resolve::{
     LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, PROBE_WITHIN, Probe, Resolved, ResolvedProcess,
     ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment, WARM,

@@ -23,10 +23,14 @@ pub const VALUES_MAX: usize = 256;
 /// The longest value, in bytes.
 pub const VALUE_BYTES_MAX: usize = 32 * 1024;
 
+/// So many findings are reported. Nobody reads more, and drawing one takes a moment.
+pub const FINDINGS_MAX: usize = 100;
+
 /// Reads the text of a project file.
 ///
 /// # Errors
-/// Everything that was found, in file order, when at least one finding is an error.
+/// Everything that was found, in file order, when at least one finding is an error. After
+/// [`FINDINGS_MAX`] one says how many more there are.
 pub fn parse(text: &str) -> Result<Project, Vec<Diagnostic>> {
     let recovered = syntax::recover(text);
     let readable = recovered.text.clone();
@@ -37,12 +41,23 @@ pub fn parse(text: &str) -> Result<Project, Vec<Diagnostic>> {
     found.extend(syntax::duplicates(&readable, &errors));
     recovered.merge_into(&mut found);
     found.sort_by_key(Diagnostic::start);
+    limit(&mut found);
     match project {
         Some(project) if found.iter().all(|found| found.severity == Severity::Warning) => {
             Ok(Project { warnings: found, ..project })
         }
         _ => Err(found),
     }
+}
+
+fn limit(found: &mut Vec<Diagnostic>) {
+    let Some(first) = found.get(FINDINGS_MAX) else { return };
+    let more = found.len() - FINDINGS_MAX;
+    let span = first.labels[0].0.clone();
+    let message = format!("{more} more are not shown");
+    let last = Diagnostic::error(Code::TooMany, span, message, "the next one is here");
+    found.truncate(FINDINGS_MAX);
+    found.push(last.help("correct these first"));
 }
 
 fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {

@@ -12,20 +12,25 @@ use super::parse::shown;
 /// After so many syntax errors the rest is not looked at: it is another kind of file.
 const ERRORS_MAX: usize = 50;
 
+/// So much text is read again in search of further errors, so that a large file that is no TOML
+/// at all is refused at once.
+const READ_AGAIN_BYTES_MAX: usize = 1024 * 1024;
+
 /// A text whose broken lines are blanked.
 pub(super) struct Recovered {
     /// The text; as long as the original.
     pub(super) text: String,
     /// One finding for each blanked line.
     pub(super) broken: Vec<Diagnostic>,
-    /// Parts whose table is not known, because its header is broken.
+    /// Parts whose table is not known, because its header is broken or was not looked for.
     lost: Vec<Span>,
 }
 
 /// Blanks lines until the rest is TOML, but for keys that are given twice.
 pub(super) fn recover(original: &str) -> Recovered {
     let mut all = Recovered { text: original.to_owned(), broken: Vec::new(), lost: Vec::new() };
-    while all.broken.len() < ERRORS_MAX {
+    let rounds = (READ_AGAIN_BYTES_MAX / original.len().max(1)).clamp(2, ERRORS_MAX);
+    loop {
         let (_, errors) = DeTable::parse_recoverable(&all.text);
         let first = errors
             .iter()
@@ -33,6 +38,10 @@ pub(super) fn recover(original: &str) -> Recovered {
             .min_by_key(|error| error.span().map_or(0, |span| span.start));
         let Some(first) = first else { break };
         let span = inside(original, first.span().unwrap_or(0..0));
+        if all.broken.len() == rounds {
+            all.lost.push(span.start..usize::MAX);
+            break;
+        }
         let (part, finding) = diagnose(original, &all.text, span, first.message());
         all.broken.push(finding);
         if all.text[part.clone()].trim().is_empty() {
@@ -53,7 +62,8 @@ fn diagnose(original: &str, text: &str, span: Span, message: &str) -> (Span, Dia
     // A value is never read where a key stands, unless the list before it goes on.
     let before_key = starts_something(&text[line.clone()])
         && text[line.start..span.start].chars().all(|c| c == '[' || c.is_whitespace());
-    if let Some(list) = list_around(text, line.start.saturating_sub(1)).filter(|_| before_key) {
+    let before = list_around(text, line.start.saturating_sub(1));
+    if let Some(list) = before.filter(|list| before_key && list.start < line.start) {
         let message = "this is not TOML: a list is not closed";
         let begin = line_of(text, list.start);
         let found = Diagnostic::error(Code::Syntax, begin, message, "the list begins here");

@@ -5,6 +5,7 @@ mod files;
 mod init;
 mod load;
 mod properties;
+mod reference;
 mod resolve;
 
 use std::path::PathBuf;
