@@ -27,7 +27,7 @@ pub const WAIT_MS_MAX: u64 = 30_000;
 
 /// What a client asks.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Request {
     /// Who are you?
     Hello,
@@ -81,7 +81,7 @@ pub struct LogsRequest {
 
 /// What the agent answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "is", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The agent.
     Hello(Hello),

@@ -120,7 +120,8 @@ fn failure(files: Option<&Files>, own: &[(&SlotId, &Slot)]) -> Option<Failure> {
         } else if overdue {
             let seen = seen();
             let why = if seen.reason.is_empty() { "" } else { ": " };
-            let reason = format!("{} did not answer its probe in time{why}{}", id.process, seen.reason);
+            let reason =
+                format!("{} did not answer its probe in time{why}{}", id.process, seen.reason);
             Some(Failure { reason, ..seen })
         } else {
             None

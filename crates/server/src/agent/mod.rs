@@ -135,6 +135,7 @@ async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error
         events: events.clone(),
         address,
         stop: stopped,
+        answered: std::sync::atomic::AtomicBool::new(false),
     };
     let keeper = tokio::spawn(keeper.run());
     let runtime_dir = config.runtime_dir.clone();

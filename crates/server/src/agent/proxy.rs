@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use onward_proxy::{Client, Route, Status, Table};
@@ -30,12 +31,15 @@ const SCHEMA: u32 = 1;
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// How often a starting proxy is tried.
 const TRY_EVERY: Duration = Duration::from_millis(2);
-/// A proxy that lived shorter than this is not started again at once.
+/// A proxy that lived shorter than this has a short life.
 const LIVES_AT_LEAST: Duration = Duration::from_secs(1);
-/// The pause before the n-th start of such a proxy, times n.
-const PAUSE: Duration = Duration::from_millis(200);
-/// The longest such pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// How many short lives in a row are followed by a new start at once, because somebody may only
+/// have killed it a few times.
+const SHORT_LIVES_MAX: u32 = 10;
+/// How many lives in a row without an answer are followed by a new start at once.
+const SILENT_LIVES_MAX: u32 = 1;
+/// The pause before a proxy is started that seems not to live.
+const PAUSE: Duration = Duration::from_secs(2);
 /// The time that a proxy has to end when the tree is taken down: nothing is routed any more.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -65,14 +69,13 @@ impl Address {
         let server: Option<Server> = durable::read(&file)?;
         if let Some((listener, found)) = adopt(&proxy_socket(runtime)) {
             let port = listener.local_addr().map_or(0, |address| address.port());
-            note(format_args!("found the proxy, process {}, on port {port}", found.pid));
             return Ok(Self { port, listener: Arc::new(listener), found: Some(found) });
         }
         if let Some((_, lost)) =
             server.as_ref().and_then(|own| own.proxy.clone()).filter(|own| own.0 == boot)
             && process::is_running(lost)
         {
-            note(format_args!("the proxy, process {}, does not answer and is killed", lost.pid));
+            // It does not answer, so nothing but a new one can.
             let pid = i32::try_from(lost.pid).ok().and_then(rustix::process::Pid::from_raw);
             let _ = pid.map(|pid| rustix::process::kill_process_group(pid, Signal::KILL));
         }
@@ -133,28 +136,39 @@ pub(super) struct Keeper {
     pub(super) address: Address,
     /// Becomes true when the proxy shall end.
     pub(super) stop: watch::Receiver<bool>,
+    /// Whether the proxy has answered in its present life.
+    pub(super) answered: AtomicBool,
 }
 
 impl Keeper {
     /// Runs until it is told to stop; then the proxy has ended.
     pub(super) async fn run(mut self) {
-        let mut short_lives = 0;
+        let (mut short_lives, mut silent_lives) = (0, 0);
         let mut found = self.address.found.take();
+        if let Some(found) = &found {
+            note(format_args!(
+                "found the proxy, process {}, on port {}",
+                found.pid, self.address.port
+            ));
+        }
         loop {
             let began = Instant::now();
+            self.answered.store(found.is_some(), Ordering::Relaxed);
             let why = match self.one_life(found.take()).await {
                 Life::Stopped => return,
                 Life::Ended(why) => why,
             };
             note(format_args!("the proxy {why}"));
             short_lives = if began.elapsed() < LIVES_AT_LEAST { short_lives + 1 } else { 0 };
+            silent_lives = if self.answered.load(Ordering::Relaxed) { 0 } else { silent_lives + 1 };
             let _ = self.events.send(Event::ProxyLost { why }).await;
-            if short_lives > 1 {
+            if silent_lives > 0 {
                 self.set_damaged_table_aside();
-                let pause = (PAUSE * short_lives).min(PAUSE_MAX);
+            }
+            if short_lives > SHORT_LIVES_MAX || silent_lives > SILENT_LIVES_MAX {
                 let mut stop = self.stop.clone();
                 tokio::select! {
-                    () = sleep(pause) => {}
+                    () = sleep(PAUSE) => {}
                     _ = stop.wait_for(|stop| *stop) => return,
                 }
             }
@@ -243,6 +257,7 @@ impl Keeper {
         let began = Instant::now();
         while began.elapsed() < ANSWERS_WITHIN {
             if let Ok(status) = ask(control.clone()).await {
+                self.answered.store(true, Ordering::Relaxed);
                 let _ = self.events.send(Event::ProxyStatus(Box::new(status))).await;
                 return;
             }
