@@ -3,11 +3,13 @@
 
 mod damage;
 mod full;
+mod fuzz;
 mod git;
 mod hostile;
 mod kill;
 mod label;
 mod odd;
+mod parity;
 mod property;
 mod rawtar;
 mod rawzip;
