@@ -30,9 +30,9 @@ pub use model::{
 };
 pub use parse::{FINDINGS_MAX, VALUE_BYTES_MAX, VALUES_MAX, parse};
 pub use resolve::{
-    LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, PROBE_WITHIN, Probe, Resolved, ResolvedProcess,
-    ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment, WARM,
-    WATCH_ELSEWHERE, WATCH_LOCAL, resolve,
+    LOCAL, PROBE_INTERVAL, PROBE_STATUS, PROBE_TIMEOUT, PROBE_WITHIN, Probe, Resolved,
+    ResolvedProcess, ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment,
+    WARM, WATCH_ELSEWHERE, WATCH_LOCAL, resolve,
 };
 pub use words::{
     COMMAND_BYTES_MAX, ProjectPath, RESERVED_PREFIX, ShellCommand, Signal, ValueName, duration_text,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | environment | the one with `default = true`, else `local` |
 //! | probe of `web` | HTTP GET on `/`, any status below 500 |
-//! | status of a probe with a `path` | 200 to 399 |
+//! | status of a probe with a `path` | 200 to 206, 301 to 303, 307, 308 |
 //! | probe `within` · `interval` · `timeout` | 30 s · 1 s · 5 s |
 //! | stop `signal` · `within` | `TERM` · 10 s |
 //! | `watch` | 1 s on the provider `local`, 10 s elsewhere |
@@ -29,6 +29,8 @@ pub const PROBE_WITHIN: Duration = Duration::from_secs(30);
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long one try of a probe may take.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The statuses that mean ready when a probe has a `path` and no `status`: success, or a redirect.
+pub const PROBE_STATUS: [u16; 12] = [200, 201, 202, 203, 204, 205, 206, 301, 302, 303, 307, 308];
 /// The signal that asks a process to stop.
 pub const STOP_SIGNAL: Signal = Signal::Term;
 /// How long a process may take to stop before it is killed.
@@ -115,7 +117,7 @@ pub enum Try {
 /// Which HTTP statuses a probe accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Statuses {
-    /// Every final status below this one.
+    /// Every final status below this one; only without a `path`, and then 500.
     Below(u16),
     /// These.
     Only(Vec<u16>),
@@ -251,7 +253,7 @@ fn probe(wish: Option<&ProbeWish>, traffic: bool) -> Option<Probe> {
         ProbeKind::Http { path, status, body } => Try::Http {
             path: path.clone(),
             status: if status.is_empty() {
-                Statuses::Below(400)
+                Statuses::Only(PROBE_STATUS.to_vec())
             } else {
                 Statuses::Only(status.clone())
             },

@@ -40,7 +40,7 @@ fn a_probe_with_a_path_wants_success() {
     let probe = resolved.processes[0].probe.as_ref().expect("a probe");
     let Try::Http { path, status, .. } = &probe.how else { panic!("{probe:?}") };
     assert_eq!((path.as_str(), probe.within), ("/up", Duration::from_secs(3)));
-    for (code, accepted) in [(200, true), (399, true), (404, false), (500, false)] {
+    for (code, accepted) in [(200, true), (302, true), (404, false), (500, false)] {
         assert_eq!(status.accept(code), accepted, "{code}");
     }
     let given = project("[process.web]\nrun = \"a\"\nprobe = { path = \"/up\", status = 404 }");
