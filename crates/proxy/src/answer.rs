@@ -137,12 +137,11 @@ impl AnswerBody {
         incoming: Incoming,
         upstream: Box<Upstream>,
         tally: Tally,
-        cx: &mut Context<'_>,
     ) -> Self {
         let mut passing = Passing { incoming, upstream: Some(upstream), tally };
         let mut body = Self::own(worker, client, None);
         if passing.incoming.is_end_stream() {
-            passing.end(cx);
+            passing.end();
         } else {
             body.passing = Some(passing);
         }
@@ -155,26 +154,32 @@ impl AnswerBody {
 }
 
 impl Passing {
-    fn end(&mut self, cx: &mut Context<'_>) {
+    fn end(&mut self) {
         let now = Instant::now();
         self.tally.finish(now);
         if let Some(upstream) = self.upstream.take() {
-            upstream.give_back(cx, now);
+            upstream.give_back(now);
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        if frame.is_pending()
-            && let Some(upstream) = &mut self.upstream
-        {
+    fn poll(
+        &mut self,
+        client: &ClientSide,
+        cx: &Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { incoming, upstream, .. } = self;
+        let frame = client.muffler.run(cx, |cx| {
+            let frame = Pin::new(&mut *incoming).poll_frame(cx);
+            let Some(upstream) = upstream.as_mut().filter(|_| frame.is_pending()) else {
+                return frame;
+            };
             // Asking said that more is wanted; only driving brings it.
             upstream.drive(cx);
-            frame = Pin::new(&mut self.incoming).poll_frame(cx);
-        }
+            Pin::new(&mut *incoming).poll_frame(cx)
+        });
         match &frame {
-            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(cx),
-            Poll::Ready(None) => self.end(cx),
+            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(),
+            Poll::Ready(None) => self.end(),
             Poll::Ready(Some(Err(_))) => self.tally.lost(),
             Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
         }
@@ -192,7 +197,7 @@ impl Body for AnswerBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         match &mut this.passing {
-            Some(passing) => passing.poll(cx),
+            Some(passing) => passing.poll(&this.client, cx),
             None => Poll::Ready(this.text.take().map(|text| Ok(Frame::data(text)))),
         }
     }

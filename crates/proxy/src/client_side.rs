@@ -12,6 +12,7 @@ use http::HeaderValue;
 
 use crate::framing::Refusal;
 use crate::limits::Limits;
+use crate::muffler::Muffler;
 use crate::shared::InstanceState;
 use crate::tunnel::FarEnd;
 
@@ -65,6 +66,8 @@ pub(crate) struct ClientSide {
     instance: RefCell<Option<Arc<InstanceState>>>,
     task: RefCell<Option<Waker>>,
     withheld: Cell<bool>,
+    /// Drives the instance's side of an exchange.
+    pub(crate) muffler: Muffler,
 }
 
 impl ClientSide {
@@ -85,6 +88,7 @@ impl ClientSide {
             instance: RefCell::new(None),
             task: RefCell::new(None),
             withheld: Cell::new(false),
+            muffler: Muffler::new(),
         }
     }
 

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use hyper::body::{Body, Incoming};
@@ -42,26 +42,10 @@ async fn routed(
     client: &Rc<ClientSide>,
     request: Request<Incoming>,
 ) -> Response<AnswerBody> {
-    let started = Instant::now();
-    let (mut parts, body) = request.into_parts();
-    let nature = forward::request(&mut parts, client);
-    let Some(routed) = worker.route(host(&parts.headers)) else {
-        worker.shared.unrouted.fetch_add(1, Relaxed);
-        let text = "this proxy runs, but nothing is deployed under this host name yet";
-        return answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text);
-    };
-    let body = if body.is_end_stream() { RequestBody::Empty } else { RequestBody::Client(body) };
-    let tally = Tally::new(client, routed.counters(), started);
-    let exchange = Exchange {
-        worker,
-        client,
-        tally,
-        nature,
-        hold: Hold::new(started),
-        retried: false,
-        spurned: false,
-    };
-    exchange.run(Request::from_parts(parts, body)).await
+    match Exchange::new(worker, client, request) {
+        Ok(mut exchange) => exchange.run().await,
+        Err(unrouted) => unrouted,
+    }
 }
 
 fn host(headers: &HeaderMap) -> &str {
@@ -71,7 +55,7 @@ fn host(headers: &HeaderMap) -> &str {
 /// How one attempt ended.
 enum Attempt {
     /// The head of an answer is there.
-    Answered(Response<Incoming>, Box<Upstream>),
+    Answered(Response<Incoming>),
     /// Nothing was sent, the request is whole: any other connection will do.
     Unsent(Request<RequestBody>),
     /// It was sent, and the connection ended without an answer.
@@ -79,6 +63,9 @@ enum Attempt {
     /// The connection was stopped from outside.
     Stopped(Stop),
 }
+
+/// Why there is no answer of an instance: what the proxy says instead.
+type Failure = (StatusCode, &'static str);
 
 /// A request without a body, kept to be sent a second time.
 struct Copy {
@@ -108,7 +95,11 @@ impl Copy {
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<ClientSide>,
-    tally: Tally,
+    /// Closed by whoever ends the exchange; moves into the answer's body when there is one.
+    tally: Option<Tally>,
+    /// Present except while an instance has it.
+    request: Option<Request<RequestBody>>,
+    copy: Option<Copy>,
     nature: Nature,
     hold: Hold,
     retried: bool,
@@ -116,66 +107,110 @@ struct Exchange<'a> {
     spurned: bool,
 }
 
-impl Exchange<'_> {
-    async fn run(mut self, mut request: Request<RequestBody>) -> Response<AnswerBody> {
-        let repeatable = self.nature.idempotent && matches!(request.body(), RequestBody::Empty);
+impl<'a> Exchange<'a> {
+    fn new(
+        worker: &'a Rc<Worker>,
+        client: &'a Rc<ClientSide>,
+        request: Request<Incoming>,
+    ) -> Result<Self, Response<AnswerBody>> {
+        let started = Instant::now();
+        let (mut parts, body) = request.into_parts();
+        let nature = forward::request(&mut parts, client);
+        let Some(routed) = worker.route(host(&parts.headers)) else {
+            worker.shared.unrouted.fetch_add(1, Relaxed);
+            let text = "this proxy runs, but nothing is deployed under this host name yet";
+            return Err(answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text));
+        };
+        let empty = body.is_end_stream();
+        let body = if empty { RequestBody::Empty } else { RequestBody::Client(body) };
+        Ok(Self {
+            worker,
+            client,
+            tally: Some(Tally::new(client, routed.counters(), started)),
+            request: Some(Request::from_parts(parts, body)),
+            copy: None,
+            nature,
+            hold: Hold::new(started),
+            retried: false,
+            spurned: false,
+        })
+    }
+
+    async fn run(&mut self) -> Response<AnswerBody> {
         loop {
-            let upstream = match self.connect(&request, repeatable && !self.retried).await {
+            let mut upstream = match self.connect().await {
                 Ok(upstream) => upstream,
-                Err(answer) => return answer,
+                Err((status, text)) => return self.lost(status, text),
             };
-            let copy = (repeatable && !self.retried).then(|| Copy::of(&request));
-            match self.attempt(request, upstream).await {
-                Attempt::Answered(answer, upstream) => return self.pass(answer, upstream).await,
-                Attempt::Unsent(whole) => request = whole,
-                Attempt::Broken(error) => match copy {
-                    Some(copy) if !error.is_parse() => {
+            match self.attempt(&mut upstream).await {
+                Attempt::Answered(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Box::pin(self.switch_protocols(answer, upstream)).await;
+                }
+                Attempt::Answered(answer) => return self.pass(answer, upstream),
+                Attempt::Unsent(whole) => self.request = Some(whole),
+                Attempt::Broken(error) => match self.copy.take().filter(|_| !error.is_parse()) {
+                    Some(copy) => {
                         self.retried = true;
-                        request = copy.into_request();
+                        self.request = Some(copy.into_request());
                     }
-                    _ => return self.broken(&error),
+                    None => return self.broken(&error),
                 },
-                Attempt::Stopped(stop) => return self.stopped(stop),
+                Attempt::Stopped(stop) => {
+                    let (status, text) = stopped(stop);
+                    return self.lost(status, text);
+                }
             }
         }
     }
 
+    /// Whether the request may be sent a second time if no answer comes.
+    fn is_repeatable(&self) -> bool {
+        let empty = self
+            .request
+            .as_ref()
+            .is_some_and(|request| matches!(request.body(), RequestBody::Empty));
+        self.nature.idempotent && !self.retried && empty
+    }
+
+    fn route(&self) -> Option<Routed> {
+        self.worker.route(self.request.as_ref().map_or("", |request| host(request.headers())))
+    }
+
     /// A connection to an instance of the table in force, however long the route allows to wait.
-    async fn connect(
-        &mut self,
-        request: &Request<RequestBody>,
-        repeatable: bool,
-    ) -> Result<Box<Upstream>, Response<AnswerBody>> {
+    async fn connect(&mut self) -> Result<Box<Upstream>, Failure> {
+        let limits = &self.worker.shared.limits;
+        let within = if self.is_repeatable() {
+            limits.upstream_idle_within
+        } else {
+            limits.unrepeatable_idle_within
+        };
         self.client.enter(Phase::Seeking, self.worker.now());
         loop {
-            self.tally.give(None);
             let generation = self.worker.shared.generation();
-            let Some(routed) = self.worker.route(host(request.headers())) else {
-                return Err(self.lost(StatusCode::SERVICE_UNAVAILABLE, "its route was taken away"));
+            let Some(routed) = self.route() else {
+                return Err((StatusCode::SERVICE_UNAVAILABLE, "its route was taken away"));
             };
-            self.tally.move_to(routed.counters());
-            let found = match self.pick(&routed) {
+            let pool = self.pick(&routed);
+            let found = match pool {
                 _ if std::mem::take(&mut self.spurned) => Err(NoConnection::Unreachable),
                 None => Err(NoConnection::Unreachable),
-                Some(pool) => self.connection_of(&pool, repeatable).await,
+                Some(_) if self.worker.is_stale() => Err(NoConnection::TableChanged),
+                Some(pool) => match pool.take_idle(within) {
+                    Some(upstream) => return Ok(upstream),
+                    None => Box::pin(self.new_connection(&pool, within)).await,
+                },
             };
             match found {
                 Ok(upstream) => return Ok(upstream),
                 Err(NoConnection::TableChanged) => {}
-                Err(NoConnection::Unreachable) => {
-                    if !routed.has_another()
-                        && !self.hold.wait(self.worker, &routed, generation).await
-                    {
-                        return Err(self.unreachable(&routed));
-                    }
-                }
+                Err(NoConnection::Unreachable) => self.wait(&routed, generation).await?,
                 Err(NoConnection::QueueFull | NoConnection::QueueTimeout) => {
                     let text = "all connections to the app are busy";
-                    return Err(self.lost(StatusCode::SERVICE_UNAVAILABLE, text));
+                    return Err((StatusCode::SERVICE_UNAVAILABLE, text));
                 }
             }
             if let Some(stop) = self.client.take_answerable_stop() {
-                return Err(self.stopped(stop));
+                return Err(stopped(stop));
             }
         }
     }
@@ -183,44 +218,62 @@ impl Exchange<'_> {
     /// Chooses an instance and counts into it. Whoever stops instances reads that number after a
     /// switch; so it is raised first and the table compared again afterwards.
     fn pick(&mut self, routed: &Routed) -> Option<Rc<Pool>> {
-        let pool = routed.least_busy()?;
-        self.tally.give(Some(InFlight::new(&pool.instance)));
-        Some(pool)
+        let pool = routed.least_busy();
+        if let Some(tally) = &mut self.tally {
+            tally.move_to(routed.counters());
+            tally.give(pool.as_ref().map(|pool| InFlight::new(&pool.instance)));
+        }
+        pool
     }
 
-    async fn connection_of(
-        &mut self,
+    async fn new_connection(
+        &self,
         pool: &Rc<Pool>,
-        repeatable: bool,
+        within: Duration,
     ) -> Result<Box<Upstream>, NoConnection> {
+        let shared = &self.worker.shared;
+        let changed = self.worker.table_change();
         if self.worker.is_stale() {
             return Err(NoConnection::TableChanged);
         }
-        let shared = &self.worker.shared;
-        let changed = self.worker.table_change();
-        pool.connection(&shared.limits, shared.workers.len(), repeatable, changed).await
+        pool.connection(&shared.limits, shared.workers.len(), within, changed).await
     }
 
-    async fn attempt(
-        &mut self,
-        request: Request<RequestBody>,
-        mut upstream: Box<Upstream>,
-    ) -> Attempt {
+    /// Nobody answered the door: tries another, or holds the request for a moment.
+    async fn wait(&mut self, routed: &Routed, generation: u64) -> Result<(), Failure> {
+        if routed.has_another() {
+            return Ok(());
+        }
+        if Box::pin(self.hold.wait(self.worker, routed, generation)).await {
+            return Ok(());
+        }
+        Err(if routed.is_empty() {
+            (StatusCode::SERVICE_UNAVAILABLE, "the app runs nowhere at the moment")
+        } else {
+            (StatusCode::BAD_GATEWAY, "the app takes no connections")
+        })
+    }
+
+    async fn attempt(&mut self, upstream: &mut Upstream) -> Attempt {
+        self.copy = match &self.request {
+            Some(request) if self.is_repeatable() => Some(Copy::of(request)),
+            _ => None,
+        };
+        let request = self.request.take().expect("every way back to here puts it back");
         self.client.enter(Phase::Waiting, self.worker.now());
-        let sent = upstream.sender.try_send_request(request);
-        let mut sent = std::pin::pin!(sent);
-        let ended = poll_fn(|cx| {
-            upstream.drive(cx);
-            if let Poll::Ready(result) = sent.as_mut().poll(cx) {
-                return Poll::Ready(Ok(result));
-            }
+        let mut sent = std::pin::pin!(upstream.sender.try_send_request(request));
+        let result = poll_fn(|cx| {
+            let result = self.client.muffler.run(cx, |cx| {
+                upstream.drive(cx);
+                sent.as_mut().poll(cx)
+            });
             match self.client.take_answerable_stop() {
-                Some(stop) => Poll::Ready(Err(stop)),
-                None => Poll::Pending,
+                Some(stop) if result.is_pending() => Poll::Ready(Err(stop)),
+                _ => result.map(Ok),
             }
         });
-        match ended.await {
-            Ok(Ok(answer)) => Attempt::Answered(answer, upstream),
+        match result.await {
+            Ok(Ok(answer)) => Attempt::Answered(answer),
             Ok(Err(mut error)) => match error.take_message() {
                 Some(request) => {
                     self.spurned = upstream.ended_unused();
@@ -232,33 +285,26 @@ impl Exchange<'_> {
         }
     }
 
-    async fn pass(
-        mut self,
+    fn pass(
+        &mut self,
         answer: Response<Incoming>,
         upstream: Box<Upstream>,
     ) -> Response<AnswerBody> {
         let (mut parts, body) = answer.into_parts();
-        if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch_protocols(parts, upstream).await;
-        }
-        self.tally.answered_with(parts.status);
+        let mut tally = self.tally.take().expect("an exchange is answered once");
+        tally.answered_with(parts.status);
         self.client.enter(Phase::Answering, self.worker.now());
         forward::answer(&mut parts.headers);
         parts.version = http::Version::HTTP_11;
-        let Self { worker, client, tally, .. } = self;
-        let mut passed = Some((body, upstream, tally));
-        let body = poll_fn(|cx: &mut Context<'_>| {
-            let (body, upstream, tally) = passed.take().expect("polled once, it is ready at once");
-            Poll::Ready(AnswerBody::passing(worker, client, body, upstream, tally, cx))
-        });
-        Response::from_parts(parts, body.await)
+        let body = AnswerBody::passing(self.worker, self.client, body, upstream, tally);
+        Response::from_parts(parts, body)
     }
 
     /// Takes the instance's socket out of hyper and leaves it with the client's connection, which
     /// takes it over once the 101 has gone out.
     async fn switch_protocols(
-        mut self,
-        mut parts: http::response::Parts,
+        &mut self,
+        answer: Response<Incoming>,
         mut upstream: Box<Upstream>,
     ) -> Response<AnswerBody> {
         if !self.nature.upgrade {
@@ -269,22 +315,28 @@ impl Exchange<'_> {
             if upstream.is_over() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        let (Some(instance), Some(rest)) = (self.tally.instance(), upstream.into_rest()) else {
+        let instance = self.tally.as_ref().and_then(Tally::instance);
+        let (Some(instance), Some(rest)) = (instance, upstream.into_rest()) else {
             return self.lost(StatusCode::BAD_GATEWAY, "the app is gone");
         };
+        let (mut parts, _) = answer.into_parts();
         let open = OpenTunnel::new(&instance);
         let far = FarEnd { stream: rest.io.0, early: rest.read_buf, open };
         *self.client.far_end.borrow_mut() = Some(far);
         forward::switching(&mut parts.headers);
         parts.extensions.clear();
-        self.tally.finish(Instant::now());
+        if let Some(tally) = &mut self.tally {
+            tally.finish(Instant::now());
+        }
         Response::from_parts(parts, AnswerBody::empty(self.worker, self.client))
     }
 
-    fn broken(mut self, error: &hyper::Error) -> Response<AnswerBody> {
+    fn broken(&mut self, error: &hyper::Error) -> Response<AnswerBody> {
         if self.client.body_is_open() && error.is_user() {
             // The client's own body broke off; nobody is there to read this.
-            self.tally.aborted();
+            if let Some(tally) = &mut self.tally {
+                tally.aborted();
+            }
             let text = "the request's body broke off";
             return answer::last(self.worker, self.client, StatusCode::BAD_REQUEST, text);
         }
@@ -296,28 +348,19 @@ impl Exchange<'_> {
         self.lost(StatusCode::BAD_GATEWAY, text)
     }
 
-    fn unreachable(&mut self, routed: &Routed) -> Response<AnswerBody> {
-        if routed.is_empty() {
-            self.lost(StatusCode::SERVICE_UNAVAILABLE, "the app runs nowhere at the moment")
-        } else {
-            self.lost(StatusCode::BAD_GATEWAY, "the app takes no connections")
-        }
-    }
-
-    fn stopped(&mut self, stop: Stop) -> Response<AnswerBody> {
-        match stop {
-            Stop::Cut => {
-                self.lost(StatusCode::GATEWAY_TIMEOUT, "the app was stopped before it answered")
-            }
-            Stop::AnswerOverdue | Stop::Close => {
-                self.lost(StatusCode::GATEWAY_TIMEOUT, "the app didn't answer in time")
-            }
-        }
-    }
-
     /// An answer that the proxy had to make because no instance did.
     fn lost(&mut self, status: StatusCode, text: &str) -> Response<AnswerBody> {
-        self.tally.lost();
+        if let Some(tally) = &mut self.tally {
+            tally.lost();
+        }
         answer::own(self.worker, self.client, status, text)
     }
+}
+
+fn stopped(stop: Stop) -> Failure {
+    let text = match stop {
+        Stop::Cut => "the app was stopped before it answered",
+        Stop::AnswerOverdue | Stop::Close => "the app didn't answer in time",
+    };
+    (StatusCode::GATEWAY_TIMEOUT, text)
 }

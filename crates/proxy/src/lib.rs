@@ -27,6 +27,7 @@ mod gate;
 mod histogram;
 mod hold;
 mod limits;
+mod muffler;
 mod protocol;
 mod scratch;
 mod serve;

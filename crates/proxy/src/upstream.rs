@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
@@ -101,9 +101,12 @@ impl Upstream {
     }
 
     /// Gives the connection back, if it can carry another request.
-    pub(crate) fn give_back(mut self: Box<Self>, cx: &mut Context<'_>, now: Instant) {
-        self.drive(cx);
-        let ready = !self.is_over() && matches!(self.sender.poll_ready(cx), Poll::Ready(Ok(())));
+    pub(crate) fn give_back(mut self: Box<Self>, now: Instant) {
+        // While it is idle nobody needs to be woken for it.
+        let mut nobody = Context::from_waker(Waker::noop());
+        self.drive(&mut nobody);
+        let ready =
+            !self.is_over() && matches!(self.sender.poll_ready(&mut nobody), Poll::Ready(Ok(())));
         let pool = self.permit.pool.clone();
         if ready && !pool.retired.get() {
             self.idle_since = now;
@@ -195,19 +198,21 @@ impl Pool {
         drop(gone);
     }
 
-    /// A connection for one request: a kept one, or a new one, or the first that becomes free.
+    /// The connection used last, if it was idle for no longer than `within`.
+    pub(crate) fn take_idle(&self, within: Duration) -> Option<Box<Upstream>> {
+        let mut idle = self.idle.borrow_mut();
+        let last = idle.last()?;
+        if last.idle_since.elapsed() > within { None } else { idle.pop() }
+    }
+
+    /// When none is kept: a new connection, or the first that becomes free.
     pub(crate) async fn connection(
         self: &Rc<Self>,
         limits: &Limits,
         workers: usize,
-        repeatable: bool,
+        within: Duration,
         changed: impl Future<Output = ()>,
     ) -> Result<Box<Upstream>, NoConnection> {
-        let within =
-            if repeatable { limits.upstream_idle_within } else { limits.unrepeatable_idle_within };
-        if let Some(upstream) = self.take_idle(within) {
-            return Ok(upstream);
-        }
         if let Some(permit) = self.permit(limits, workers) {
             return self.connect(permit, limits).await;
         }
@@ -231,13 +236,6 @@ impl Pool {
                 return self.connect(permit, limits).await;
             }
         }
-    }
-
-    /// The connection used last, if it was idle for no longer than `within`.
-    fn take_idle(&self, within: Duration) -> Option<Box<Upstream>> {
-        let mut idle = self.idle.borrow_mut();
-        let last = idle.last()?;
-        if last.idle_since.elapsed() > within { None } else { idle.pop() }
     }
 
     fn permit(self: &Rc<Self>, limits: &Limits, workers: usize) -> Option<Permit> {
