@@ -191,7 +191,10 @@ impl View<'_> {
     fn step_command(&self, operation: &Operation, kind: CommandKind, next: Phase) -> Step {
         let other = self.other_command(operation).filter(|_| kind == CommandKind::Release);
         if let Some(other) = other {
-            if self.fresh(&other.server).is_some_and(|report| command_ended(report, other)) {
+            // A server that was taken out of the environment is not asked any more.
+            let is_out = !self.document.servers.contains_key(&other.server);
+            let fresh = self.fresh(&other.server);
+            if is_out || fresh.is_some_and(|report| command_ended(report, other)) {
                 return Step::To(operation.phase);
             }
             return match self.given_up(&other.server, REACH_WITHIN_MS) {
@@ -215,7 +218,10 @@ impl View<'_> {
                 .command
                 .as_ref()
                 .filter(|c| c.operation == operation.number && c.kind == kind);
-            ours.map_or(Reached::NotYet, |command| progress(&command.outcome))
+            match ours {
+                Some(command) => progress(&command.outcome),
+                None => cannot_run(report, operation.release),
+            }
         })
     }
 
@@ -254,6 +260,15 @@ fn at_level(report: &Report, release: ReleaseNumber, level: Level) -> Reached {
     match &own.failure {
         _ if own.level >= level => Reached::All,
         Some(failure) => Reached::Failed(failure.clone()),
+        None => Reached::NotYet,
+    }
+}
+
+/// A command that has not begun never will when the files that it runs from cannot be brought.
+fn cannot_run(report: &Report, release: Option<ReleaseNumber>) -> Reached {
+    let own = release.and_then(|number| report.releases.get(&number));
+    match own.and_then(|own| own.failure.clone()) {
+        Some(failure) => Reached::Failed(failure),
         None => Reached::NotYet,
     }
 }
@@ -309,6 +324,15 @@ fn command_ended(report: &Report, command: &CommandInFlight) -> bool {
     !running
 }
 
+/// The server has reported how the command ended: it does not run it again.
+fn has_outcome(report: &Report, command: &CommandInFlight) -> bool {
+    report.command.as_ref().is_some_and(|own| {
+        own.operation == command.operation
+            && own.kind == CommandKind::Release
+            && own.outcome != Progress::Running
+    })
+}
+
 /// The document in which the operation has entered a phase.
 fn enter(view: &View<'_>, operation: &Operation, phase: Phase) -> Document {
     let mut next = view.document.clone();
@@ -354,10 +378,11 @@ fn fail(view: &View<'_>, operation: &Operation, failure: Failure, now: Timestamp
             Some(Operation { phase: Phase::TakeBack, failure: Some(failure), ..operation.clone() });
         return next;
     }
+    // A server that has not reported the end of the command may still begin it under this order.
     let reported = next.command.as_ref().is_some_and(|command| {
-        view.fresh(&command.server).is_some_and(|report| command_ended(report, command))
+        view.fresh(&command.server).is_some_and(|report| has_outcome(report, command))
     });
-    if operation.phase == Phase::Command && reported {
+    if reported {
         next.command = None;
     }
     let proof = proof(view, operation);

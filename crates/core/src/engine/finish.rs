@@ -72,7 +72,7 @@ fn forget_old(document: &mut Document) {
             !goes
         });
     }
-    let in_use = [document.serving, document.warm];
+    let in_use = [document.serving, document.warm, document.demand.release];
     let surplus = document.releases.len().saturating_sub(RELEASES_KEPT);
     let old: Vec<_> = document.releases.keys().copied().take(surplus).collect();
     for number in old.into_iter().filter(|number| !in_use.contains(&Some(*number))) {

@@ -125,7 +125,7 @@ pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitt
             next.last_operation = number;
             next.demand.release = operation.release;
             next.operation = Some(operation);
-            remember(&mut next, request, number);
+            remember(&mut next, &request.id, number);
             Submitted::Record(Box::new(next), number)
         }
         Ok(None) => Submitted::Unchanged,
@@ -160,7 +160,7 @@ pub(super) fn follow_edit(document: &Document, now: Timestamp) -> Option<Documen
         next.serving = None;
         next.warm = None;
     }
-    next.requests.push((id, number));
+    remember(&mut next, &id, number);
     Some(next)
 }
 
@@ -250,12 +250,12 @@ fn abort(document: &Document, request: &Request, now: Timestamp) -> Submitted {
     let mut next = document.clone();
     let reason = format!("aborted by {}", request.by);
     finish::end(&mut next, Ended::Aborted { reason }, None, BTreeSet::new(), now);
-    remember(&mut next, request, number);
+    remember(&mut next, &request.id, number);
     Submitted::Record(Box::new(next), number)
 }
 
-fn remember(document: &mut Document, request: &Request, number: OperationNumber) {
-    document.requests.push((request.id.clone(), number));
+fn remember(document: &mut Document, request: &RequestId, number: OperationNumber) {
+    document.requests.push((request.clone(), number));
     let surplus = document.requests.len().saturating_sub(REQUESTS_KEPT);
     document.requests.drain(..surplus);
 }

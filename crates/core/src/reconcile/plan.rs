@@ -135,7 +135,8 @@ impl Plan<'_> {
         let current = self.facts.route.as_ref().filter(|route| route.release == release);
         let may_change = match current {
             None => ready.len() == all.len(),
-            Some(route) => !ready.is_empty() && ready != route.slots,
+            // A server that has lost its role sends the release no traffic any more.
+            Some(route) => ready != route.slots && (!ready.is_empty() || all.is_empty()),
         };
         if may_change {
             self.actions.push(Action::Route(Some(RouteFact { release, slots: ready })));
@@ -172,7 +173,8 @@ impl Plan<'_> {
 
     /// Stops an instance when no route names it and its connections have ended or had their time.
     fn drain(&mut self, id: &SlotId) {
-        let routed = self.facts.route.as_ref().is_some_and(|route| route.release == id.release);
+        let route = self.facts.route.as_ref();
+        let routed = route.is_some_and(|route| route.slots.contains_key(id));
         let leaving = self.facts.route_pending;
         if (routed || leaving) && !planted!(StopBeforeRoute) {
             return;
@@ -226,7 +228,7 @@ impl Plan<'_> {
             None if routed => self.actions.push(Action::BeginWatch(order.clone())),
             None => {}
             Some(watch) if watch.outcome.is_some() => {}
-            Some(watch) => match watching::verdict(order, watch, self.facts) {
+            Some(watch) => match watching::verdict(self.order, order, watch, self.facts) {
                 Progress::Running => {}
                 verdict => self.actions.push(Action::EndWatch(order.operation, verdict)),
             },

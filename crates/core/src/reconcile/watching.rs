@@ -1,34 +1,42 @@
 //! The verdict of a watch.
 
 use super::{
-    Facts, SlotState, WATCH_ERRORS_PERCENT, WATCH_ERRORS_TIMES, WATCH_REQUESTS_MIN, WatchFact,
+    Facts, Slot, SlotState, WATCH_ERRORS_PERCENT, WATCH_ERRORS_TIMES, WATCH_REQUESTS_MIN,
+    WatchFact, wanted,
 };
 use crate::document::Failure;
-use crate::order::WatchOrder;
+use crate::order::{Order, WatchOrder};
 use crate::report::Progress;
 
 /// How the watch goes: failed as soon as there is a reason, done when its time is over and every
 /// instance answers.
-pub(super) fn verdict(order: &WatchOrder, watch: &WatchFact, facts: &Facts) -> Progress {
+pub(super) fn verdict(
+    order: &Order,
+    watched: &WatchOrder,
+    watch: &WatchFact,
+    facts: &Facts,
+) -> Progress {
     if let Some(outcome) = &watch.outcome {
         return outcome.clone();
     }
     if let Some(failure) = &watch.ended {
         return Progress::Failed(failure.clone());
     }
-    let own = facts.slots.iter().filter(|(id, _)| id.release == order.release);
+    let wanted = wanted::slots(order, facts);
     let mut all_ready = true;
-    for (id, slot) in own {
-        match slot.state {
-            SlotState::Failing => return Progress::Failed(failing(id, slot.failure.clone())),
-            SlotState::Ready => {}
+    for id in wanted.keys().filter(|id| id.release == watched.release) {
+        match facts.slots.get(id) {
+            Some(Slot { state: SlotState::Failing, failure, .. }) => {
+                return Progress::Failed(failing(id, failure.clone()));
+            }
+            Some(Slot { state: SlotState::Ready, .. }) => {}
             _ => all_ready = false,
         }
     }
     if let Some(failure) = too_many_errors(watch) {
         return Progress::Failed(failure);
     }
-    if all_ready && watch.elapsed_ms >= order.for_ms { Progress::Done } else { Progress::Running }
+    if all_ready && watch.elapsed_ms >= watched.for_ms { Progress::Done } else { Progress::Running }
 }
 
 fn failing(id: &super::SlotId, seen: Option<Failure>) -> Failure {
