@@ -1,4 +1,5 @@
 //! The agent with real processes and a real proxy.
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
 mod support;
 
@@ -517,4 +518,19 @@ fn what_drains_finishes_before_it_is_stopped() {
     assert!(slow.join().unwrap().1.starts_with("release 1 "));
     let status = world.proxy_client().status().unwrap();
     assert_eq!(status.release("shop/local", 1).lost, 0);
+}
+
+#[test]
+fn an_app_without_traffic_converges_and_rests() {
+    let mut world = World::new();
+    world.release(1, &[("a", "")], config(&[("worker", command("sleep 1000"))]));
+    let report = world.serve(1);
+    assert_eq!(report.routed, Some(ReleaseNumber(1)));
+    let version = world.proxy_client().status().unwrap().version;
+    let order = world_order(&world);
+    world.kill_agent();
+    world.start_agent();
+    let report = world.until(&order, |report| report.converged);
+    assert_eq!(report.routed, Some(ReleaseNumber(1)));
+    assert_eq!(world.proxy_client().status().unwrap().version, version, "nothing changes");
 }

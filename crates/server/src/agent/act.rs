@@ -16,10 +16,9 @@ use super::event::{AppKey, News};
 use super::files::{self, Unfit};
 use super::gather::instance_name;
 use super::note::note;
-use super::proxy;
 use super::record::Record;
 use super::roll::Agent;
-use crate::layout::{AppTree, proxy_socket};
+use crate::layout::AppTree;
 
 /// How many releases keep their logs: enough to ask why an earlier one failed.
 const LOGS_OF_RELEASES_MAX: usize = 20;
@@ -110,19 +109,18 @@ impl Agent {
             .collect();
         let Some(app) = self.apps.get_mut(key) else { return };
         app.route_change = RouteChange::Asked;
-        let control = proxy_socket(&self.context.config.runtime_dir);
+        let control = self.context.control();
         let teller = self.context.teller(key);
         tokio::spawn(async move {
-            let result = proxy::set(control, routes).await;
+            let result = control.set(routes).await;
             teller.tell(News::Routed(result.map(Box::new))).await;
         });
     }
 
     fn cut(&mut self, key: &AppKey, slot: &SlotId) {
         let Some(app) = self.apps.get(key) else { return };
-        let control = proxy_socket(&self.context.config.runtime_dir);
         let name = instance_name(slot, &app.route_name());
-        tokio::spawn(proxy::cut(control, name));
+        tokio::spawn(self.context.control().cut(name));
     }
 
     fn begin_watch(&mut self, key: &AppKey, order: WatchOrder) {
@@ -160,7 +158,8 @@ fn in_proxy(app: &App, route: &RouteFact) -> Route {
         instances: instances.collect(),
         release: route.release.0,
         hosts: Vec::new(),
-        hold_ms: HOLD_MS,
+        // A release without a process for traffic will never answer.
+        hold_ms: if route.slots.is_empty() { 0 } else { HOLD_MS },
         name,
     }
 }

@@ -10,6 +10,7 @@ use onward_core::model::ReleaseNumber;
 use onward_core::order::ReleaseOrder;
 
 use super::app::App;
+use super::control::Control;
 use super::event::{AppKey, Event, Events, Life, News};
 use super::{Config, gather};
 use crate::layout::Tree;
@@ -35,6 +36,11 @@ impl Context {
     pub(super) fn new_life(&self) -> Life {
         self.lives.set(self.lives.get() + 1);
         self.lives.get()
+    }
+
+    /// The way to the proxy.
+    pub(super) fn control(&self) -> Control {
+        Control::new(&self.tree, &self.config.runtime_dir)
     }
 
     /// A sender of news about one app.

@@ -5,9 +5,9 @@ use onward_core::model::{AppName, EnvironmentName, OperationNumber, ReleaseNumbe
 use onward_core::order::{CommandKind, Order};
 use onward_core::reconcile::SlotId;
 use onward_core::report::Report;
-use onward_proxy::Status;
 use tokio::sync::{mpsc, oneshot};
 
+use super::control::Seen;
 use super::probe::Verdict;
 use crate::process::Exit;
 use crate::protocol::Request;
@@ -33,7 +33,7 @@ pub(super) enum Event {
     /// Something of one app.
     App(AppKey, News),
     /// The proxy answers: it was started or found, or was only asked how it is.
-    ProxyStatus(Box<Status>),
+    ProxySeen(Box<Seen>),
     /// The proxy was asked how it is and did not answer.
     ProxySilent { why: String },
     /// The proxy is not there, or cannot be.
@@ -60,7 +60,7 @@ pub(super) enum News {
     /// A command ended, with its whole group.
     CommandEnded { operation: OperationNumber, kind: CommandKind, ended: CommandEnd },
     /// The proxy was told where traffic goes.
-    Routed(Result<Box<Status>, String>),
+    Routed(Result<Box<Seen>, String>),
 }
 
 /// How a command ended.

@@ -10,7 +10,7 @@ use onward_core::reconcile::{
     UPGRADED_WITHIN_MS, WatchFact,
 };
 use onward_core::traffic::Traffic;
-use onward_proxy::{Counters, Status};
+use onward_proxy::{Counters, Status, Table};
 use tokio::time::Instant;
 
 use super::app::{App, FilesState, Instance, RouteChange, State, Watch, unix_ms};
@@ -146,13 +146,14 @@ fn slot_of(name: &str, route_name: &str) -> Option<SlotId> {
     Some(SlotId { release, process, index })
 }
 
-/// Where the proxy sends the traffic of a route.
-pub(super) fn route_of(status: &Status, route_name: &str) -> Option<RouteFact> {
-    let routed = status.instances.iter().filter(|instance| instance.in_table);
-    let slots: BTreeMap<SlotId, u16> =
-        routed.filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port()))).collect();
-    let release = slots.keys().next()?.release;
-    Some(RouteFact { release, slots })
+/// Where a table sends the traffic of a route.
+pub(super) fn route_of(table: &Table, route_name: &str) -> Option<RouteFact> {
+    let route = table.routes.iter().find(|route| route.name == route_name)?;
+    let instances = route.instances.iter();
+    let slots = instances
+        .filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port())))
+        .collect();
+    Some(RouteFact { release: ReleaseNumber(route.release), slots })
 }
 
 /// What the proxy counted for a route, over all releases.

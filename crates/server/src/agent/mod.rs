@@ -19,6 +19,7 @@ mod act;
 mod app;
 mod commands;
 mod context;
+mod control;
 mod durable;
 mod event;
 mod files;
@@ -112,7 +113,7 @@ async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error
     let desk = serve::Desk {
         events: events.clone(),
         tree: tree.clone(),
-        proxy_socket: proxy_socket(&config.runtime_dir),
+        control: control::Control::new(tree, &config.runtime_dir),
     };
     tokio::spawn(serve::serve(socket, desk));
     if let Some(store) = config.store.clone() {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use onward_proxy::{Client, Route, Status, Table};
+use onward_proxy::{Client, Status};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
+use super::control::Control;
 use super::durable::{self, Survives};
 use super::event::{Event, Events};
 use super::note::note;
@@ -181,7 +182,6 @@ impl Keeper {
                 let Some(identity) = Identity::of(status.pid) else {
                     return Life::Ended("has ended".to_owned());
                 };
-                let _ = self.events.send(Event::ProxyStatus(Box::new(status))).await;
                 (identity, None)
             }
             None => match self.spawn() {
@@ -189,7 +189,6 @@ impl Keeper {
                 Err(error) => return Life::Ended(format!("cannot be started: {error}")),
             },
         };
-        let is_new = child.is_some();
         let ended = async {
             match &mut child {
                 Some(child) => child.wait().await.map_or(Exit::Unknown, Exit::Status),
@@ -201,9 +200,7 @@ impl Keeper {
         };
         let mut stop = self.stop.clone();
         let greet = async {
-            if is_new {
-                self.greet().await;
-            }
+            self.greet().await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
@@ -251,14 +248,14 @@ impl Keeper {
         Ok(started)
     }
 
-    /// Waits until a proxy that was just started answers.
+    /// Waits until the proxy answers.
     async fn greet(&self) {
-        let control = proxy_socket(&self.runtime);
+        let control = Control::new(&self.tree, &self.runtime);
         let began = Instant::now();
         while began.elapsed() < ANSWERS_WITHIN {
-            if let Ok(status) = ask(control.clone()).await {
+            if let Ok(seen) = control.look().await {
                 self.answered.store(true, Ordering::Relaxed);
-                let _ = self.events.send(Event::ProxyStatus(Box::new(status))).await;
+                let _ = self.events.send(Event::ProxySeen(Box::new(seen))).await;
                 return;
             }
             sleep(TRY_EVERY).await;
@@ -281,48 +278,4 @@ impl Keeper {
 enum Life {
     Ended(String),
     Stopped,
-}
-
-/// How long the agent waits for one answer of the proxy.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Does something with the proxy beside the event loop.
-async fn with_client<T: Send + 'static>(
-    control: PathBuf,
-    what: impl FnOnce(&mut Client) -> Result<T, onward_proxy::ClientError> + Send + 'static,
-) -> Result<T, String> {
-    let task = tokio::task::spawn_blocking(move || {
-        let mut client = Client::connect(&control)?;
-        what(&mut client)
-    });
-    match timeout(ANSWER_WITHIN, task).await {
-        Ok(Ok(result)) => result.map_err(|error| error.to_string()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the proxy does not answer".to_owned()),
-    }
-}
-
-/// How the proxy is.
-pub(super) async fn ask(control: PathBuf) -> Result<Status, String> {
-    with_client(control, Client::status).await
-}
-
-/// Puts routes in force. The answer tells what is true afterwards, also what was in flight when the
-/// routes changed.
-///
-/// The version follows the proxy's own, which is durable, so it never goes down.
-pub(super) async fn set(control: PathBuf, routes: Vec<Route>) -> Result<Status, String> {
-    with_client(control, move |client| {
-        let version = client.status()?.version.unwrap_or(0) + 1;
-        client.set(&Table { version, routes })?;
-        client.status()
-    })
-    .await
-}
-
-/// Closes the connections that an instance still has.
-pub(super) async fn cut(control: PathBuf, instance: String) {
-    if let Err(error) = with_client(control, move |client| client.cut(&instance)).await {
-        note(format_args!("connections could not be cut: {error}"));
-    }
 }

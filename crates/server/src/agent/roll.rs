@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::app::{App, RouteChange, Waiter};
 use super::context::Context;
+use super::control::Seen;
 use super::event::{AppKey, Event, Events, News, Reply};
 use super::note::note;
 use super::record::Record;
-use super::{Config, files, gather, proxy, pull};
-use crate::layout::proxy_socket;
+use super::{Config, files, gather, pull};
 use crate::process::logs;
 use crate::protocol::{self, Answer, Hello, Request, WAIT_MS_MAX};
 
@@ -210,11 +210,11 @@ impl Agent {
 
     fn look_at_proxy(&mut self) {
         self.looking = true;
-        let control = proxy_socket(&self.context.config.runtime_dir);
+        let control = self.context.control();
         let events = self.context.events.clone();
         tokio::spawn(async move {
-            let event = match proxy::ask(control).await {
-                Ok(status) => Event::ProxyStatus(Box::new(status)),
+            let event = match control.look().await {
+                Ok(seen) => Event::ProxySeen(Box::new(seen)),
                 Err(why) => Event::ProxySilent { why },
             };
             let _ = events.send(event).await;
@@ -254,9 +254,9 @@ impl Agent {
                 note(format_args!("the document of {}/{} is not followed: {why}", app.0, app.1));
             }
             Event::App(key, news) => self.app_news(&key, news),
-            Event::ProxyStatus(status) => {
+            Event::ProxySeen(seen) => {
                 self.looking = false;
-                self.learn(*status);
+                self.learn(*seen);
             }
             Event::ProxySilent { why } => {
                 self.looking = false;
@@ -280,9 +280,9 @@ impl Agent {
             News::CommandEnded { operation, kind, ended } => {
                 app.command_ended(operation, kind, &ended);
             }
-            News::Routed(Ok(status)) => {
+            News::Routed(Ok(seen)) => {
                 app.route_change = RouteChange::Unknown;
-                self.learn(*status);
+                self.learn(*seen);
             }
             News::Routed(Err(why)) => {
                 note(format_args!("the route of {} is not changed yet: {why}", app.route_name()));
@@ -292,7 +292,8 @@ impl Agent {
     }
 
     /// Takes over what the proxy says, unless it is older than what is known.
-    fn learn(&mut self, status: Status) {
+    fn learn(&mut self, seen: Seen) {
+        let Seen { status, table } = seen;
         let is_older = self
             .status
             .as_ref()
@@ -306,7 +307,7 @@ impl Agent {
                 continue;
             }
             app.route_change = RouteChange::None;
-            let route = gather::route_of(&status, &app.route_name());
+            let route = gather::route_of(&table, &app.route_name());
             app.routed(route);
         }
         self.status = Some(status);

@@ -1,6 +1,5 @@
 //! The agent's socket: lines in, events to the agent, answers out.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -9,10 +8,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use super::control::Control;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
-use super::proxy;
 use crate::layout::Tree;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 
@@ -30,7 +29,7 @@ const COUNTERS_WITHIN: Duration = Duration::from_millis(500);
 pub(super) struct Desk {
     pub(super) events: Events,
     pub(super) tree: Tree,
-    pub(super) proxy_socket: PathBuf,
+    pub(super) control: Control,
 }
 
 /// Serves clients; never ends by itself.
@@ -108,7 +107,7 @@ async fn ask_agent(request: Request, desk: &Desk) -> Answer {
         Err(_) => ending(),
         Ok(Reply::Answer(answer)) => answer,
         Ok(Reply::Report { revision, mut report }) => {
-            let asked = timeout(COUNTERS_WITHIN, proxy::ask(desk.proxy_socket.clone())).await;
+            let asked = timeout(COUNTERS_WITHIN, desk.control.status()).await;
             // Without an answer the counters stay those that were last heard.
             if let (Ok(Ok(status)), Some(route)) = (asked, route) {
                 report.traffic = Some(traffic_of(&status, &route));

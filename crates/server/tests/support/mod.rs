@@ -138,12 +138,11 @@ impl World {
 
     /// Starts an agent and waits until it answers.
     pub fn start_agent(&mut self) {
-        let mut child = self.agent_command().spawn().unwrap();
+        let child = self.agent.insert(self.agent_command().spawn().unwrap());
         let mut text = String::new();
         // The end of its output says that it prints to its log from now on.
         child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "", "the agent did not start");
-        self.agent = Some(child);
         self.client().hello().unwrap();
     }
 
