@@ -172,7 +172,11 @@ impl Stage<'_> {
         let open = File::options().write(true).create_new(true).mode(mode).open(path);
         let mut file = open.at("create", path)?;
         reader.content(entry, &mut |bytes| file.write_all(bytes).at("write", path))?;
-        file.set_permissions(Permissions::from_mode(mode)).at("set the mode of", path)?;
+        // Asking costs less than setting what is already so, which every usual umask leaves it.
+        let made = file.metadata().at("read", path)?.permissions().mode() & 0o7777;
+        if made != mode {
+            file.set_permissions(Permissions::from_mode(mode)).at("set the mode of", path)?;
+        }
         if sync { file.sync_all().at("sync", path) } else { Ok(()) }
     }
 

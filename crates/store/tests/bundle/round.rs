@@ -30,6 +30,17 @@ fn a_staged_tree_is_the_tree() {
         let dest = world.path("releases/1");
         assert_eq!(world.store.stage(added.digest, &dest, mode, None).unwrap(), Staged::Made);
         assert_eq!(snapshot(&dest), snapshot(&world.tree()));
+        // Whatever the umask and the modes of the tree: another user can read it, nobody else can write it.
+        for (path, mode) in [
+            ("", 0o755),
+            ("app", 0o755),
+            ("tmp/empty", 0o755),
+            ("Procfile", 0o644),
+            ("bin/run", 0o755),
+        ] {
+            let found = fs::metadata(dest.join(path)).unwrap().permissions().mode() & 0o7777;
+            assert_eq!(found, mode, "`{path}` has {found:o}");
+        }
         world.store.verify_tree(added.digest, &dest).unwrap();
         let verified = world.store.verify(added.digest).unwrap();
         assert_eq!((verified.files, verified.bytes), (added.files, added.bytes));
