@@ -67,6 +67,10 @@ impl Client {
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let connect = || {
             let stream = UnixStream::connect(path)?;
+            let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
+            if !peer.is_root() && peer != rustix::process::geteuid() {
+                return Err(io::Error::other("the process that listens is another user's"));
+            }
             stream.set_write_timeout(Some(ANSWERS_WITHIN))?;
             stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
             Ok(stream)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use onward_core::document::Failure;
 use onward_core::model::ReleaseNumber;
-use onward_core::order::WatchOrder;
+use onward_core::order::{Level, WatchOrder};
 use onward_core::reconcile::{Action, RouteFact, SlotId, backoff_ms};
 use onward_proxy::{Counters, Route};
 use tokio::time::Instant;
@@ -188,6 +188,27 @@ impl App {
             self.adopt(instance, context);
         }
         self.adopt_command(record.command, context);
+        // It only tells something about the watch that was on at the time.
+        let watched = self.order().and_then(|order| Some(order.watch.as_ref()?.release));
+        self.ended_unseen.retain(|release, _| Some(*release) == watched);
+    }
+
+    /// Files that nothing runs from, or is about to, are compared with their digest again before
+    /// anything does.
+    pub(super) fn distrust_files(&mut self) {
+        let Some(order) = self.kept.order.clone() else { return };
+        let command = order.command.as_ref().map(|command| command.release);
+        let at_rest: Vec<ReleaseNumber> = self
+            .files
+            .iter()
+            .filter(|(_, files)| matches!(files, FilesState::Verified))
+            .map(|(release, _)| *release)
+            .filter(|release| order.level(*release) < Level::Running && command != Some(*release))
+            .filter(|release| !self.uses(*release))
+            .collect();
+        for release in at_rest {
+            self.files.insert(release, FilesState::Staged);
+        }
     }
 
     pub(super) fn staged(&mut self, release: ReleaseNumber, result: Result<(), Failure>) {

@@ -188,6 +188,26 @@ impl App {
         self.instances.insert(slot, own);
     }
 
+    /// Probes what was taken over before the order was known.
+    pub(super) fn probe_adopted(&mut self, context: &Context) {
+        let runs = |own: &Instance| {
+            matches!(own.state, State::Starting { .. } | State::Ready { .. } | State::Failing)
+        };
+        let silent: Vec<SlotId> = self
+            .instances
+            .iter()
+            .filter(|(_, own)| own.probe.is_none() && runs(own))
+            .map(|(slot, _)| slot.clone())
+            .collect();
+        for slot in silent {
+            let Some((order, process)) = self.ordered(&slot) else { continue };
+            let probe = self.probe(&slot, &self.instances[&slot], order, process, context);
+            if let Some(own) = self.instances.get_mut(&slot) {
+                own.probe = Some(probe);
+            }
+        }
+    }
+
     /// An instance ended while no agent looked. What it left behind is cleared away.
     fn find_ended(&mut self, slot: &SlotId, mut own: Instance, asked: bool, context: &Context) {
         if asked {

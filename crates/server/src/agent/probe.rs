@@ -32,6 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const FAILURES_MAX: u32 = 2;
 /// How long a process without a probe must stay up until it counts as ready.
 const STAYS_UP: Duration = Duration::from_millis(200);
+/// The time in which the processes of a probe are cleared away that did not end.
+const CLEARED_WITHIN: Duration = Duration::from_secs(1);
 /// The probe of a process with traffic that has none of its own.
 const DEFAULT: Probe =
     Probe { kind: ProbeKind::Tcp, within_ms: 30_000, interval_ms: 5_000, timeout_ms: 2_000 };
@@ -182,9 +184,12 @@ async fn ask(probe: &Probe, target: &Target) -> Result<(), Failure> {
             }
         }
     };
-    // A command has its own end of time, after which its processes are gone.
-    let within = within + Duration::from_millis(500);
-    timeout(within, asked)
+    let limit = match probe.kind {
+        // It has its own end of time, after which its processes are cleared away.
+        ProbeKind::Command(_) => within + CLEARED_WITHIN,
+        _ => within,
+    };
+    timeout(limit, asked)
         .await
         .unwrap_or_else(|_| Err(says(format!("it did not answer within {} ms", probe.timeout_ms))))
 }

@@ -82,14 +82,14 @@ impl Agent {
     }
 
     /// The app, with what is left of it taken over when it was not known.
-    fn open(&mut self, key: AppKey) -> &mut App {
+    fn open(&mut self, key: AppKey) {
         let context = &self.context;
         self.apps.entry(key).or_insert_with_key(|key| {
             let mut app = App::new(key.clone(), context.tree.app(&key.0, &key.1));
             app.load_kept();
             app.take_over(context);
             app
-        })
+        });
     }
 
     /// Runs until it is asked to end; whether the proxy shall end as well.
@@ -392,10 +392,17 @@ impl Agent {
 
     /// The fence. An order is durable before anything follows from it.
     fn admit(&mut self, order: Order) -> Result<(), String> {
-        let app = self.open((order.app.clone(), order.environment.clone()));
+        let own = &self.context.config.server;
+        if order.server != *own {
+            return Err(format!("the order is for server {}, and this is {own}", order.server));
+        }
+        let key = (order.app.clone(), order.environment.clone());
+        self.open(key.clone());
+        let Some(app) = self.apps.get_mut(&key) else { return Ok(()) };
         if app.damaged.is_some() {
             // It may have been repaired or moved away.
             app.load_kept();
+            app.probe_adopted(&self.context);
         }
         if let Some(why) = &app.damaged {
             return Err(why.clone());
@@ -409,7 +416,9 @@ impl Agent {
             Admission::Accept => {
                 let mut kept = app.kept.clone();
                 kept.order = Some(order);
-                app.keep(kept)
+                app.keep(kept)?;
+                app.distrust_files();
+                Ok(())
             }
         }
     }

@@ -99,9 +99,17 @@ pub(super) fn detach(tree: &Tree) -> Result<(), Error> {
 pub(super) fn runtime_directory(path: &Path) -> Result<(), Error> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(failed("create", path))?;
+    let own = rustix::process::geteuid().as_raw();
     let meta = fs::symlink_metadata(path).map_err(failed("read", path))?;
-    if !meta.is_dir() || meta.uid() != rustix::process::geteuid().as_raw() {
+    if !meta.is_dir() || meta.uid() != own {
         return Err(Error::ForeignDirectory(path.to_owned()));
+    }
+    // Who owns the directory above could put another one in its place.
+    if let Some(above) = path.parent() {
+        let meta = fs::symlink_metadata(above).map_err(failed("read", above))?;
+        if meta.uid() != own && meta.uid() != 0 {
+            return Err(Error::ForeignDirectory(above.to_owned()));
+        }
     }
     let private = fs::Permissions::from_mode(0o700);
     fs::set_permissions(path, private).map_err(failed("close to others", path))

@@ -1,16 +1,15 @@
-//! The agent with real processes and a real proxy.
-#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
-
-mod support;
+//! Orders that become true, and what is found again after a kill.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
+use crate::world::{
+    SERVER, World, command, config, eventually, get, instance, is_alive, signal, web,
+};
 use onward_core::model::{Probe, ProbeKind, ReleaseNumber};
 use onward_core::order::{CommandKind, Level};
 use onward_core::report::{InstanceState, Progress};
 use rustix::process::Signal;
-use support::{SERVER, World, command, config, eventually, instance, is_alive, signal, web};
 
 #[test]
 fn an_order_becomes_true_and_is_switched() {
@@ -27,16 +26,9 @@ fn an_order_becomes_true_and_is_switched() {
     assert!(world.get("/").1.starts_with("release 2 "));
     assert_eq!(fs::read_link(world.tree().current()).unwrap().to_str(), Some("releases/2"));
     assert!(!is_alive(old), "the old version is stopped");
-    let traffic = world.client().deliver(&world_order(&world), None, 0).unwrap().report.traffic;
+    let traffic = world.client().deliver(&world.last_order(), None, 0).unwrap().report.traffic;
     assert_eq!(traffic.unwrap().requests, 2);
     assert_eq!(report.level(ReleaseNumber(1)), Level::Staged);
-}
-
-/// The order that was brought last.
-fn world_order(world: &World) -> onward_core::order::Order {
-    let bytes = fs::read(world.tree().kept_file()).unwrap();
-    let kept: onward_core::reconcile::Kept = serde_json::from_slice(&bytes).unwrap();
-    kept.order.unwrap()
 }
 
 #[test]
@@ -75,9 +67,9 @@ fn a_killed_agent_finds_everything_again() {
     let proxy = world.proxy_client().status().unwrap().pid;
     world.kill_agent();
     let plain = address.strip_prefix("http://").unwrap().to_owned();
-    assert_eq!(support::get(&plain, "/").unwrap().0, 200, "traffic outlives the agent");
+    assert_eq!(get(&plain, "/").unwrap().0, 200, "traffic outlives the agent");
     world.start_agent();
-    let order = world_order(&world);
+    let order = world.last_order();
     let after = world.until(&order, |report| report.converged);
     for name in ["web", "worker"] {
         assert_eq!(instance(&before, 1, name), instance(&after, 1, name));
@@ -103,7 +95,7 @@ fn an_instance_that_was_not_recorded_is_found_by_its_environment() {
     world.kill_agent();
     fs::remove_file(world.tree().instances_file()).unwrap();
     world.start_agent();
-    let after = world.until(&world_order(&world), |report| report.converged);
+    let after = world.until(&world.last_order(), |report| report.converged);
     assert_eq!(instance(&before, 1, "web").pid, instance(&after, 1, "web").pid);
 }
 
@@ -116,7 +108,7 @@ fn what_ended_while_no_agent_looked_is_started_again() {
     world.kill_agent();
     signal(old, Signal::KILL);
     world.start_agent();
-    let report = world.until(&world_order(&world), |report| report.converged);
+    let report = world.until(&world.last_order(), |report| report.converged);
     assert_ne!(instance(&report, 1, "web").pid, Some(old));
     assert_eq!(world.get("/").0, 200);
 }
@@ -330,7 +322,7 @@ fn a_killed_proxy_is_replaced_and_nobody_is_refused() {
         signal(proxy, Signal::KILL);
         let began = Instant::now();
         // The connection waits in the queue of the socket that the agent holds.
-        assert_eq!(support::get(address, "/").unwrap().0, 200);
+        assert_eq!(get(address, "/").unwrap().0, 200);
         let took = began.elapsed();
         assert!(took < Duration::from_millis(300), "{took:?}");
         eventually("the new proxy answers the agent", || {
@@ -509,7 +501,7 @@ fn what_drains_finishes_before_it_is_stopped() {
     world.serve(1);
     let address = world.client().hello().unwrap().address;
     let address = address.strip_prefix("http://").unwrap().to_owned();
-    let slow = std::thread::spawn(move || support::get(&address, "/slow").unwrap());
+    let slow = std::thread::spawn(move || get(&address, "/slow").unwrap());
     eventually("the request is in flight", || {
         let status = world.proxy_client().status().unwrap();
         status.instances.iter().any(|own| own.in_flight > 0)
@@ -527,7 +519,7 @@ fn an_app_without_traffic_converges_and_rests() {
     let report = world.serve(1);
     assert_eq!(report.routed, Some(ReleaseNumber(1)));
     let version = world.proxy_client().status().unwrap().version;
-    let order = world_order(&world);
+    let order = world.last_order();
     world.kill_agent();
     world.start_agent();
     let report = world.until(&order, |report| report.converged);

@@ -14,7 +14,7 @@ use onward_core::model::{
     ReleaseNumber, Run, Stop,
 };
 use onward_core::order::{CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
-use onward_core::report::{InstanceReport, Report};
+use onward_core::report::{InstanceReport, InstanceState, Report};
 use onward_server::client::Client;
 use onward_server::layout::{AppTree, Tree, agent_socket, proxy_socket};
 use onward_server::process;
@@ -276,6 +276,23 @@ impl World {
         }
         self.level(number, Level::Routed, true);
         self.converge()
+    }
+
+    /// The process of the one web instance of the release that serves, once it is ready.
+    pub fn last_pid(&self) -> u32 {
+        let order = self.last_order();
+        let number = order.routed().unwrap();
+        let report = self.until(&order, |report| {
+            report.releases[&number].instances.iter().any(|own| own.state == InstanceState::Ready)
+        });
+        instance(&report, number.0, "web").pid.unwrap()
+    }
+
+    /// The order that was accepted last.
+    pub fn last_order(&self) -> Order {
+        let bytes = fs::read(self.tree().kept_file()).unwrap();
+        let kept: onward_core::reconcile::Kept = serde_json::from_slice(&bytes).unwrap();
+        kept.order.unwrap()
     }
 
     pub fn agent_log(&self) -> String {

@@ -1,0 +1,6 @@
+//! The agent with real processes and a real proxy.
+#![allow(clippy::unwrap_used, reason = "a failed test may panic")]
+
+mod rolling;
+mod trouble;
+mod world;
