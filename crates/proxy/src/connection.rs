@@ -46,37 +46,30 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Rc<ClientSide>, stream: Tc
     let gate = Gate::new(stream, client.clone(), worker.clone());
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
-        service_fn(move |request| {
-            Box::pin(exchange::answer(worker.clone(), client.clone(), request))
-        })
+        service_fn(move |request| exchange::answer(worker.clone(), client.clone(), request))
     };
     let mut builder = Builder::new();
     builder.max_buf_size(READ_AHEAD.max(worker.shared.limits.head_bytes)).header_read_timeout(None);
-    let mut http = builder.serve_connection(gate, service);
+    let mut http = pin!(builder.serve_connection(gate, service).without_shutdown());
     let ended = poll_fn(|cx| {
         client.remember(cx);
-        if client.must_drop() {
-            return Poll::Ready(None);
-        }
-        http.poll_without_shutdown(cx).map(Some)
+        if client.must_drop() { Poll::Ready(None) } else { http.as_mut().poll(cx).map(Some) }
     });
     match ended.await {
-        None => {}
         Some(Err(error)) if error.is_parse() => {
             // What passed the gate and hyper refused all the same.
             worker.shared.refused.fetch_add(1, Relaxed);
-            linger(http.into_parts().io.into_parts().0).await;
         }
-        Some(Err(_)) => {}
-        Some(Ok(())) => {
-            let parts = http.into_parts();
+        None | Some(Err(_)) => {}
+        Some(Ok(parts)) => {
             let (stream, held) = parts.io.into_parts();
             let far_end = client.far_end.borrow_mut().take();
             match far_end {
                 Some(far) => {
-                    tunnel::run(&worker, &client, stream, &[&parts.read_buf, &held], far).await;
+                    let ahead: [&[u8]; 2] = [&parts.read_buf, &held];
+                    Box::pin(tunnel::run(&worker, &client, stream, &ahead, far)).await;
                 }
-                None => linger(stream).await,
+                None => Box::pin(linger(stream)).await,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Rewrites a request for the instance and an answer for the client: what concerns only one
 //! connection stays on it, what tells the app about the client is ours to say.
 
-use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Uri, Version};
 
@@ -12,6 +12,16 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The headers that are about one connection; Connection itself is the first.
+static PER_CONNECTION: [HeaderName; 6] = [
+    header::CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
 
 /// What the rest of the exchange must know about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,27 +88,46 @@ fn origin_form(parts: &mut Parts) {
     parts.uri = path.map(Uri::from).unwrap_or_default();
 }
 
-/// Removes the headers that are about one connection, and those that Connection names.
+/// Removes the headers that are about one connection, and those that Connection names. Looks first:
+/// most messages have few of them, and looking is cheaper than a search for each.
 fn strip_connection_headers(headers: &mut HeaderMap) {
-    if let Entry::Occupied(entry) = headers.entry(header::CONNECTION) {
-        let (_, options) = entry.remove_entry_mult();
-        let options: Vec<HeaderValue> = options.collect();
-        for option in options.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        {
-            remove_nominated(headers, option.trim_ascii());
+    let mut found = [false; 6];
+    for name in headers.keys() {
+        for (found, own) in found.iter_mut().zip(&PER_CONNECTION) {
+            *found |= name == own;
         }
     }
-    for name in
-        [KEEP_ALIVE, PROXY_CONNECTION, header::TE, header::TRANSFER_ENCODING, header::UPGRADE]
-    {
-        headers.remove(name);
+    if found[0] {
+        strip_nominated(headers);
     }
+    for (found, name) in found.into_iter().zip(&PER_CONNECTION) {
+        if found {
+            headers.remove(name);
+        }
+    }
+}
+
+fn strip_nominated(headers: &mut HeaderMap) {
+    let only = |headers: &HeaderMap| {
+        let mut all = headers.get_all(header::CONNECTION).iter();
+        all.next().is_some_and(|value| is_option_of_ours(value.as_bytes())) && all.next().is_none()
+    };
+    if only(headers) {
+        return;
+    }
+    let options: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
+    for option in options.iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b',')) {
+        remove_nominated(headers, option.trim_ascii());
+    }
+}
+
+fn is_option_of_ours(option: &[u8]) -> bool {
+    [&b"close"[..], b"keep-alive", b"upgrade"].iter().any(|own| option.eq_ignore_ascii_case(own))
 }
 
 /// Removes a header that Connection nominates, except those that every hop needs.
 fn remove_nominated(headers: &mut HeaderMap, option: &[u8]) {
-    let harmless = [&b"close"[..], b"keep-alive", b"upgrade"];
-    if harmless.iter().any(|known| option.eq_ignore_ascii_case(known)) {
+    if is_option_of_ours(option) {
         return;
     }
     if let Ok(name) = HeaderName::from_bytes(option)

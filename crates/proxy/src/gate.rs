@@ -267,7 +267,7 @@ impl hyper::rt::Write for Gate {
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, pieces);
+        let written = scratch::poll_write_pieces(&mut this.stream, cx, pieces);
         this.filter.client.note_write(written.is_pending(), this.filter.worker.now());
         written
     }

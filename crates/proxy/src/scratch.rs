@@ -15,6 +15,9 @@ use tokio::net::TcpStream;
 /// Size of the buffer: what a socket usually has ready at most.
 const BYTES: usize = 64 * 1024;
 
+/// Up to this many bytes copying is cheaper than a list of pieces: a head and a small body.
+const TOGETHER: usize = 2 * 1024;
+
 thread_local! {
     static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; BYTES].into_boxed_slice());
 }
@@ -30,6 +33,29 @@ pub(crate) fn poll_read_with<T>(
         let mut buffer = ReadBuf::new(&mut scratch[..most.min(BYTES)]);
         ready!(Pin::new(stream).poll_read(cx, &mut buffer))?;
         Poll::Ready(Ok(take(buffer.filled())))
+    })
+}
+
+/// Writes pieces; small ones together as one, which the kernel takes faster than a list.
+pub(crate) fn poll_write_pieces(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    pieces: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    if let [only] = pieces {
+        return Pin::new(stream).poll_write(cx, only);
+    }
+    let sum = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+    if sum > TOGETHER {
+        return Pin::new(stream).poll_write_vectored(cx, pieces);
+    }
+    SCRATCH.with_borrow_mut(|scratch| {
+        let mut end = 0;
+        for piece in pieces {
+            scratch[end..end + piece.len()].copy_from_slice(piece);
+            end += piece.len();
+        }
+        Pin::new(stream).poll_write(cx, &scratch[..end])
     })
 }
 
@@ -70,7 +96,7 @@ impl hyper::rt::Write for Socket {
         cx: &mut Context<'_>,
         pieces: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().0).poll_write_vectored(cx, pieces)
+        poll_write_pieces(&mut self.get_mut().0, cx, pieces)
     }
 
     fn is_write_vectored(&self) -> bool {
