@@ -276,7 +276,11 @@ impl Runner {
             return;
         };
         if self.accepted.is_some() {
-            self.doing = Doing::Contacting;
+            self.doing = match self.stored {
+                Some(_) => Doing::Contacting,
+                // Somebody took the whole state away meanwhile.
+                None => Doing::Ending(End::NothingHere),
+            };
             return;
         }
         let submitted = match &self.stored {

@@ -1,3 +1,9 @@
 //! The inside of the `onward` binary.
+//!
+//! `cli` is what a person types and reads, `project` what the project file wishes, `providers`
+//! where servers come from, and `runner` the driver that carries the engine's decisions out.
 
+pub mod cli;
 pub mod project;
+pub mod providers;
+pub mod runner;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `onward` binary: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    onward::cli::main()
+}

@@ -1,0 +1,287 @@
+//! The command line, as a definition. Help, errors and completions come from here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use onward_core::model::EnvironmentName;
+
+use super::exit::Exit;
+
+/// Takes a web application from a Git commit to running, and never leaves anything half-done.
+#[derive(Debug, Parser)]
+#[command(name = "onward", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Start with `onward init`, then `onward up`.")]
+pub struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// The project's directory
+    #[arg(short = 'C', value_name = "DIR", default_value = ".", global = true)]
+    pub directory: PathBuf,
+    /// The environment; by default the one with `default = true`, else `local`
+    #[arg(short = 'e', value_name = "ENV", global = true)]
+    pub environment: Option<EnvironmentName>,
+    /// Print JSON and nothing else
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Answer questions with yes
+    #[arg(short = 'y', long, global = true)]
+    pub yes: bool,
+    /// Print results and errors only
+    #[arg(short = 'q', long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print more of what is going on
+    #[arg(short = 'v', long, global = true)]
+    pub verbose: bool,
+    /// Never ask; refuse what needs an answer
+    #[arg(long, global = true)]
+    pub no_input: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Look at the project and write its onward.toml
+    Init,
+    /// Make the environment as the project file says; safe to repeat
+    Up(DeployArgs),
+    /// Bring a new release to the running environment
+    Deploy(DeployArgs),
+    /// Go back to the previous release, or to the one given
+    Rollback(RollbackArgs),
+    /// Show what runs now
+    Status,
+    /// Show what the processes printed
+    Logs(LogsArgs),
+    /// Check the project file, without doing anything
+    Check,
+    /// Show what `up` would change
+    Plan(PlanArgs),
+    /// Stop the operation in flight, when it is not decided
+    Abort,
+    /// Tell the story of a release: what happened, when, and why it failed
+    Why {
+        /// The release; by default the one of the last operation
+        #[arg(value_name = "RELEASE")]
+        release: Option<u64>,
+    },
+    /// List the operations that ended, and the releases that can run
+    History {
+        /// How many operations
+        #[arg(short = 'n', long, default_value_t = 20)]
+        count: usize,
+    },
+    /// Print what changes, as it changes
+    Events,
+    /// Read and change the truth
+    #[command(subcommand)]
+    State(StateVerb),
+    /// Make, look at and export bundles
+    #[command(subcommand)]
+    Bundle(BundleVerb),
+    /// Take the environment away; shared directories, state and bundles stay
+    Down(DownArgs),
+    /// The agent of this machine
+    #[command(subcommand, hide = true)]
+    Agent(AgentVerb),
+    /// The proxy of this machine
+    #[command(subcommand, hide = true)]
+    Proxy(ProxyVerb),
+}
+
+/// What `up` and `deploy` take.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DeployArgs {
+    /// Make a release although the same runs already
+    #[arg(long)]
+    pub force: bool,
+    /// A name for the bundle, such as a version
+    #[arg(long, value_name = "V")]
+    pub label: Option<String>,
+    /// Refuse when the state is not at this generation any more, as `plan` printed it
+    #[arg(long, value_name = "G")]
+    pub generation: Option<u64>,
+    /// What to release instead of the project's directory
+    #[command(flatten)]
+    pub from: From,
+}
+
+/// What to release instead of the project's directory.
+#[derive(Debug, Clone, Default, Args)]
+#[group(multiple = false)]
+pub struct From {
+    /// An archive: .tar, .tar.gz, .tar.bz2, .tar.zst or .zip
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+    /// A commit, branch or tag of the project's repository, without what is not committed
+    #[arg(long, value_name = "REF")]
+    pub git: Option<String>,
+    /// The bundle of an earlier release
+    #[arg(long, value_name = "N")]
+    pub release: Option<u64>,
+}
+
+/// What `logs` takes.
+#[derive(Debug, Clone, Args)]
+pub struct LogsArgs {
+    /// Go on with what is printed from now on
+    #[arg(short = 'f', long)]
+    pub follow: bool,
+    /// How many of the last lines of each process
+    #[arg(short = 'n', long, default_value_t = 100)]
+    pub lines: u32,
+    /// Only this release
+    #[arg(long, value_name = "N")]
+    pub release: Option<u64>,
+    /// Only this process
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<onward_core::model::ProcessName>,
+}
+
+/// What `plan` takes.
+#[derive(Debug, Clone, Args)]
+pub struct PlanArgs {
+    /// End with 5 when there are changes
+    #[arg(long)]
+    pub exit_code: bool,
+}
+
+/// What can be done with the state.
+#[derive(Debug, Subcommand)]
+pub enum StateVerb {
+    /// Print the document
+    Show {
+        /// An earlier generation
+        generation: Option<u64>,
+    },
+    /// List the generations
+    Log {
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        count: usize,
+    },
+    /// Show how two generations differ; by default the last two, or a damaged file and the last good one
+    Diff {
+        /// The older one
+        from: Option<u64>,
+        /// The newer one
+        to: Option<u64>,
+    },
+    /// Change the document in your editor; what it demands is then made true
+    Edit,
+    /// Demand again what was demanded before; put the last good generation in the place of a damaged file
+    Undo {
+        /// The generation whose demand comes back
+        to: Option<u64>,
+    },
+    /// Take a state file that onward did not write
+    Accept,
+}
+
+/// What can be done with bundles.
+#[derive(Debug, Subcommand)]
+pub enum BundleVerb {
+    /// Make a bundle without releasing it
+    Build {
+        /// A name for it
+        #[arg(long, value_name = "V")]
+        label: Option<String>,
+        /// What to bundle instead of the project's directory
+        #[command(flatten)]
+        from: From,
+    },
+    /// List the bundles that are kept
+    List,
+    /// List the files of a bundle
+    Show {
+        /// Label or digest
+        bundle: String,
+    },
+    /// Compare what is kept of a bundle, or of all, with its digests
+    Verify {
+        /// Label or digest; all by default
+        bundle: Option<String>,
+    },
+    /// Write a bundle as one archive; the name's ending says the format
+    Export {
+        /// Label or digest
+        bundle: String,
+        /// The archive: .tar, .tar.gz, .tar.bz2, .tar.zst or .zip
+        file: PathBuf,
+    },
+}
+
+/// What `rollback` takes.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// The release to go back to
+    #[arg(value_name = "RELEASE")]
+    pub to: Option<u64>,
+}
+
+/// What `down` takes.
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    /// The environment's name, instead of being asked for it
+    #[arg(long, value_name = "ENV")]
+    pub confirm: Option<EnvironmentName>,
+}
+
+/// The agent's own command line.
+#[derive(Debug, Subcommand)]
+pub enum AgentVerb {
+    /// Run the agent of one server tree
+    Run {
+        /// The server tree
+        #[arg(long)]
+        root: PathBuf,
+        /// Where its sockets are
+        #[arg(long)]
+        runtime: PathBuf,
+    },
+}
+
+/// The proxy's own command line.
+#[derive(Debug, Subcommand)]
+pub enum ProxyVerb {
+    /// Run the proxy on the socket that is its standard input
+    Run {
+        /// The routing table
+        #[arg(long)]
+        table: PathBuf,
+        /// The control socket
+        #[arg(long)]
+        control: PathBuf,
+    },
+    /// Serve the files of a directory on PORT
+    Files {
+        /// The directory
+        directory: PathBuf,
+    },
+}
+
+/// Prints what clap has to say: help and version to standard output, errors to standard error.
+pub fn explain(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

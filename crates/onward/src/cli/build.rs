@@ -1,0 +1,114 @@
+//! The project's own commands that run here before anything leaves this machine.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::complaint::Complaint;
+use super::context::Context;
+use super::exit::Exit;
+use super::interrupt::Interrupts;
+use super::numbers;
+use super::screen::Screen;
+
+/// How many of the last lines of a command that failed are shown.
+const LINES_SHOWN: usize = 20;
+
+/// Runs `[build] test` and `[build] run`.
+pub fn run(context: &Context, screen: &Screen, interrupts: &Interrupts) -> Result<(), Complaint> {
+    let build = &context.resolved.build;
+    for (name, command) in [("build", &build.run), ("test", &build.test)] {
+        if let Some(command) = command {
+            step(context.local.project(), name, command.as_str(), screen, interrupts)?;
+        }
+    }
+    Ok(())
+}
+
+fn step(
+    directory: &Path,
+    name: &str,
+    command: &str,
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> Result<(), Complaint> {
+    screen.note(&format!("  {name}: {command}"));
+    screen.event(&json!({"event": name, "command": command}));
+    let began = Instant::now();
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| {
+            Complaint::new(Exit::Failed, format!("`sh` cannot be started: {error}"))
+        })?;
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let readers = [
+        child.stdout.take().map(|pipe| follow(pipe, screen, &lines)),
+        child.stderr.take().map(|pipe| follow(pipe, screen, &lines)),
+    ];
+    let status = child.wait();
+    for reader in readers.into_iter().flatten() {
+        let _ = reader.join();
+    }
+    let took = numbers::duration(began.elapsed());
+    match status {
+        Ok(status) if status.success() && interrupts.count() == 0 => {
+            screen.note(&format!("  {name} took {took}"));
+            Ok(())
+        }
+        Ok(_) if interrupts.count() > 0 => {
+            Err(Complaint::new(Exit::Failed, format!("interrupted during the {name}"))
+                .fact("Nothing was changed; what served before serves"))
+        }
+        Ok(status) => Err(failed(name, command, status, &lines)),
+        Err(error) => Err(Complaint::new(Exit::Failed, format!("the {name} was lost: {error}"))),
+    }
+}
+
+fn failed(
+    name: &str,
+    command: &str,
+    status: std::process::ExitStatus,
+    lines: &Mutex<Vec<String>>,
+) -> Complaint {
+    let how = status.code().map_or_else(|| status.to_string(), |code| format!("status {code}"));
+    let mut shown = lines.lock().map(|lines| lines.clone()).unwrap_or_default();
+    shown.drain(..shown.len().saturating_sub(LINES_SHOWN));
+    let complaint = Complaint::new(Exit::Failed, format!("the {name} ended with {how}: {command}"))
+        .fact("Nothing was changed; what served before serves");
+    Complaint { lines: Some(("Last lines it printed:".to_owned(), shown)), ..complaint }
+        .hint(format!("run it yourself to see all: {command}"))
+}
+
+/// Collects the lines of a pipe and shows them as they come.
+fn follow(
+    pipe: impl Read + Send + 'static,
+    screen: &Screen,
+    lines: &Arc<Mutex<Vec<String>>>,
+) -> thread::JoinHandle<()> {
+    let shows = screen.shows_output();
+    let lines = Arc::clone(lines);
+    thread::spawn(move || {
+        let mut reader = BufReader::new(pipe);
+        let mut bytes = Vec::new();
+        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
+            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+            if shows {
+                super::screen::passed_on(&line);
+            }
+            if let Ok(mut lines) = lines.lock() {
+                lines.push(line);
+            }
+            bytes.clear();
+        }
+    })
+}

@@ -1,0 +1,248 @@
+//! From a request to the end of its operation, shown to a person.
+
+use onward_core::document::{Document, Ended};
+use onward_core::engine::{Ask, Refusal, Request};
+use onward_core::model::{Generation, OperationNumber};
+use onward_core::order::Level;
+use onward_core::outcome::Outcome;
+use onward_core::runner::{End, Goal, Runner};
+use serde_json::json;
+
+use super::complaint::Complaint;
+use super::context::Context;
+use super::exit::Exit;
+use super::interrupt::Interrupts;
+use super::outcome;
+use super::progress::Progress;
+use super::screen::Screen;
+use crate::runner::{self, Links, Observer, Stop};
+
+/// What a run came to.
+#[derive(Debug)]
+pub enum Came {
+    /// The operation ended.
+    Ended(Box<Document>, OperationNumber),
+    /// What was asked for is so already.
+    Unchanged(Box<Document>),
+    /// There has never been anything here.
+    NothingHere,
+}
+
+/// Records the request and carries it to its end.
+pub fn submit(
+    context: &Context,
+    ask: Ask,
+    planned_at: Option<Generation>,
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> Result<Came, Complaint> {
+    let links = context.links()?;
+    let request = Request {
+        id: runner::request_id(),
+        ask,
+        by: person(),
+        planned_at,
+        without: std::collections::BTreeSet::new(),
+    };
+    let mut run = run(context, Goal::Submit(request));
+    let mut progress = Progress::new(screen, interrupts);
+    let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
+    progress.clear();
+    match end {
+        Some(end) => came(&run, end),
+        None => interrupted(context, &run, &links, screen),
+    }
+}
+
+/// Carries on what others left in flight; brings every server the order that it may have missed.
+pub fn carry_on(
+    context: &Context,
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> Result<(), Complaint> {
+    let links = context.links()?;
+    let mut run = run(context, Goal::Carry);
+    let mut progress = Progress::new(screen, interrupts);
+    let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
+    progress.clear();
+    match end {
+        Some(End::Store(error)) => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn run(context: &Context, goal: Goal) -> Runner {
+    Runner::new(context.app().clone(), context.environment().clone(), goal)
+}
+
+fn came(run: &Runner, end: End) -> Result<Came, Complaint> {
+    let document = || run.document().cloned().map(Box::new);
+    match (end, document()) {
+        (End::Finished(number), Some(document)) => Ok(Came::Ended(document, number)),
+        (End::Unchanged | End::AtRest, Some(document)) => Ok(Came::Unchanged(document)),
+        (End::Refused(refusal), _) => Err(refused(&refusal)),
+        (End::Store(error), _) => Err(error.into()),
+        (_, _) => Ok(Came::NothingHere),
+    }
+}
+
+/// The complaint about a request that cannot be.
+pub fn refused(refusal: &Refusal) -> Complaint {
+    let complaint = Complaint::new(Exit::Refused, refusal.to_string());
+    match refusal {
+        Refusal::NothingReleased => complaint.hint("`onward up` makes the first release"),
+        Refusal::NoPrevious | Refusal::UnknownRelease(_) => {
+            complaint.hint("`onward history` lists the releases that can run")
+        }
+        Refusal::NothingInFlight => complaint.hint("`onward status` shows what runs now"),
+        Refusal::AlreadyDecided(_) => {
+            complaint.hint("`onward rollback` goes back when it has ended")
+        }
+        Refusal::StalePlan { .. } => complaint.hint("`onward plan` makes a new one"),
+        Refusal::UnknownServer(_) => complaint.hint("`onward status` lists the servers"),
+    }
+}
+
+/// After Ctrl-C: what is not decided is aborted, what is decided goes on.
+fn interrupted(
+    context: &Context,
+    run: &Runner,
+    links: &Links,
+    screen: &Screen,
+) -> Result<Came, Complaint> {
+    let nothing = || {
+        Complaint::new(Exit::Failed, "interrupted")
+            .fact("Nothing was changed; what served before serves")
+    };
+    let Some(number) = run.operation() else { return Err(nothing()) };
+    let in_flight = run.document().and_then(|document| document.operation.as_ref());
+    let decided = in_flight.is_some_and(|operation| operation.phase.is_decided());
+    if decided {
+        return Err(Complaint::new(
+            Exit::Continues,
+            format!("interrupted: operation {number} is decided and goes forward"),
+        )
+        .hint("`onward status` shows how far it is; the next command carries it on"));
+    }
+    screen.note("  interrupted: aborting");
+    let request = Request {
+        id: runner::request_id(),
+        ask: Ask::Abort,
+        by: format!("{} (Ctrl-C)", person()),
+        planned_at: None,
+        without: std::collections::BTreeSet::new(),
+    };
+    let mut abort = self::run(context, Goal::Submit(request));
+    match runner::drive(&mut abort, &context.store(), links, &mut Silent) {
+        Some(end) => came(&abort, end),
+        None => Err(nothing()),
+    }
+}
+
+/// Watches nothing.
+struct Silent;
+
+impl Observer for Silent {
+    fn look(&mut self, _: &Runner) -> Stop {
+        Stop::No
+    }
+}
+
+/// Shows how an operation ended and returns how the command ends.
+pub fn conclude(
+    context: &Context,
+    document: &Document,
+    number: OperationNumber,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
+    let Some(finished) = document.finished(number) else {
+        return Err(Complaint::new(Exit::Bug, format!("operation {number} left no trace")));
+    };
+    let url = url(context);
+    let url = url.as_deref().filter(|_| document.serving.is_some());
+    let fields = outcome::finished_json(document, finished, url);
+    if finished.outcome != Ended::Done {
+        let complaint = outcome::not_done(document, finished, url);
+        if screen.is_json() {
+            let mut fields = fields;
+            fields["error"] = json!(complaint.json());
+            screen.finished(false, fields);
+            return Ok(complaint.exit);
+        }
+        return Err(complaint);
+    }
+    let text = outcome::done_text(document, finished, url, screen.began().elapsed());
+    screen.success(&text);
+    let degraded = !finished.degraded.is_empty();
+    for server in &finished.degraded {
+        screen.warn(&format!("{server} could not be reached; it catches up by itself"));
+    }
+    let exit = if degraded { Exit::Continues } else { Exit::Done };
+    screen.finished(!degraded, fields);
+    Ok(exit)
+}
+
+/// The address of the environment, when its agent runs.
+pub fn url(context: &Context) -> Option<String> {
+    Some(context.local.running_agent()?.hello().ok()?.address)
+}
+
+/// Who works here, for the history.
+pub fn person() -> String {
+    let of = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
+    of("USER").or_else(|| of("LOGNAME")).or_else(account).unwrap_or_else(|| "unknown".to_owned())
+}
+
+/// The name of the account, as the system lists it.
+fn account() -> Option<String> {
+    let own = rustix::process::getuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").ok()?;
+    accounts.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == own).then(|| name.to_owned())
+    })
+}
+
+/// The one server's report, as it says itself.
+pub fn local_report(context: &Context) -> Option<onward_core::report::Report> {
+    let mut agent = context.local.running_agent()?;
+    let seen = agent.report(context.app(), context.environment(), None, 0).ok()?;
+    Some(seen.report)
+}
+
+/// The time that a release has to serve again after a crash or a reboot.
+const SERVES_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Waits until the release that shall serve does serve.
+pub fn await_serving(
+    context: &Context,
+    document: &Document,
+    interrupts: &Interrupts,
+) -> Result<(), Complaint> {
+    let began = std::time::Instant::now();
+    let links = context.links()?;
+    let server = crate::providers::local::server_name();
+    let (Some(link), Some(order)) =
+        (links.get(&server), onward_core::engine::order(document, &server))
+    else {
+        return Ok(());
+    };
+    let mut seen = None;
+    while began.elapsed() < SERVES_WITHIN && interrupts.count() == 0 {
+        let answer = link.deliver(&order, seen.as_ref());
+        let Outcome::Done(report) = answer else { continue };
+        let level = document.serving.map(|number| report.level(number));
+        if report.accepted > order.generation || level.is_none_or(|level| level == Level::Routed) {
+            return Ok(());
+        }
+        seen = Some(report);
+    }
+    let failure = document
+        .serving
+        .and_then(|number| seen.as_ref()?.releases.get(&number)?.failure.clone())
+        .unwrap_or_default();
+    Err(Complaint::new(Exit::Failed, format!("the release does not serve: {}", failure.reason))
+        .seen(&failure)
+        .hint("`onward logs` shows what it prints; it is started again and again meanwhile"))
+}

@@ -1,0 +1,33 @@
+//! `onward abort`: stops the operation in flight, when it is not decided.
+
+use onward_core::document::Ended;
+use onward_core::engine::{Ask, Refusal};
+use serde_json::json;
+
+use crate::cli::carry::{self, Came};
+use crate::cli::complaint::Complaint;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt;
+use crate::cli::outcome;
+use crate::cli::screen::Screen;
+
+/// Aborts. What served before serves.
+pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
+    let interrupts = interrupt::watch();
+    match carry::submit(context, Ask::Abort, None, screen, &interrupts)? {
+        Came::Ended(document, number) => {
+            let finished = document.finished(number);
+            if let Some(Ended::Aborted { .. }) = finished.map(|finished| &finished.outcome) {
+                let url = carry::url(context);
+                let serves = outcome::serves(&document, url.as_deref());
+                screen.success(&format!("Operation {number} is aborted; {serves}"));
+                screen.finished(true, json!({"operation": number, "outcome": "aborted"}));
+                return Ok(Exit::Done);
+            }
+            let what = format!("operation {number} ended before it could be aborted");
+            Err(Complaint::new(Exit::Refused, what).hint("`onward history` shows how"))
+        }
+        Came::Unchanged(_) | Came::NothingHere => Err(carry::refused(&Refusal::NothingInFlight)),
+    }
+}

@@ -1,0 +1,35 @@
+//! `onward check`: is the project file right?
+
+use serde_json::json;
+
+use crate::cli::args::Global;
+use crate::cli::complaint::Complaint;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::screen::Screen;
+
+/// Reads the project file and the wishes for the environment, without doing anything.
+pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
+    let context = Context::load(global)?;
+    if let Some(warnings) = &context.warnings
+        && !screen.is_json()
+    {
+        screen.warn(&warnings.render(screen.colour()));
+    }
+    let names: Vec<_> =
+        context.resolved.processes.iter().map(|process| process.name.as_str()).collect();
+    screen.success(&format!(
+        "onward.toml is valid: {} with {} in {}",
+        context.app(),
+        names.join(", "),
+        context.environment()
+    ));
+    screen.document(&json!({
+        "ok": true,
+        "app": context.app(),
+        "environment": context.environment(),
+        "processes": names,
+        "findings": context.warnings.as_ref().map(crate::project::Findings::to_json),
+    }));
+    Ok(Exit::Done)
+}

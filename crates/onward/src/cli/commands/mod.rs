@@ -1,0 +1,54 @@
+//! One file for each verb.
+
+mod abort;
+mod bundle;
+mod check;
+mod deploy;
+mod down;
+mod events;
+mod history;
+mod init;
+mod logs;
+mod plan;
+mod rollback;
+mod state;
+mod status;
+mod why;
+
+use super::args::{Cli, Verb};
+use super::complaint::Complaint;
+use super::context::Context;
+use super::exit::Exit;
+use super::screen::Screen;
+
+/// Does what the arguments say.
+pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
+    match &cli.verb {
+        Verb::Init => return init::run(&cli.global, screen),
+        Verb::Check => return check::run(&cli.global, screen),
+        Verb::Agent(_) | Verb::Proxy(_) => return Ok(Exit::Bug),
+        _ => {}
+    }
+    let context = Context::load(&cli.global)?;
+    if let Some(warnings) = &context.warnings
+        && !screen.is_json()
+    {
+        screen.warn(&warnings.render(screen.colour()));
+    }
+    match &cli.verb {
+        Verb::Up(args) => deploy::up(&context, args, screen),
+        Verb::Deploy(args) => deploy::deploy(&context, args, screen),
+        Verb::Rollback(args) => rollback::run(&context, args, screen),
+        Verb::Status => status::run(&context, screen),
+        Verb::Logs(args) => logs::run(&context, args, screen),
+        Verb::Plan(args) => plan::run(&context, args, screen),
+        Verb::Abort => abort::run(&context, screen),
+        Verb::Why { release } => why::run(&context, *release, screen),
+        Verb::History { count } => history::run(&context, *count, screen),
+        Verb::Events => events::run(&context, screen),
+        Verb::State(verb) => state::run(&context, verb, &cli.global, screen),
+        Verb::Bundle(verb) => bundle::run(&context, verb, screen),
+        Verb::Down(args) => down::run(&context, args, &cli.global, screen),
+        Verb::Init | Verb::Check | Verb::Agent(_) | Verb::Proxy(_) => Ok(Exit::Bug),
+    }
+}

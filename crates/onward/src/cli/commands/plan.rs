@@ -1,0 +1,167 @@
+//! `onward plan`: what `up` would change.
+
+use onward_core::document::Document;
+use onward_core::model::{BundleRef, Config, Release};
+use onward_core::ports::StateStore;
+use onward_store::bundle::Manifest;
+use serde_json::json;
+
+use crate::cli::args::PlanArgs;
+use crate::cli::build;
+use crate::cli::bundling;
+use crate::cli::complaint::Complaint;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt;
+use crate::cli::outcome;
+use crate::cli::screen::Screen;
+use crate::project::wishes;
+
+/// How many changed files are named.
+const FILES_SHOWN: usize = 10;
+
+/// Compares the project with what serves. Builds and bundles, and changes nothing that runs.
+pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, Complaint> {
+    let interrupts = interrupt::watch();
+    screen.line(&context.title());
+    context.prepare()?;
+    build::run(context, screen, &interrupts)?;
+    let bundle = bundling::of_tree(context, None, screen)?;
+    let config = wishes::config(&context.resolved);
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let changes = changes(context, document, &bundle, &config)?;
+    let generation = document.map_or(0, |document| document.generation.0);
+    for change in &changes {
+        screen.line(&format!("  {change}"));
+    }
+    match document {
+        _ if changes.is_empty() => screen.line("Nothing would change."),
+        Some(_) => screen.line(&format!(
+            "`onward up --generation {generation}` does exactly this, or refuses if the state \
+             has changed."
+        )),
+        None => screen.line("`onward up` does this."),
+    }
+    screen.finished(
+        true,
+        json!({"generation": generation, "changes": changes, "bundle": bundle.digest}),
+    );
+    let has_changes = !changes.is_empty();
+    Ok(if has_changes && args.exit_code { Exit::Changes } else { Exit::Done })
+}
+
+fn changes(
+    context: &Context,
+    document: Option<&Document>,
+    bundle: &BundleRef,
+    config: &Config,
+) -> Result<Vec<String>, Complaint> {
+    let mut lines = Vec::new();
+    let Some(document) = document else {
+        lines.push(format!("+ release 1 ({}): the first", bundle.label));
+        lines.extend(config.processes.keys().map(|name| format!("+ process {name} starts")));
+        return Ok(lines);
+    };
+    if let Some(operation) = &document.operation {
+        lines.push(if operation.phase.is_decided() {
+            format!("· operation {} is carried to its end first", operation.number)
+        } else {
+            format!("- operation {} is superseded", operation.number)
+        });
+    }
+    let serving = document.serving.and_then(|number| document.release(number));
+    if let Some(serving) = serving
+        && serving.bundle.digest == bundle.digest
+        && *serving.config == *config
+    {
+        return Ok(lines);
+    }
+    let next = document.last_release.next();
+    let replaces = document.serving.map_or_else(String::new, |old| {
+        format!(", replaces {}", outcome::release_name(document, old))
+    });
+    lines.push(format!("+ release {next} ({}){replaces}", bundle.label));
+    if let Some(serving) = serving {
+        lines.extend(files(context, serving, bundle)?);
+        lines.extend(settings(&serving.config, config));
+    }
+    if config.release_command.is_some() {
+        lines.push("· the release command runs; going back does not undo it".to_owned());
+    }
+    Ok(lines)
+}
+
+/// The files that differ.
+fn files(
+    context: &Context,
+    serving: &Release,
+    bundle: &BundleRef,
+) -> Result<Vec<String>, Complaint> {
+    let bundles = context.local.bundles()?;
+    if !bundles.has(serving.bundle.digest)? {
+        return Ok(vec![
+            "~ files: the old bundle is no longer kept, so they are not compared".to_owned(),
+        ]);
+    }
+    let old = bundles.manifest(serving.bundle.digest)?;
+    let new = bundles.manifest(bundle.digest)?;
+    let mut lines = differences(&old, &new);
+    let more = lines.len().saturating_sub(FILES_SHOWN);
+    lines.truncate(FILES_SHOWN);
+    if more > 0 {
+        lines.push(format!("  and {more} more"));
+    }
+    Ok(lines)
+}
+
+fn differences(old: &Manifest, new: &Manifest) -> Vec<String> {
+    let added = new.entries().iter().filter_map(|entry| match old.get(entry.path.as_str()) {
+        None => Some(format!("  + {}", entry.path.as_str())),
+        Some(before) if before.kind != entry.kind => Some(format!("  ~ {}", entry.path.as_str())),
+        Some(_) => None,
+    });
+    let gone = old.entries().iter().filter(|entry| new.get(entry.path.as_str()).is_none());
+    added.chain(gone.map(|entry| format!("  - {}", entry.path.as_str()))).collect()
+}
+
+/// The settings that differ. Values are named, not shown.
+fn settings(old: &Config, new: &Config) -> Vec<String> {
+    let mut lines = Vec::new();
+    for name in new.processes.keys().filter(|name| !old.processes.contains_key(*name)) {
+        lines.push(format!("+ process {name} starts"));
+    }
+    for (name, process) in &old.processes {
+        match new.processes.get(name) {
+            None => lines.push(format!("- process {name} stops")),
+            Some(other) if other != process => lines.push(format!("~ process {name} changes")),
+            Some(_) => {}
+        }
+    }
+    for (name, value) in &new.values {
+        match old.values.get(name) {
+            None => lines.push(format!("+ value {name}")),
+            Some(other) if other != value => lines.push(format!("~ value {name}")),
+            Some(_) => {}
+        }
+    }
+    lines.extend(
+        old.values
+            .keys()
+            .filter(|name| !new.values.contains_key(*name))
+            .map(|n| format!("- value {n}")),
+    );
+    let rest = |config: &Config| {
+        (
+            config.release_command.clone(),
+            config.check_command.clone(),
+            config.watch_ms,
+            config.warm_ms,
+            config.shared_dirs.clone(),
+        )
+    };
+    if rest(old) != rest(new) {
+        lines.push("~ release settings or shared directories change".to_owned());
+    }
+    lines
+}

@@ -1,0 +1,33 @@
+//! `onward rollback`: back to a release that ran before.
+
+use onward_core::engine::Ask;
+use onward_core::model::ReleaseNumber;
+use serde_json::json;
+
+use crate::cli::args::RollbackArgs;
+use crate::cli::carry::{self, Came};
+use crate::cli::complaint::Complaint;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt;
+use crate::cli::outcome;
+use crate::cli::screen::Screen;
+
+/// Goes back to the previous release, or to the one given.
+pub fn run(context: &Context, args: &RollbackArgs, screen: &Screen) -> Result<Exit, Complaint> {
+    let interrupts = interrupt::watch();
+    screen.note(&context.title());
+    let ask = Ask::Rollback { to: args.to.map(ReleaseNumber) };
+    match carry::submit(context, ask, None, screen, &interrupts)? {
+        Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
+        Came::Unchanged(document) => {
+            let url = carry::url(context);
+            let serves = outcome::serves(&document, url.as_deref());
+            screen.success(&format!("Nothing changed: {serves} already"));
+            let fields = json!({"outcome": "unchanged", "release": document.serving, "url": url});
+            screen.finished(true, fields);
+            Ok(Exit::Done)
+        }
+        Came::NothingHere => Err(carry::refused(&onward_core::engine::Refusal::NothingReleased)),
+    }
+}

@@ -1,0 +1,102 @@
+//! What most commands begin with: the project, its environment, its place on this machine.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use onward_core::model::{AppName, EnvironmentName};
+use onward_server::client::Client;
+use onward_store::state::DirectoryStore;
+
+use super::args::Global;
+use super::complaint::{self, Complaint};
+use super::exit::Exit;
+use crate::project::{self, Findings, Project, Resolved};
+use crate::providers::local::{self, AgentError, Local};
+use crate::runner::Links;
+
+/// The project and the environment that a command works on.
+#[derive(Debug)]
+pub struct Context {
+    /// What the file wishes for the environment.
+    pub resolved: Resolved,
+    /// Warnings about the file.
+    pub warnings: Option<Findings>,
+    /// Its place on this machine.
+    pub local: Local,
+}
+
+impl Context {
+    /// Reads the project file that the arguments name.
+    pub fn load(global: &Global) -> Result<Self, Complaint> {
+        let (mut project, text) = project::load(&global.directory)?;
+        let warnings = warnings(global, &mut project, text);
+        let resolved = project::resolve(&project, global.environment.clone())
+            .map_err(|error| Complaint::new(Exit::Usage, error.to_string()).hint(error.help()))?;
+        let local = Local::of(&global.directory)
+            .map_err(|error| complaint::system(&global.directory, &error))?;
+        Ok(Self { resolved, warnings, local })
+    }
+
+    /// The app.
+    pub fn app(&self) -> &AppName {
+        &self.resolved.app
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &EnvironmentName {
+        &self.resolved.environment
+    }
+
+    /// The first line of output: what is worked on.
+    pub fn title(&self) -> String {
+        format!("{} → {}", self.app(), self.environment())
+    }
+
+    /// The documents of the environment.
+    pub fn store(&self) -> DirectoryStore {
+        self.local.store(self.app(), self.environment())
+    }
+
+    /// Makes `.onward`.
+    pub fn prepare(&self) -> Result<(), Complaint> {
+        self.local.prepare().map_err(|error| complaint::system(self.local.root(), &error))
+    }
+
+    /// The agent of this machine, started when it does not run.
+    pub fn agent(&self) -> Result<Client, Complaint> {
+        self.prepare()?;
+        self.local.agent().map_err(|error| agent_complaint(&self.local, &error))
+    }
+
+    /// The way to each server.
+    pub fn links(&self) -> Result<Links, Complaint> {
+        self.agent()?;
+        let mut links: Links = BTreeMap::new();
+        links.insert(local::server_name(), Box::new(self.local.link()));
+        Ok(links)
+    }
+}
+
+/// The complaint about an agent that does not start.
+pub fn agent_complaint(local: &Local, error: &AgentError) -> Complaint {
+    let complaint = Complaint::new(Exit::Failed, error.to_string());
+    let log = local.root().join("agent.log");
+    match error {
+        AgentError::Ended { lines } => {
+            let lines = Some(("Last lines it printed:".to_owned(), lines.clone()));
+            Complaint { lines, ..complaint }
+                .fact("What runs goes on without it")
+                .hint(format!("{} has all that it printed", log.display()))
+        }
+        AgentError::Silent | AgentError::Start(_) => complaint
+            .fact("What runs goes on without it")
+            .hint(format!("{} has what it printed", log.display())),
+    }
+}
+
+fn warnings(global: &Global, project: &mut Project, text: String) -> Option<Findings> {
+    let diagnostics = std::mem::take(&mut project.warnings);
+    let file: PathBuf = global.directory.join(project::FILE_NAME);
+    let file = file.strip_prefix(".").unwrap_or(&file).display().to_string();
+    (!diagnostics.is_empty()).then_some(Findings { file, text, diagnostics })
+}

@@ -1,0 +1,51 @@
+//! What a person types and reads.
+
+mod args;
+mod build;
+mod bundling;
+mod carry;
+mod commands;
+mod complaint;
+mod context;
+mod exit;
+mod interrupt;
+mod numbers;
+mod outcome;
+mod processes;
+mod progress;
+mod screen;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use args::Cli;
+pub use complaint::Complaint;
+pub use exit::Exit;
+
+/// Reads the arguments, does what they say, tells how it went.
+pub fn main() -> ExitCode {
+    #[cfg(planted)]
+    plant();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return args::explain(&error).into(),
+    };
+    if let Some(code) = processes::run(&cli.verb) {
+        return code;
+    }
+    let screen = screen::Screen::new(&cli.global);
+    let exit = match commands::run(&cli, &screen) {
+        Ok(exit) => exit,
+        Err(complaint) => screen.complain(&complaint),
+    };
+    exit.into()
+}
+
+/// Plants the bug that the environment names: controls of the load tests run so.
+#[cfg(planted)]
+fn plant() {
+    use onward_core::planted::{Bug, plant};
+    let name = std::env::var("ONWARD_PLANTED").unwrap_or_default();
+    plant(Bug::ALL.into_iter().find(|bug| bug.name() == name));
+}

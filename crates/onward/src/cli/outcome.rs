@@ -1,0 +1,182 @@
+//! The last lines of an operation: what serves, where, and what it cost.
+
+use std::time::Duration;
+
+use onward_core::document::{Document, Ended, Finished, Kind};
+use onward_core::model::ReleaseNumber;
+use onward_core::order::Level;
+use onward_core::report::Report;
+use onward_core::traffic::Proof;
+use serde_json::{Value, json};
+
+use super::complaint::Complaint;
+use super::exit::Exit;
+use super::numbers;
+
+/// `release 4 (3f2a9c1)`.
+pub fn release_name(document: &Document, number: ReleaseNumber) -> String {
+    match document.release(number) {
+        Some(release) => format!("release {number} ({})", release.bundle.label),
+        None => format!("release {number}"),
+    }
+}
+
+/// What serves, as a sentence without its full stop.
+pub fn serves(document: &Document, url: Option<&str>) -> String {
+    match (document.serving, url) {
+        (Some(number), Some(url)) => format!("{} serves {url}", release_name(document, number)),
+        (Some(number), None) => format!("{} serves", release_name(document, number)),
+        (None, _) => "nothing serves".to_owned(),
+    }
+}
+
+/// What one server is doing, in a few words.
+pub fn server_line(report: &Report) -> String {
+    let mut words = Vec::new();
+    for (number, release) in &report.releases {
+        let level = match release.level {
+            Level::Gone => "being staged",
+            Level::Staged => continue_or_staged(release.instances.is_empty()),
+            Level::Running => "ready",
+            Level::Routed => "gets traffic",
+        };
+        if level != "staged" {
+            words.push(format!("{number} {level}"));
+        }
+    }
+    words.join(", ")
+}
+
+const fn continue_or_staged(idle: bool) -> &'static str {
+    if idle { "staged" } else { "starting" }
+}
+
+/// `0 of 12,431 requests lost, app errors 0, p99 +2 ms`.
+pub fn proof_text(proof: &Proof) -> String {
+    let mut text = format!(
+        "{} of {} requests lost, app errors {}",
+        numbers::grouped(proof.lost),
+        numbers::grouped(proof.requests),
+        numbers::grouped(proof.app_errors)
+    );
+    if let (Some(before), Some(during)) = (proof.p99_before_us, proof.p99_us) {
+        let (before, during) = (before as f64 / 1000.0, during as f64 / 1000.0);
+        text.push_str(&format!(", p99 {:+.1} ms", during - before));
+    }
+    if proof.incomplete {
+        text.push_str(" (the proxy was restarted meanwhile, so the counts are not complete)");
+    }
+    text
+}
+
+/// The fields of the last JSON line about an operation.
+pub fn finished_json(document: &Document, finished: &Finished, url: Option<&str>) -> Value {
+    let (outcome, reason) = match &finished.outcome {
+        Ended::Done => ("done", None),
+        Ended::Failed(failure) => ("failed", Some(failure.reason.clone())),
+        Ended::Aborted { reason } => ("aborted", Some(reason.clone())),
+    };
+    json!({
+        "operation": finished.number,
+        "kind": finished.kind,
+        "release": finished.release,
+        "label": finished.label,
+        "outcome": outcome,
+        "reason": reason,
+        "serving": document.serving,
+        "url": url,
+        "degraded": finished.degraded,
+        "proof": finished.proof,
+    })
+}
+
+/// The final sentence of an operation that did what was asked.
+pub fn done_text(
+    document: &Document,
+    finished: &Finished,
+    url: Option<&str>,
+    took: Duration,
+) -> String {
+    let took = numbers::duration(took);
+    let mut text = match finished.kind {
+        Kind::Down => format!("{} is down after {took}", document.environment),
+        _ => format!("{} after {took}", capitalised(&serves(document, url))),
+    };
+    if let Some(proof) = finished.proof.as_ref().filter(|proof| proof.requests > 0) {
+        text.push_str(&format!("; {}", proof_text(proof)));
+    }
+    text
+}
+
+/// The complaint about an operation that failed or was aborted.
+pub fn not_done(document: &Document, finished: &Finished, url: Option<&str>) -> Complaint {
+    let word = finished.kind.word();
+    let of = match (&finished.release, &finished.label) {
+        (Some(number), Some(label)) => format!(" of release {number} ({label})"),
+        (Some(number), None) => format!(" of release {number}"),
+        (None, _) => String::new(),
+    };
+    let still = format!("{}", Still { document, finished, url });
+    match &finished.outcome {
+        Ended::Failed(failure) => {
+            let place = failure.server.as_ref().map_or(String::new(), |name| format!(" on {name}"));
+            let mut complaint = Complaint::new(
+                Exit::Failed,
+                format!("the {word}{of} failed{place}: {}", failure.reason),
+            )
+            .fact(still)
+            .seen(failure);
+            if ran_release_command(document, finished) {
+                complaint = complaint.fact(
+                    "The release command ran and is not undone; what it changed stays changed",
+                );
+            }
+            match finished.release {
+                Some(number) => complaint.hint(format!(
+                    "`onward why {number}` tells its story, `onward logs --release {number}` \
+                     shows what it printed"
+                )),
+                None => complaint,
+            }
+        }
+        Ended::Aborted { reason } => {
+            Complaint::new(Exit::Failed, format!("the {word}{of} was {reason}")).fact(still)
+        }
+        Ended::Done => Complaint::new(Exit::Bug, format!("the {word}{of} ended")),
+    }
+}
+
+fn ran_release_command(document: &Document, finished: &Finished) -> bool {
+    let previous = finished.previous.and_then(|number| document.release(number));
+    finished.kind == Kind::Deploy
+        && previous.is_some_and(|release| release.config.release_command.is_some())
+}
+
+struct Still<'a> {
+    document: &'a Document,
+    finished: &'a Finished,
+    url: Option<&'a str>,
+}
+
+impl std::fmt::Display for Still<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let still = if self.finished.previous == self.document.serving {
+            "Still serving"
+        } else {
+            "Serving"
+        };
+        match (self.document.serving, self.url) {
+            (None, _) => write!(f, "Nothing serves"),
+            (Some(number), None) => write!(f, "{still}: {}", release_name(self.document, number)),
+            (Some(number), Some(url)) => {
+                write!(f, "{still}: {} at {url}", release_name(self.document, number))
+            }
+        }
+    }
+}
+
+/// The same text with a capital first letter.
+pub fn capitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or(String::new(), |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,53 @@
+//! The processes behind the commands: `onward agent …` and `onward proxy …`.
+
+use std::net::TcpListener;
+use std::process::ExitCode;
+
+use super::args::{AgentVerb, ProxyVerb, Verb};
+
+/// Runs a process of this machine; `None` when the verb is a person's.
+pub fn run(verb: &Verb) -> Option<ExitCode> {
+    let result = match verb {
+        Verb::Agent(AgentVerb::Run { root, runtime }) => agent(root, runtime),
+        Verb::Proxy(ProxyVerb::Run { table, control }) => proxy(table, control),
+        Verb::Proxy(ProxyVerb::Files { directory }) => files(directory),
+        _ => return None,
+    };
+    Some(match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("onward: {error}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+type Result = std::result::Result<(), Box<dyn std::error::Error>>;
+
+fn agent(root: &std::path::Path, runtime: &std::path::Path) -> Result {
+    let config = onward_server::agent::Config {
+        root: root.to_owned(),
+        runtime_dir: runtime.to_owned(),
+        store: Some(root.join("state")),
+        bundles: root.join("bundles"),
+        binary: std::env::current_exe()?,
+        server: crate::providers::local::server_name(),
+    };
+    Ok(onward_server::agent::run(config)?)
+}
+
+fn proxy(table: &std::path::Path, control: &std::path::Path) -> Result {
+    let config = onward_proxy::Config {
+        listener: onward_proxy::listener_from_stdin()?,
+        control: control.to_owned(),
+        table_file: table.to_owned(),
+        workers: onward_proxy::default_workers(),
+        limits: onward_proxy::Limits::default(),
+    };
+    Ok(onward_proxy::run(config)?)
+}
+
+fn files(directory: &std::path::Path) -> Result {
+    let port: u16 = std::env::var("PORT")?.parse()?;
+    Ok(onward_proxy::files::serve(directory, TcpListener::bind(("127.0.0.1", port))?)?)
+}

@@ -1,0 +1,88 @@
+//! This machine as the one server: everything below the project's `.onward`.
+//!
+//! ```text
+//! .onward/state/    documents           .onward/apps/     releases, shared directories, logs
+//!         bundles/  bundles             .onward/agent.log what the agent prints
+//! ```
+//!
+//! Sockets do not live there: the path of a socket has at most 108 bytes. They are in
+//! `$XDG_RUNTIME_DIR/onward/HASH`, else `/tmp/onward-UID/HASH`.
+
+mod agent;
+mod runtime_dir;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use onward_core::model::{AppName, EnvironmentName, ServerName};
+use onward_store::bundle;
+use onward_store::state::DirectoryStore;
+
+pub use agent::AgentError;
+
+/// The directory of onward below a project.
+pub const DIRECTORY: &str = ".onward";
+
+/// The one server of the environment `local`.
+pub fn server_name() -> ServerName {
+    "local".parse().expect("`local` is a legal name")
+}
+
+/// The place of one project on this machine.
+#[derive(Debug, Clone)]
+pub struct Local {
+    project: PathBuf,
+    root: PathBuf,
+    runtime: PathBuf,
+}
+
+impl Local {
+    /// The place of the project in `directory`. Makes nothing.
+    ///
+    /// # Errors
+    /// When the directory does not exist or cannot be entered.
+    pub fn of(directory: &Path) -> io::Result<Self> {
+        let project = fs::canonicalize(directory)?;
+        let runtime = runtime_dir::of(&project);
+        Ok(Self { root: project.join(DIRECTORY), project, runtime })
+    }
+
+    /// The project's directory.
+    pub fn project(&self) -> &Path {
+        &self.project
+    }
+
+    /// `.onward` of the project.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the logs of an app are.
+    pub fn logs(&self, app: &AppName, environment: &EnvironmentName) -> PathBuf {
+        self.root.join("apps").join(app.as_str()).join(environment.as_str()).join("logs")
+    }
+
+    /// Makes `.onward`, with a file in it that keeps it out of Git.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn prepare(&self) -> io::Result<()> {
+        fs::create_dir_all(&self.root)?;
+        let ignore = self.root.join(".gitignore");
+        if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
+    }
+
+    /// The documents of one app and environment.
+    pub fn store(&self, app: &AppName, environment: &EnvironmentName) -> DirectoryStore {
+        DirectoryStore::new(&self.root.join("state"), app, environment)
+    }
+
+    /// The bundles of the project.
+    ///
+    /// # Errors
+    /// When the directory cannot be made or read.
+    pub fn bundles(&self) -> Result<bundle::Store, bundle::Error> {
+        bundle::Store::open(self.root.join("bundles"))
+    }
+}

@@ -1,0 +1,3 @@
+//! Where servers come from.
+
+pub mod local;

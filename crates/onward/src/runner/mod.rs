@@ -1,0 +1,93 @@
+//! The driver: does what the runner of `onward-core` needs, with a real store and real agents.
+
+mod identity;
+
+use std::collections::BTreeMap;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use onward_core::model::ServerName;
+use onward_core::order::Order;
+use onward_core::outcome::Outcome;
+use onward_core::ports::{DeliveryRefused, Link, StateStore};
+use onward_core::report::Report;
+use onward_core::runner::{End, Got, Need, Runner, Tick};
+
+pub use identity::{fresh, request_id};
+
+/// The ways to the agents, by server.
+pub type Links = BTreeMap<ServerName, Box<dyn Link + Sync>>;
+
+/// The pause before a server that did not answer is tried again.
+const SILENCE_PAUSE: Duration = Duration::from_millis(50);
+
+/// Who watches a run: called after every answer, with the runner as it is then.
+pub trait Observer {
+    /// Something may have changed. `Stop::Leave` ends the run where it is; others carry it on.
+    fn look(&mut self, runner: &Runner) -> Stop;
+}
+
+/// Whether to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// Go on.
+    No,
+    /// Leave the operation as it is.
+    Leave,
+}
+
+/// Drives a run to its end; `None` when the observer left.
+pub fn drive(
+    runner: &mut Runner,
+    store: &dyn StateStore,
+    links: &Links,
+    observer: &mut dyn Observer,
+) -> Option<End> {
+    let began = Instant::now();
+    loop {
+        let tick = || Tick {
+            now: Timestamp::now(),
+            elapsed_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            write_id: identity::write_id(),
+        };
+        let got = match runner.next(&tick()) {
+            Need::Read => Got::Read(store.read()),
+            Need::Write { expected, next } => Got::Written(store.write(expected, &next)),
+            Need::Contact(orders) => {
+                let answers = deliver(runner, links, &orders);
+                if answers.iter().any(|(_, answer)| !matches!(answer, Outcome::Done(_))) {
+                    thread::sleep(SILENCE_PAUSE);
+                }
+                Got::Reports(answers)
+            }
+            Need::End(end) => return Some(end),
+        };
+        runner.got(got, &tick());
+        if observer.look(runner) == Stop::Leave {
+            return None;
+        }
+    }
+}
+
+type Answer = (ServerName, Outcome<Report, DeliveryRefused>);
+
+/// Brings the orders to all servers at once.
+fn deliver(runner: &Runner, links: &Links, orders: &[Order]) -> Vec<Answer> {
+    let one = |order: &Order| -> Answer {
+        let answer = match links.get(&order.server) {
+            Some(link) => link.deliver(order, runner.seen(&order.server)),
+            None => Outcome::Refused(DeliveryRefused("it has no address".to_owned())),
+        };
+        (order.server.clone(), answer)
+    };
+    match orders {
+        [] => Vec::new(),
+        [order] => vec![one(order)],
+        _ => thread::scope(|scope| {
+            let each: Vec<_> = orders.iter().map(|order| scope.spawn(|| one(order))).collect();
+            let joined = each.into_iter().map(thread::ScopedJoinHandle::join);
+            joined.map(|answer| answer.expect("a delivery does not panic")).collect()
+        }),
+    }
+}
