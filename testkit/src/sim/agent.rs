@@ -42,6 +42,8 @@ pub struct Memory {
     watch_since_ms: u64,
     /// When it asks the store next.
     pull_ms: u64,
+    /// How long it waits then: longer each time that nothing is new.
+    pull_every_ms: u64,
 }
 
 /// A route on its way to the proxy.
@@ -55,8 +57,9 @@ pub struct RouteJob {
     pub lost: bool,
 }
 
-/// How often an agent asks the store, in milliseconds.
-const PULL_EVERY_MS: u64 = 700;
+/// How long an agent waits until it asks the store again, in milliseconds: first, and at most.
+const PULL_FIRST_MS: u64 = 700;
+const PULL_MAX_MS: u64 = 20_000;
 
 fn failure(reason: &str) -> Failure {
     Failure { reason: reason.to_owned(), ..Failure::default() }
@@ -187,12 +190,14 @@ impl Machine {
         if memory.pull_ms > core.now_ms {
             return;
         }
-        memory.pull_ms = core.now_ms + PULL_EVERY_MS;
+        memory.pull_every_ms = (memory.pull_every_ms * 2).clamp(PULL_FIRST_MS, PULL_MAX_MS);
+        memory.pull_ms = core.now_ms + memory.pull_every_ms;
         let Some(stored) = core.store.current() else { return };
         let known = self.kept.order.as_ref().map(|order| order.generation);
         if known.is_some_and(|known| known >= stored.document.generation) {
             return;
         }
+        memory.pull_every_ms = 0;
         let fault = core.decide(Point::Pull);
         let fresh = engine::order(&stored.document, &self.name);
         let order = if fault == Some(Fault::Stale) { core.stale_order(&self.name) } else { fresh };
@@ -365,7 +370,8 @@ impl Machine {
         let pid = core.last_pid;
         let port = (pid % 60_000) as u16 + 1_024;
         let behaviour = self.bundle(id.release).map_or(Behaviour::Good, Behaviour::of);
-        let takes = slower + core.rng.below(20) + if behaviour == Behaviour::SlowStart { 250 } else { 30 };
+        let takes =
+            slower + core.rng.below(20) + if behaviour == Behaviour::SlowStart { 250 } else { 30 };
         let mut proc = Proc {
             slot: id.clone(),
             pid,

@@ -21,6 +21,10 @@ use super::skew;
 /// How often a person submits the same request again after a crash or an error.
 const PATIENCE: u32 = 4;
 
+/// How long a runner sleeps that found nothing to do, in milliseconds: first, and at most.
+const REST_FIRST_MS: u64 = 300;
+const REST_MAX_MS: u64 = 20_000;
+
 type Answer = (ServerName, Outcome<Report, DeliveryRefused>);
 
 /// A runner process or a person's command.
@@ -45,6 +49,10 @@ pub struct Client {
     /// Whether it is of an older version.
     old: bool,
     busy: u32,
+    /// How long a runner sleeps when it finds nothing to do: longer each time.
+    rest_ms: u64,
+    /// The generation at which it found nothing to do.
+    rested_at: Generation,
 }
 
 impl Client {
@@ -80,12 +88,14 @@ impl Client {
             skew_ms,
             old: false,
             busy: 0,
+            rest_ms: REST_FIRST_MS,
+            rested_at: Generation(0),
         }
     }
 
-    /// Whether it is a person who has nothing left to do.
-    pub fn is_satisfied(&self) -> bool {
-        self.intents.is_empty()
+    /// How many things a person still wants.
+    pub fn wishes(&self) -> usize {
+        self.intents.len()
     }
 
     fn tick(&self, core: &mut Core) -> Tick {
@@ -422,7 +432,11 @@ impl Client {
         core.check(checked);
         core.ledger.acknowledged.extend(runner.operation());
         if !self.is_person {
-            self.wake_ms = core.now_ms + 300 + core.rng.below(300);
+            let generation = now.map_or(Generation(0), |stored| stored.document.generation);
+            let is_news = self.rested_at != generation;
+            self.rested_at = generation;
+            self.rest_ms = if is_news { REST_FIRST_MS } else { REST_MAX_MS.min(self.rest_ms * 2) };
+            self.wake_ms = core.now_ms + self.rest_ms + core.rng.below(REST_FIRST_MS);
         } else if matches!(end, End::Store(_)) && self.tries < PATIENCE {
             self.tries += 1;
             self.wake_ms = core.now_ms + 100 + core.rng.below(400);

@@ -52,6 +52,11 @@ impl Swarm {
         Self { rng, mask, per_1024, horizon, forced_at, max }
     }
 
+    /// Injects at the next occasion: the run ends, and nothing was injected yet.
+    pub fn hurry(&mut self) {
+        self.forced_at = 0;
+    }
+
     fn draw(&mut self, decision: u32, injected: u32, point: Point) -> Option<Fault> {
         let legal = self.mask & point.faults();
         let is_due = injected == 0 && decision >= self.forced_at;

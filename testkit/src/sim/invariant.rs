@@ -432,8 +432,9 @@ pub fn end_is_true(
 fn is_so_already(ask: &Ask, document: &Document) -> bool {
     let serving = document.serving.and_then(|number| document.release(number));
     match ask {
-        Ask::Deploy { bundle, config, .. } => serving
-            .is_some_and(|release| release.bundle == *bundle && release.config == *config),
+        Ask::Deploy { bundle, config, .. } => {
+            serving.is_some_and(|release| release.bundle == *bundle && release.config == *config)
+        }
         Ask::Rollback { to } => to.is_none_or(|to| document.serving == Some(to)),
         Ask::Down => serving.is_none(),
         Ask::Abort => false,
@@ -460,5 +461,4 @@ fn is_refusal_true(refusal: &Refusal, document: &Document) -> bool {
 }
 
 /// The time after which nothing changes any more when nothing new happens: the longest drain.
-pub const REST_WITHIN_MS: u64 =
-    onward_core::reconcile::UPGRADED_WITHIN_MS + WARM_MS + 120_000;
+pub const REST_WITHIN_MS: u64 = onward_core::reconcile::UPGRADED_WITHIN_MS + WARM_MS + 120_000;

@@ -190,8 +190,10 @@ impl Machine {
     /// The proxy takes a route.
     pub fn apply_route(&mut self, target: Option<RouteFact>, core: &mut Core) {
         let now = core.now_ms;
-        let new = target.as_ref().map(|route| route.release);
-        if let Some(old) = self.route.as_ref().map(|route| route.release)
+        let named = target.as_ref().filter(|route| !route.slots.is_empty());
+        let new = named.map(|route| route.release);
+        if let Some(old) =
+            self.route.as_ref().filter(|own| !own.slots.is_empty()).map(|own| own.release)
             && Some(old) != new
         {
             let requests_until_ms = now + core.rng.below(60);

@@ -19,7 +19,8 @@ pub fn document_of_old_version(next: &Document, ended: bool) -> Arc<Document> {
     }
     let history = value.get_mut("history").and_then(Value::as_array_mut);
     if ended
-        && let Some(last) = history.and_then(|history| history.last_mut()).and_then(Value::as_object_mut)
+        && let Some(last) =
+            history.and_then(|history| history.last_mut()).and_then(Value::as_object_mut)
     {
         last.remove("proof");
         last.remove("label");

@@ -57,7 +57,8 @@ pub struct Event<'a> {
 
 impl Trace {
     /// The head of the columns.
-    pub const HEAD: &'static str = "    n    time actor     gen  request                            fault       verdict";
+    pub const HEAD: &'static str =
+        "    n    time actor     gen  request                            fault       verdict";
 
     /// A record that keeps its lines.
     pub fn with_lines() -> Self {

@@ -1,8 +1,8 @@
 //! The simulation is tested by planting bugs: each must be caught.
 
+use onward_core::planted::Bug;
 #[cfg(planted)]
 use onward_core::planted::plant;
-use onward_core::planted::Bug;
 use onward_testkit::sim::{Run, Simulator, Violation};
 
 use crate::levels;

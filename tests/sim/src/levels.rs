@@ -22,6 +22,8 @@ pub struct Tally {
     pub decisions: u64,
     /// How many turns were taken.
     pub turns: u64,
+    /// The most turns that a run took to come to rest after its last fault and wish.
+    pub quiet_max: u64,
     /// The runs that broke an invariant.
     pub broken: Vec<(Run, Violation)>,
 }
@@ -34,6 +36,7 @@ impl Tally {
         self.idle += u64::from(outcome.injected == 0);
         self.decisions += u64::from(outcome.decisions);
         self.turns += outcome.turns;
+        self.quiet_max = self.quiet_max.max(outcome.quiet);
         if let Some(violation) = &outcome.violation {
             self.broken.push((run.clone(), violation.clone()));
         }
@@ -46,6 +49,7 @@ impl Tally {
         self.idle += other.idle;
         self.decisions += other.decisions;
         self.turns += other.turns;
+        self.quiet_max = self.quiet_max.max(other.quiet_max);
         self.broken.extend(other.broken);
     }
 }
@@ -62,6 +66,7 @@ pub fn run(simulator: &Simulator, run: &Run, lines: bool) -> Outcome {
             injected: 1,
             decisions: 0,
             turns: 0,
+            quiet: 0,
             trace: onward_testkit::sim::Trace::default(),
         }
     })
@@ -115,9 +120,7 @@ pub fn single_faults(stride: u64, threads: usize) -> Tally {
         let fault = Fault::ALL[(number / gaps % faults) as usize];
         Run::Plain(Plan::at((number / gaps / faults) as u32, fault, gap))
     };
-    let mut tally = on_threads(boundaries * faults * gaps / stride, threads, &made);
-    tally.runs -= tally.idle;
-    tally
+    only_injected(on_threads(boundaries * faults * gaps / stride, threads, &made))
 }
 
 /// L3: two faults, the second some boundaries after the first: every n-th pair.
@@ -140,9 +143,7 @@ pub fn fault_pairs(stride: u64, threads: usize) -> Tally {
         Run::Plain(plan)
     };
     let pairs = boundaries * 40 * faults * faults * GAPS.len() as u64;
-    let mut tally = on_threads(pairs / stride, threads, &made);
-    tally.runs -= tally.idle;
-    tally
+    only_injected(on_threads(pairs / stride, threads, &made))
 }
 
 /// L5: a crash at every boundary, and again and again after it: depth 4.
@@ -159,6 +160,13 @@ pub fn crash_loops(threads: usize) -> Tally {
 /// L4 and L7: the swarm, from a seed on.
 pub fn swarm(first: u64, count: u64, threads: usize) -> Tally {
     on_threads(count, threads, &|number| Run::Seed(first + number))
+}
+
+/// Leaves out of the count the runs whose faults have no meaning where they were planned.
+fn only_injected(mut tally: Tally) -> Tally {
+    tally.runs -= tally.idle;
+    tally.idle = 0;
+    tally
 }
 
 /// Determinism: the seeds of which a second run differs from the first.

@@ -76,7 +76,9 @@ impl Arguments {
         }
         let mut total = Tally::default();
         if self.single {
-            add(&mut total, "every boundary × fault × delay", || levels::single_faults(1, THREADS));
+            add(&mut total, "every boundary × fault × delay", || {
+                levels::single_faults(1, THREADS)
+            });
         }
         if let Some(stride) = self.pairs {
             add(&mut total, "pairs of faults", || levels::fault_pairs(stride, THREADS));
@@ -85,6 +87,7 @@ impl Arguments {
             add(&mut total, "crash loops", || levels::crash_loops(THREADS));
         }
         if let Some(count) = self.seeds {
+            println!("there are no leases: safety is compare-and-swap and the fence alone");
             add(&mut total, "swarm", || levels::swarm(self.first, count, THREADS));
         }
         if let Some(count) = self.same {
@@ -94,7 +97,8 @@ impl Arguments {
                 return false;
             }
         }
-        println!("{} runs, {} violations", total.runs, total.broken.len());
+        let runs = self.seeds.unwrap_or(total.runs);
+        println!("{runs} runs, {} violations", total.broken.len());
         total.broken.is_empty()
     }
 
@@ -122,14 +126,17 @@ fn bug(name: &str) -> Result<Bug, String> {
 fn add(total: &mut Tally, name: &str, level: impl FnOnce() -> Tally) {
     let began = Instant::now();
     let tally = level();
+    let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{name}: {} runs, {} faults, {} turns, {} decisions, {} violations, {:.1} s",
+        "{name}: {} runs, {} faults, {} without, {} decisions, {} turns, \
+         at rest within {}, {} violations, {seconds:.1} s",
         tally.runs,
         tally.faults,
-        tally.turns,
+        tally.idle,
         tally.decisions,
+        tally.turns,
+        tally.quiet_max,
         tally.broken.len(),
-        began.elapsed().as_secs_f64()
     );
     if let Some((run, _)) = tally.broken.first() {
         println!("{}", show::story(&Simulator::new(), run));

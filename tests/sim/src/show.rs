@@ -7,19 +7,23 @@ use crate::levels;
 /// How many of the last lines of a trace are shown.
 const LINES_MAX: usize = 120;
 
-/// The trace of a run, its verdict, and the smallest plan that breaks the same invariant.
+/// The trace of a run and its verdict. When it broke an invariant: of the run with the fewest
+/// faults that still breaks it, and how to make that again.
 pub fn story(simulator: &Simulator, run: &Run) -> String {
     let outcome = levels::run(simulator, run, true);
-    let mut text = trace(&outcome);
-    match &outcome.violation {
-        None => text += "no violation\n",
-        Some(violation) => {
-            text += &format!("violation of {violation}\n");
-            let small = smallest(simulator, run, &outcome.plan, violation.id);
-            text += &format!("replay: {}\n", command_line(&small));
-        }
-    }
-    text
+    let Some(violation) = &outcome.violation else {
+        return format!("{}faults: {}\nno violation", trace(&outcome), outcome.plan);
+    };
+    let small = smallest(simulator, run, &outcome.plan, violation.id);
+    let shown = levels::run(simulator, &small, true);
+    let violation = shown.violation.as_ref().unwrap_or(violation);
+    format!(
+        "{}violation of {violation}\nas found: {} with {}\nsmallest: {}",
+        trace(&shown),
+        command_line(run),
+        outcome.plan,
+        command_line(&small)
+    )
 }
 
 /// The last lines of a trace under their heads.
@@ -52,8 +56,8 @@ pub fn smallest(simulator: &Simulator, run: &Run, injected: &Plan, id: &str) -> 
 /// The arguments that make a run again.
 pub fn command_line(run: &Run) -> String {
     match run {
-        Run::Plain(plan) => format!("--plan \"{plan}\""),
+        Run::Plain(plan) => format!("--plan {plan}"),
         Run::Seed(seed) => format!("--seed {seed}"),
-        Run::Replay(seed, plan) => format!("--seed {seed} --plan \"{plan}\""),
+        Run::Replay(seed, plan) => format!("--seed {seed} --plan {plan}"),
     }
 }
