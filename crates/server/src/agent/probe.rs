@@ -226,3 +226,59 @@ async fn command(line: &str, target: &Target, within: Duration) -> Result<(), Fa
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::process::CommandExt;
+    use std::process::{Child, Command};
+
+    use super::*;
+
+    struct Sleeper(Child);
+
+    impl Sleeper {
+        /// A process that was started later than this one, as the system's clock sees it.
+        fn younger_than(other: Identity) -> (Self, Identity) {
+            loop {
+                let sleeper = Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+                let own = Self(sleeper);
+                let identity = Identity::of(own.0.id()).unwrap();
+                if identity.started > other.started {
+                    return (own, identity);
+                }
+            }
+        }
+    }
+
+    impl Drop for Sleeper {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    #[test]
+    fn who_was_on_the_port_before_the_instance_is_a_stranger() {
+        let us = Identity::of(std::process::id()).unwrap();
+        let (_sleeper, sleeper) = Sleeper::younger_than(us);
+        let port = process::free_port(&BTreeSet::new()).unwrap();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut target = Target {
+            identity: sleeper,
+            port: Some(port),
+            directory: PathBuf::new(),
+            environment: BTreeMap::new(),
+            log: PathBuf::new(),
+        };
+        let reason = stranger(&target).unwrap().reason;
+        assert_eq!(
+            reason,
+            format!("port {port} is answered by another program, process {}", us.pid)
+        );
+        // Control: a listener that was started after the instance is how containers listen.
+        target.identity = Identity::of(1).unwrap();
+        assert_eq!(stranger(&target), None);
+        drop(listener);
+    }
+}

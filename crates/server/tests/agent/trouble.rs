@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -186,24 +185,6 @@ fn the_document_of_the_store_is_followed_and_the_report_is_kept_there() {
 }
 
 #[test]
-fn a_stranger_on_the_port_is_not_taken_for_the_app() {
-    // The stranger is older than the app, as one that won the race for the port would be.
-    let port = process::free_port(&std::collections::BTreeSet::new()).unwrap();
-    let stranger = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let mut world = World::new();
-    world.web_release(1);
-    let report = world.serve(1);
-    let pid = instance(&report, 1, "web").pid.unwrap();
-    let owner = process::owner_of_port(instance(&report, 1, "web").port.unwrap()).unwrap();
-    assert_eq!(owner.pid, pid);
-    let other = process::owner_of_port(port).unwrap();
-    assert_eq!(other.pid, std::process::id());
-    assert!(other.started < owner.started);
-    assert!(!process::listening_ports(pid).contains(&port));
-    drop(stranger);
-}
-
-#[test]
 fn logs_are_cut_under_a_running_process() {
     let mut world = World::new();
     let line =
@@ -252,7 +233,7 @@ impl Drop for Small {
 #[test]
 fn on_a_full_disk_an_order_is_refused_and_what_runs_goes_on() {
     let mut world = World::without_agent();
-    let Some(small) = Small::mount(&world.tree().directory().to_owned()) else { return };
+    let Some(small) = Small::mount(world.tree().directory()) else { return };
     world.start_agent();
     world.web_release(1);
     world.serve(1);
