@@ -73,9 +73,8 @@ impl DirectoryStore {
             Err(error) => return Err(file::failed(&directory, &error)),
         };
         let number = |name: &str| name.strip_suffix(".json")?.parse().ok().map(Generation);
-        let mut generations: Vec<_> = entries
-            .filter_map(|entry| number(entry.ok()?.file_name().to_str()?))
-            .collect();
+        let mut generations: Vec<_> =
+            entries.filter_map(|entry| number(entry.ok()?.file_name().to_str()?)).collect();
         generations.sort_unstable();
         Ok(generations)
     }
@@ -93,7 +92,12 @@ impl DirectoryStore {
 
     /// Makes `document` the next generation after `good`, whatever the file holds now: how a
     /// person's decision about a damaged file is carried out.
-    pub fn settle(&self, good: &Stored, document: Document, by: WriteId) -> Outcome<Stored, WriteRefused> {
+    pub fn settle(
+        &self,
+        good: &Stored,
+        document: Document,
+        by: WriteId,
+    ) -> Outcome<Stored, WriteRefused> {
         let _lock = match self.lock() {
             Ok(lock) => lock,
             Err(error) => return Outcome::Refused(WriteRefused::Store(error)),
@@ -242,8 +246,8 @@ fn stored(document: Document, digest: Digest) -> Stored {
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<Stored, StoreError> {
     let place = || path.display().to_string();
-    let document = Document::decode(bytes)
-        .map_err(|reason| StoreError::Invalid { place: place(), reason })?;
+    let document =
+        Document::decode(bytes).map_err(|reason| StoreError::Invalid { place: place(), reason })?;
     Ok(stored(document, Digest::of(bytes)))
 }
 

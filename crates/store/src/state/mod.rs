@@ -13,4 +13,4 @@ mod directory;
 mod file;
 mod inspect;
 
-pub use directory::{DirectoryStore, Difference};
+pub use directory::{Difference, DirectoryStore};
