@@ -13,6 +13,7 @@ mod numbers;
 mod outcome;
 mod processes;
 mod progress;
+mod retention;
 mod screen;
 
 use std::process::ExitCode;

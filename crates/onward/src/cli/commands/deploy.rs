@@ -14,7 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::outcome;
 use crate::cli::screen::Screen;
-use crate::cli::{build, bundling, numbers};
+use crate::cli::{build, bundling, numbers, retention};
 use crate::project::wishes;
 use crate::providers::local;
 
@@ -57,7 +57,10 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
     };
     let planned = args.generation.map(Generation);
     match carry::submit(context, ask, planned, screen, &interrupts)? {
-        Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
+        Came::Ended(document, number) => {
+            retention::sweep(context, &document, screen);
+            carry::conclude(context, &document, number, screen)
+        }
         Came::Unchanged(document) => unchanged(context, &document, screen, &interrupts),
         Came::NothingHere => Err(Complaint::new(Exit::Failed, "the state was removed meanwhile")
             .hint("`onward up` begins anew")),
