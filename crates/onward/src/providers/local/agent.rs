@@ -2,10 +2,15 @@
 
 use std::fs::File;
 use std::io;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use onward_core::order::Order;
+use onward_core::outcome::Outcome;
+use onward_core::ports::{DeliveryRefused, Link};
+use onward_core::report::Report;
 use onward_server::client::{AgentLink, Client, ClientError};
 
 use super::Local;
@@ -14,6 +19,8 @@ use super::Local;
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// How often a starting agent is tried.
 const TRY_EVERY: Duration = Duration::from_millis(2);
+/// The pause before another agent is started, while one that is ending still has the tree.
+const START_PAUSE: Duration = Duration::from_millis(20);
 /// How many lines of an agent that ended are shown.
 const LINES_SHOWN: usize = 10;
 
@@ -35,7 +42,7 @@ pub enum AgentError {
 }
 
 impl Local {
-    fn socket(&self) -> std::path::PathBuf {
+    fn socket(&self) -> PathBuf {
         self.runtime.join("agent.sock")
     }
 
@@ -45,8 +52,8 @@ impl Local {
     }
 
     /// The way for orders to the agent.
-    pub fn link(&self) -> AgentLink {
-        AgentLink::new(self.socket())
+    pub fn link(&self) -> LocalLink {
+        LocalLink { local: self.clone(), link: AgentLink::new(self.socket()) }
     }
 
     /// The agent, started when it does not run. A restarted one adopts what runs.
@@ -54,21 +61,42 @@ impl Local {
     /// # Errors
     /// [`AgentError`].
     pub fn agent(&self) -> Result<Client, AgentError> {
-        if let Some(mut agent) = self.running_agent() {
-            match agent.hello() {
+        let began = Instant::now();
+        let mut child: Option<Child> = None;
+        while began.elapsed() < START_WITHIN {
+            match Client::connect(&self.socket()).map(|mut agent| (agent.hello(), agent)) {
+                Ok((Ok(_), agent)) => return Ok(agent),
                 // An agent of another version makes room; the next one adopts what runs.
-                Err(ClientError::Version(_)) => {
+                Ok((Err(ClientError::Version(_)), agent)) => {
                     let _ = agent.quit();
                 }
-                Ok(_) => return Ok(agent),
-                Err(_) => return Err(AgentError::Silent),
+                // It listens and does not answer: it is ending, and the next one is ours.
+                Ok((Err(_), _)) => {}
+                Err(_) => self.start_unless_started(&mut child)?,
+            }
+            thread::sleep(TRY_EVERY);
+        }
+        Err(AgentError::Silent)
+    }
+
+    /// Starts an agent, unless one that was started before is still about to answer. One that found
+    /// another agent alive ended without an error: that one may be ending, so it is tried again.
+    fn start_unless_started(&self, child: &mut Option<Child>) -> Result<(), AgentError> {
+        if let Some(started) = child {
+            match started.try_wait().map_err(AgentError::Start)? {
+                None => return Ok(()),
+                Some(status) if status.success() => thread::sleep(START_PAUSE),
+                Some(_) => return Err(AgentError::Ended { lines: last_lines(&self.agent_log()) }),
             }
         }
-        let log = self.root.join("agent.log");
-        let out =
-            File::options().create(true).append(true).open(&log).map_err(AgentError::Start)?;
-        let err = out.try_clone().map_err(AgentError::Start)?;
-        let mut child = Command::new(std::env::current_exe().map_err(AgentError::Start)?)
+        *child = Some(self.start().map_err(AgentError::Start)?);
+        Ok(())
+    }
+
+    fn start(&self) -> io::Result<Child> {
+        let out = File::options().create(true).append(true).open(self.agent_log())?;
+        let err = out.try_clone()?;
+        Command::new(std::env::current_exe()?)
             .args(["agent", "run", "--root"])
             .arg(&self.root)
             .arg("--runtime")
@@ -78,20 +106,37 @@ impl Local {
             .stdout(out)
             .stderr(err)
             .spawn()
-            .map_err(AgentError::Start)?;
-        let began = Instant::now();
-        while began.elapsed() < START_WITHIN {
-            if let Some(agent) = self.running_agent() {
-                return Ok(agent);
-            }
-            // Another command may have started one at the same moment: the lock lets one live.
-            if child.try_wait().map_err(AgentError::Start)?.is_some_and(|status| !status.success())
-            {
-                return Err(AgentError::Ended { lines: last_lines(&log) });
-            }
-            thread::sleep(TRY_EVERY);
+    }
+
+    fn agent_log(&self) -> PathBuf {
+        self.root.join("agent.log")
+    }
+}
+
+/// The way for orders to the agent of this machine. An agent that has died meanwhile is started
+/// again, and adopts what runs: an operation does not have to wait for the next command.
+#[derive(Debug)]
+pub struct LocalLink {
+    local: Local,
+    link: AgentLink,
+}
+
+impl Link for LocalLink {
+    fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused> {
+        let outcome = self.link.deliver(order, seen);
+        if matches!(outcome, Outcome::Done(_)) || self.running_agent_answers() {
+            return outcome;
         }
-        Err(AgentError::Silent)
+        match self.local.agent() {
+            Ok(_) => self.link.deliver(order, None),
+            Err(error) => Outcome::Refused(DeliveryRefused(error.to_string())),
+        }
+    }
+}
+
+impl LocalLink {
+    fn running_agent_answers(&self) -> bool {
+        self.local.running_agent().is_some_and(|mut agent| agent.hello().is_ok())
     }
 }
 

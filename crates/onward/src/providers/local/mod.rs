@@ -19,7 +19,7 @@ use onward_core::model::{AppName, EnvironmentName, ServerName};
 use onward_store::bundle;
 use onward_store::state::DirectoryStore;
 
-pub use agent::AgentError;
+pub use agent::{AgentError, LocalLink};
 
 /// The directory of onward below a project.
 pub const DIRECTORY: &str = ".onward";
