@@ -66,6 +66,9 @@ pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<
     let manifest = manifest.map_err(|error| Unfit::Failed(failure(wanted, &error)))?;
     let own = own_part(&manifest, wanted).map_err(Unfit::Failed)?;
     verify_tree(&own, &directory).map_err(|mismatch| Unfit::Changed(mismatch.to_string()))?;
+    // Every process is told of it, also where nothing is shared by name.
+    let shared = tree.shared();
+    fs::create_dir_all(&shared).map_err(|error| Unfit::Failed(io_failure(&shared, &error)))?;
     for shared in &wanted.shared_dirs {
         link_shared(tree, &directory, shared).map_err(Unfit::Failed)?;
     }

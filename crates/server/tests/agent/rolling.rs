@@ -526,3 +526,65 @@ fn an_app_without_traffic_converges_and_rests() {
     assert_eq!(report.routed, Some(ReleaseNumber(1)));
     assert_eq!(world.proxy_client().status().unwrap().version, version, "nothing changes");
 }
+
+#[test]
+fn a_static_site_and_every_kind_of_probe() {
+    let mut world = World::new();
+    let mut site = web();
+    site.run = onward_core::model::Run::Static("public".into());
+    let page = ProbeKind::Http {
+        path: "/index.html".into(),
+        statuses: vec![200],
+        body: Some("hello".into()),
+    };
+    site.probe.as_mut().unwrap().kind = page;
+    let mut worker = command("sleep 1000");
+    let kind = ProbeKind::Command("test ! -e \"$ONWARD_SHARED/bad\"".into());
+    worker.probe = Some(Probe { kind, within_ms: 10_000, interval_ms: 30, timeout_ms: 5_000 });
+    world.release(
+        1,
+        &[("public/index.html", "<p>hello</p>")],
+        config(&[("web", site), ("worker", worker)]),
+    );
+    world.serve(1);
+    assert_eq!(world.get("/index.html"), (200, "<p>hello</p>".into()));
+
+    let order = world.last_order();
+    let is = |state: InstanceState| {
+        world.until(&order, |report| instance(report, 1, "worker").state == state)
+    };
+    let bad = world.tree().shared().join("bad");
+    fs::write(&bad, "").unwrap();
+    is(InstanceState::Failing);
+    fs::remove_file(&bad).unwrap();
+    let report = is(InstanceState::Ready);
+    assert_eq!(instance(&report, 1, "worker").restarts, 0, "it is not ended for that");
+
+    let mut plain = web();
+    plain.probe.as_mut().unwrap().kind = ProbeKind::Tcp;
+    world.release(2, &[("server.py", SERVER)], config(&[("web", plain)]));
+    world.serve(2);
+    assert!(world.get("/").1.starts_with("release 2 "));
+}
+
+#[test]
+fn a_warm_release_is_stopped_when_its_time_is_over() {
+    let mut world = World::new();
+    world.web_release(1);
+    world.web_release(2);
+    world.serve(1);
+    world.level(1, Level::Running, false);
+    world.releases.get_mut(&ReleaseNumber(1)).unwrap().warm_ms = Some(700);
+    world.level(2, Level::Routed, true);
+    let order = world.order();
+    let report = world.until(&order, |report| report.routed == Some(ReleaseNumber(2)));
+    let warm = instance(&report, 1, "web").pid.unwrap();
+    assert!(is_alive(warm));
+    let began = Instant::now();
+    // The time goes on while no agent is there.
+    world.kill_agent();
+    world.start_agent();
+    world.until(&order, |report| report.releases[&ReleaseNumber(1)].instances.is_empty());
+    assert!(!is_alive(warm));
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
