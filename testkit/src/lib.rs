@@ -6,4 +6,5 @@
 
 pub mod contract;
 pub mod fake;
+pub mod killed;
 pub mod sim;
