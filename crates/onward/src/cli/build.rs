@@ -67,7 +67,7 @@ fn step(
         }
         Ok(_) if interrupts.count() > 0 => {
             Err(Complaint::new(Exit::Failed, format!("interrupted during the {name}"))
-                .fact("Nothing was changed; what served before serves"))
+                .nothing_changed())
         }
         Ok(status) => Err(failed(name, command, status, &lines)),
         Err(error) => Err(Complaint::new(Exit::Failed, format!("the {name} was lost: {error}"))),
@@ -84,7 +84,7 @@ fn failed(
     let mut shown = lines.lock().map(|lines| lines.clone()).unwrap_or_default();
     shown.drain(..shown.len().saturating_sub(LINES_SHOWN));
     let complaint = Complaint::new(Exit::Failed, format!("the {name} ended with {how}: {command}"))
-        .fact("Nothing was changed; what served before serves");
+        .nothing_changed();
     Complaint { lines: Some(("Last lines it printed:".to_owned(), shown)), ..complaint }
         .hint(format!("run it yourself to see all: {command}"))
 }

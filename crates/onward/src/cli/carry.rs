@@ -110,10 +110,7 @@ fn interrupted(
     links: &Links,
     screen: &Screen,
 ) -> Result<Came, Complaint> {
-    let nothing = || {
-        Complaint::new(Exit::Failed, "interrupted")
-            .fact("Nothing was changed; what served before serves")
-    };
+    let nothing = || Complaint::new(Exit::Failed, "interrupted").nothing_changed();
     let Some(number) = run.operation() else { return Err(nothing()) };
     let in_flight = run.document().and_then(|document| document.operation.as_ref());
     let decided = in_flight.is_some_and(|operation| operation.phase.is_decided());

@@ -16,6 +16,7 @@ use crate::project::{Findings, LoadError};
 ///   LAST LINES TITLE
 ///     | line
 /// Hint: what to type next
+/// WHAT SERVES NOW
 /// ```
 #[derive(Debug, Clone)]
 pub struct Complaint {
@@ -29,6 +30,8 @@ pub struct Complaint {
     pub lines: Option<(String, Vec<String>)>,
     /// What to type next.
     pub hints: Vec<String>,
+    /// What serves now: the last line.
+    pub serving: Option<String>,
     /// Findings in the project file, shown instead of `what`.
     pub findings: Option<Box<Findings>>,
 }
@@ -42,6 +45,7 @@ impl Complaint {
             facts: Vec::new(),
             lines: None,
             hints: Vec::new(),
+            serving: None,
             findings: None,
         }
     }
@@ -51,6 +55,19 @@ impl Complaint {
     pub fn fact(mut self, fact: impl Into<String>) -> Self {
         self.facts.push(fact.into());
         self
+    }
+
+    /// The same with a last line that says what serves now.
+    #[must_use]
+    pub fn serving(mut self, text: impl Into<String>) -> Self {
+        self.serving = Some(text.into());
+        self
+    }
+
+    /// The same whose last line says that nothing has changed.
+    #[must_use]
+    pub fn nothing_changed(self) -> Self {
+        self.serving("Nothing was changed; what served before serves")
     }
 
     /// The same with one more hint.
@@ -87,6 +104,9 @@ impl Complaint {
         for hint in &self.hints {
             text.push_str(&format!("Hint: {hint}\n"));
         }
+        if let Some(serving) = &self.serving {
+            text.push_str(&format!("{serving}\n"));
+        }
         text
     }
 
@@ -95,7 +115,7 @@ impl Complaint {
         let lines = self.lines.as_ref().map(|(_, lines)| lines.clone()).unwrap_or_default();
         let mut value = json!({
             "error": self.what,
-            "facts": self.facts,
+            "facts": self.facts.iter().chain(&self.serving).collect::<Vec<_>>(),
             "lines": lines,
             "hints": self.hints,
             "exit": self.exit.code(),
@@ -124,10 +144,10 @@ impl From<StoreError> for Complaint {
         let what = error.to_string();
         match error {
             StoreError::NoSpace { .. } => Self::new(Exit::Failed, what)
-                .fact("Nothing was changed; what served before serves")
+                .nothing_changed()
                 .hint("free some disk space and repeat the command"),
             StoreError::Unavailable { .. } => Self::new(Exit::Failed, what)
-                .fact("What served before serves"),
+                .serving("What served before serves"),
             StoreError::Invalid { .. } => Self::new(Exit::Refused, what)
                 .hint("`onward state log` lists the generations that can be read"),
             StoreError::Damaged { last_good, .. } => {
@@ -149,7 +169,7 @@ impl From<bundle::Error> for Complaint {
         }
         match error {
             bundle::Error::NoSpace { .. } => Self::new(Exit::Failed, what)
-                .fact("Nothing was changed; what served before serves")
+                .nothing_changed()
                 .hint("free some disk space and repeat the command"),
             bundle::Error::Changed(_) => Self::new(Exit::Failed, what)
                 .hint("repeat the command when nothing writes to the project any more"),

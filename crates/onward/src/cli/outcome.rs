@@ -13,6 +13,9 @@ use super::complaint::Complaint;
 use super::exit::Exit;
 use super::numbers;
 
+/// Fewer requests than this have no 99th percentile worth telling.
+const REQUESTS_FOR_P99: u64 = 100;
+
 /// `release 4 (3f2a9c1)`.
 pub fn release_name(document: &Document, number: ReleaseNumber) -> String {
     match document.release(number) {
@@ -59,7 +62,9 @@ pub fn proof_text(proof: &Proof) -> String {
         numbers::grouped(proof.requests),
         numbers::grouped(proof.app_errors)
     );
-    if let (Some(before), Some(during)) = (proof.p99_before_us, proof.p99_us) {
+    if proof.requests >= REQUESTS_FOR_P99
+        && let (Some(before), Some(during)) = (proof.p99_before_us, proof.p99_us)
+    {
         let (before, during) = (before as f64 / 1000.0, during as f64 / 1000.0);
         text.push_str(&format!(", p99 {:+.1} ms", during - before));
     }
@@ -124,7 +129,7 @@ pub fn not_done(document: &Document, finished: &Finished, url: Option<&str>) -> 
                 Exit::Failed,
                 format!("the {word}{of} failed{place}: {}", failure.reason),
             )
-            .fact(still)
+            .serving(still)
             .seen(failure);
             if ran_release_command(document, finished) {
                 complaint = complaint.fact(
@@ -140,7 +145,7 @@ pub fn not_done(document: &Document, finished: &Finished, url: Option<&str>) -> 
             }
         }
         Ended::Aborted { reason } => {
-            Complaint::new(Exit::Failed, format!("the {word}{of} was {reason}")).fact(still)
+            Complaint::new(Exit::Failed, format!("the {word}{of} was {reason}")).serving(still)
         }
         Ended::Done => Complaint::new(Exit::Bug, format!("the {word}{of} ended")),
     }
