@@ -393,7 +393,12 @@ fn fail(view: &View<'_>, operation: &Operation, failure: Failure, now: Timestamp
 fn end(view: &View<'_>, operation: &Operation, now: Timestamp) -> Document {
     let mut next = view.document.clone();
     let servers = view.document.servers.keys();
-    let behind = servers.filter(|server| view.fresh(server).is_none()).cloned().collect();
+    let follows = |report: &Report| match operation.release {
+        Some(_) => report.routed == next.serving,
+        None => report.converged,
+    };
+    let behind = servers.filter(|server| !view.fresh(server).is_some_and(follows));
+    let behind = behind.cloned().collect();
     let outcome = operation.failure.clone().map_or(Ended::Done, Ended::Failed);
     finish::end(&mut next, outcome, proof(view, operation), behind, now);
     next
