@@ -1,6 +1,7 @@
 //! The actions that the reconcile decided upon, begun. What takes time goes on beside the loop.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::document::Failure;
@@ -8,6 +9,7 @@ use onward_core::model::ReleaseNumber;
 use onward_core::order::{Level, WatchOrder};
 use onward_core::reconcile::{Action, RouteFact, SlotId, backoff_ms};
 use onward_proxy::{Counters, Route};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::app::{App, FilesState, RouteChange, Watch, unix_ms};
@@ -60,9 +62,9 @@ impl Agent {
         };
         app.files.insert(release, FilesState::Staging { failures });
         let (tree, bundles) = (app.tree.clone(), self.context.config.bundles.clone());
-        let teller = self.context.teller(key);
+        let (teller, places) = (self.context.teller(key), self.context.files.clone());
         tokio::spawn(async move {
-            let result = blocking(move || files::stage(&tree, &bundles, &wanted)).await;
+            let result = blocking(places, move || files::stage(&tree, &bundles, &wanted)).await;
             teller.tell(News::Staged(release, result)).await;
         });
     }
@@ -72,10 +74,11 @@ impl Agent {
         let Some(wanted) = Self::wanted_files(app, release) else { return };
         app.files.insert(release, FilesState::Verifying);
         let (tree, bundles) = (app.tree.clone(), self.context.config.bundles.clone());
-        let teller = self.context.teller(key);
+        let (teller, places) = (self.context.teller(key), self.context.files.clone());
         tokio::spawn(async move {
             let verify = move || Ok(files::verify(&tree, &bundles, &wanted));
-            let result = blocking(verify).await.unwrap_or_else(|lost| Err(Unfit::Failed(lost)));
+            let result =
+                blocking(places, verify).await.unwrap_or_else(|lost| Err(Unfit::Failed(lost)));
             teller.tell(News::Verified(release, result)).await;
         });
     }
@@ -86,13 +89,13 @@ impl Agent {
         app.unrouted.remove(&release);
         app.ended_unseen.remove(&release);
         let tree = app.tree.clone();
-        let teller = self.context.teller(key);
+        let (teller, places) = (self.context.teller(key), self.context.files.clone());
         tokio::spawn(async move {
             let remove = move || {
                 prune_logs(&tree);
                 files::remove(&tree, release)
             };
-            let result = blocking(remove).await;
+            let result = blocking(places, remove).await;
             teller.tell(News::Removed(release, result)).await;
         });
     }
@@ -140,10 +143,13 @@ impl Agent {
     }
 }
 
-/// Does what blocks on a thread of its own.
+/// Does what blocks on a thread of its own, a few at a time.
 async fn blocking<T: Send + 'static>(
+    places: Arc<Semaphore>,
     what: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    // The semaphore is never closed.
+    let _place = places.acquire().await;
     let done = tokio::task::spawn_blocking(what).await;
     done.unwrap_or_else(|error| Err(Failure { reason: error.to_string(), ..Failure::default() }))
 }

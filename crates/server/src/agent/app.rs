@@ -20,6 +20,9 @@ use super::record::Record;
 use crate::layout::AppTree;
 use crate::process::Identity;
 
+/// The pause until it is tried again to keep what could not be kept.
+const KEEP_AGAIN: Duration = Duration::from_secs(1);
+
 /// One app in one environment.
 pub(super) struct App {
     pub(super) key: AppKey,
@@ -28,8 +31,10 @@ pub(super) struct App {
     pub(super) kept: Kept,
     /// Why `app.json` cannot be used. Then nothing is done and nothing is overwritten.
     pub(super) damaged: Option<String>,
-    /// Why something could not be kept; tried again.
-    pub(super) problem: Option<String>,
+    /// Why something could not be kept, and when it is tried again.
+    pub(super) problem: Option<(String, Instant)>,
+    /// Why what runs could not be recorded.
+    pub(super) unrecorded: Option<String>,
     pub(super) files: BTreeMap<ReleaseNumber, FilesState>,
     pub(super) instances: BTreeMap<SlotId, Instance>,
     pub(super) route: Option<RouteFact>,
@@ -193,6 +198,7 @@ impl App {
             kept: Kept::default(),
             damaged: None,
             problem: None,
+            unrecorded: None,
             files: BTreeMap::new(),
             instances: BTreeMap::new(),
             route: None,
@@ -247,9 +253,17 @@ impl App {
             Err(error) => {
                 let text = error.to_string();
                 note(format_args!("{}: cannot keep its state: {text}", self.route_name()));
-                self.problem = Some(text.clone());
+                self.problem = Some((text.clone(), Instant::now() + KEEP_AGAIN));
                 Err(text)
             }
+        }
+    }
+
+    /// Tries again to keep what could not be kept.
+    pub(super) fn keep_again(&mut self, now: Instant) {
+        if self.problem.as_ref().is_some_and(|(_, at)| *at <= now) {
+            // When it fails again, that is told again.
+            let _ = self.keep(self.kept.clone());
         }
     }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use onward_core::model::ReleaseNumber;
 use onward_core::order::ReleaseOrder;
+use tokio::sync::Semaphore;
 
 use super::app::App;
 use super::control::Control;
@@ -16,6 +17,9 @@ use super::{Config, gather};
 use crate::layout::Tree;
 use crate::process;
 
+/// How many releases have their files handled at a time; each uses several threads already.
+const FILES_AT_ONCE: usize = 2;
+
 /// What every part of an agent needs.
 pub(super) struct Context {
     pub(super) config: Config,
@@ -23,13 +27,16 @@ pub(super) struct Context {
     pub(super) events: Events,
     /// The time since the system was started.
     pub(super) boot: String,
+    /// Lets few files be handled at a time, so that the proxy is always spoken to at once.
+    pub(super) files: Arc<Semaphore>,
     lives: Cell<Life>,
 }
 
 impl Context {
     pub(super) fn new(config: Config, events: Events) -> Self {
         let tree = Tree::new(&config.root);
-        Self { config, tree, events, boot: process::boot_id(), lives: Cell::new(0) }
+        let files = Arc::new(Semaphore::new(FILES_AT_ONCE));
+        Self { config, tree, events, boot: process::boot_id(), files, lives: Cell::new(0) }
     }
 
     /// A number that no other start of an instance has.

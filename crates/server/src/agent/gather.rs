@@ -210,7 +210,8 @@ pub(super) fn next_change(app: &App, now: Instant) -> Option<Instant> {
     if let Some(watch) = app.watch.as_ref().filter(|watch| watch.outcome.is_none()) {
         changes.push(watch.began + Duration::from_millis(watch.order.for_ms));
     }
-    if app.problem.is_some() {
+    changes.extend(app.problem.as_ref().map(|(_, at)| *at));
+    if app.unrecorded.is_some() {
         changes.push(now + Duration::from_secs(1));
     }
     if has_warm(app) {

@@ -51,8 +51,8 @@ use roll::Agent;
 pub use durable::FileError;
 pub use startup::Error;
 
-/// How many threads do what blocks: files are brought and compared a few at a time.
-const BLOCKING_THREADS_MAX: usize = 4;
+/// How many threads do what blocks: files, logs, and speaking to the proxy.
+const BLOCKING_THREADS_MAX: usize = 8;
 
 /// What an agent needs to run.
 #[derive(Debug, Clone)]

@@ -30,6 +30,8 @@ use crate::process::{self, End, Exit, Identity, Program, Spawn};
 const SCHEMA: u32 = 1;
 /// The time that a proxy has to answer after its start.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// The time that a proxy of an earlier agent has to answer before it is given up.
+const STARTS_WITHIN: Duration = Duration::from_secs(2);
 /// How often a starting proxy is tried.
 const TRY_EVERY: Duration = Duration::from_millis(2);
 /// A proxy that lived shorter than this has a short life.
@@ -68,17 +70,19 @@ impl Address {
     pub(super) fn take(tree: &Tree, runtime: &Path, boot: &str) -> Result<Self, Error> {
         let file = tree.server_file();
         let server: Option<Server> = durable::read(&file)?;
-        if let Some((listener, found)) = adopt(&proxy_socket(runtime)) {
+        let recorded = server.as_ref().and_then(|own| own.proxy.clone());
+        let recorded = recorded.filter(|own| own.0 == boot).map(|own| own.1);
+        if let Some((listener, found)) = adopt_patiently(&proxy_socket(runtime), recorded) {
             let port = listener.local_addr().map_or(0, |address| address.port());
+            if server.is_none() {
+                let server = Server { schema: SCHEMA, port, proxy: None };
+                durable::write(&file, &server, Survives::PowerLoss)?;
+            }
             return Ok(Self { port, listener: Arc::new(listener), found: Some(found) });
         }
-        if let Some((_, lost)) =
-            server.as_ref().and_then(|own| own.proxy.clone()).filter(|own| own.0 == boot)
-            && process::is_running(lost)
-        {
+        if let Some(silent) = recorded {
             // It does not answer, so nothing but a new one can.
-            let pid = i32::try_from(lost.pid).ok().and_then(rustix::process::Pid::from_raw);
-            let _ = pid.map(|pid| rustix::process::kill_process_group(pid, Signal::KILL));
+            process::kill_group(silent);
         }
         if let Some(server) = server {
             let listener = bind(server.port).map_err(|error| taken(server.port, &file, &error))?;
@@ -90,6 +94,20 @@ impl Address {
         let server = Server { schema: SCHEMA, port, proxy: None };
         durable::write(&file, &server, Survives::PowerLoss)?;
         Ok(Self { port, listener: Arc::new(listener), found: None })
+    }
+}
+
+/// A proxy that is known to run may only just have been started: connections wait in the queue of
+/// its socket, which would be lost with it.
+fn adopt_patiently(control: &Path, known: Option<Identity>) -> Option<(TcpListener, Status)> {
+    let until = std::time::Instant::now() + STARTS_WITHIN;
+    loop {
+        let adopted = adopt(control);
+        let is_starting = known.is_some_and(process::is_running);
+        if adopted.is_some() || !is_starting || std::time::Instant::now() >= until {
+            return adopted;
+        }
+        std::thread::sleep(TRY_EVERY);
     }
 }
 

@@ -119,6 +119,8 @@ impl Record {
                 Some(Stray::Command { operation, kind, release }) if self.command.is_none() => {
                     self.command = Some(CommandRecord { operation, kind, release, identity });
                 }
+                // Nobody waits for its answer any more.
+                Some(Stray::Probe) => process::kill_group(identity),
                 _ => {}
             }
         }
@@ -129,6 +131,7 @@ impl Record {
 enum Stray {
     Instance(SlotId),
     Command { operation: OperationNumber, kind: CommandKind, release: ReleaseNumber },
+    Probe,
 }
 
 impl Stray {
@@ -141,7 +144,7 @@ impl Stray {
             return Some(Self::Command { operation, kind, release });
         }
         if environment.contains_key("ONWARD_PROBE") {
-            return None;
+            return Some(Self::Probe);
         }
         let process: ProcessName = environment.get("ONWARD_PROCESS")?.parse().ok()?;
         let index = environment.get("ONWARD_INSTANCE")?.parse().ok()?;

@@ -120,9 +120,10 @@ impl Agent {
         let keys: Vec<AppKey> = self.apps.keys().cloned().collect();
         for key in keys {
             for _ in 0..ROUNDS_MAX {
-                let Some(app) = self.apps.get(&key).filter(|app| app.damaged.is_none()) else {
+                let Some(app) = self.apps.get_mut(&key).filter(|app| app.damaged.is_none()) else {
                     break;
                 };
+                app.keep_again(Instant::now());
                 let facts = gather::facts(app, self.status.as_ref(), Instant::now());
                 let actions = reconcile(&app.kept, &facts).actions;
                 if actions.is_empty() {
@@ -143,22 +144,21 @@ impl Agent {
         let mut report = reconcile(&app.kept, &facts).report;
         let name = app.route_name();
         report.traffic = self.status.as_ref().map(|status| gather::traffic_of(status, &name));
-        let troubles = [("the agent's state", &app.damaged), ("the agent's state", &app.problem)];
-        let proxy = ("the proxy", &self.proxy_problem);
-        for (what, why) in troubles.into_iter().chain([proxy]) {
-            if let Some(why) = why {
-                report.waiting.push(Waiting { what: what.into(), why: why.clone(), for_ms: None });
-                report.converged = false;
-            }
+        let troubles = [
+            ("the agent's state", app.damaged.as_ref()),
+            ("the agent's state", app.problem.as_ref().map(|(why, _)| why)),
+            ("the agent's record of what runs", app.unrecorded.as_ref()),
+            ("the proxy", self.proxy_problem.as_ref()),
+        ];
+        for (what, why) in troubles.into_iter().filter_map(|(what, why)| Some((what, why?))) {
+            report.waiting.push(Waiting { what: what.into(), why: why.clone(), for_ms: None });
+            report.converged = false;
         }
         let record = Record::of(app, &self.context.boot);
         if record != app.recorded {
             match record.write(&app.tree) {
-                Ok(()) => app.recorded = record,
-                Err(error) => {
-                    note(format_args!("what runs cannot be recorded: {error}"));
-                    app.problem = Some(error.to_string());
-                }
+                Ok(()) => (app.recorded, app.unrecorded) = (record, None),
+                Err(error) => app.unrecorded = Some(error.to_string()),
             }
         }
         let is_news = app.publish(report);

@@ -28,6 +28,14 @@ fn pid(raw: u32) -> Option<Pid> {
     i32::try_from(raw).ok().and_then(Pid::from_raw)
 }
 
+/// Kills every process of a group at once.
+pub fn kill_group(leader: Identity) {
+    if let Some(leader) = pid(leader.pid).filter(|_| procfs::is_running(leader)) {
+        // It may have ended in between.
+        let _ = rustix::process::kill_process_group(leader, Signal::KILL);
+    }
+}
+
 /// Ends every process of the group; returns when none is left.
 ///
 /// A process that waits for a device cannot be ended by anybody; then this waits with it.

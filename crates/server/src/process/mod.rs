@@ -11,7 +11,7 @@ mod procfs;
 mod spawn;
 
 pub use exit::{Exit, signal_by_name, signal_name};
-pub use group::{End, end_group, wait_for_exit};
+pub use group::{End, end_group, kill_group, wait_for_exit};
 pub use ports::{free_port, listening_ports, owner_of_port};
 pub use procfs::{
     Identity, available_memory, boot_id, environment, is_running, members, memory_kills,

@@ -14,6 +14,7 @@ use onward_core::model::{Generation, Release, ReleaseNumber, WriteId};
 use onward_core::order::Level;
 use onward_core::outcome::Outcome;
 use onward_core::ports::StateStore;
+use onward_core::report::{Progress, Report};
 use onward_server::process;
 use onward_store::state::DirectoryStore;
 use rustix::process::Signal;
@@ -148,6 +149,28 @@ fn after_a_reboot_everything_is_started_again() {
     }
     assert_eq!(world.client().hello().unwrap().address, address);
     assert_eq!(world.get("/").0, 200);
+}
+
+#[test]
+fn a_watch_fails_when_the_app_ended_while_no_agent_looked() {
+    let mut world = World::new();
+    world.web_release(1);
+    world.serve(1);
+    let order = world.order_watch(1, None, 60_000);
+    let report = world.until(&order, |report| report.watch.is_some());
+    world.kill_agent();
+    signal(instance(&report, 1, "web").pid.unwrap(), Signal::KILL);
+    world.start_agent();
+    let failed = |report: &Report| {
+        let outcome = report.watch.as_ref().map(|own| &own.outcome);
+        matches!(outcome, Some(Progress::Failed(_)))
+    };
+    world.until(&order, failed);
+    // It is not held against a later watch.
+    let order = world.order_watch(1, None, 100);
+    world.until(&order, |report| {
+        report.watch.as_ref().is_some_and(|own| own.outcome == Progress::Done)
+    });
 }
 
 #[test]
