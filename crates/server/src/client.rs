@@ -245,10 +245,15 @@ impl AgentLink {
         order: &Order,
         known: Option<u64>,
     ) -> Result<Seen, ClientError> {
-        let mut client = match state.client.take() {
-            Some(client) => client,
-            None => Client::connect(&self.socket)?,
-        };
+        // A connection that was kept may have ended with its agent, which has another by now. An
+        // order may be brought twice.
+        if let Some(mut client) = state.client.take()
+            && let Ok(seen) = client.deliver(order, known, NEWS_WITHIN_MS)
+        {
+            state.client = Some(client);
+            return Ok(seen);
+        }
+        let mut client = Client::connect(&self.socket)?;
         let seen = client.deliver(order, known, NEWS_WITHIN_MS)?;
         state.client = Some(client);
         Ok(seen)

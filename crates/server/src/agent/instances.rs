@@ -92,7 +92,7 @@ impl App {
         let program = match &process.run {
             Run::Command(line) => Program::Line(line.clone()),
             Run::Static(directory) => Program::Direct(
-                context.config.binary.clone(),
+                context.config.program(),
                 vec!["proxy".into(), "files".into(), directory.into()],
             ),
         };

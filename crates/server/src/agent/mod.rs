@@ -71,6 +71,13 @@ pub struct Config {
     pub server: ServerName,
 }
 
+impl Config {
+    /// The program, also when its file was replaced or removed since the agent was started.
+    fn program(&self) -> PathBuf {
+        if self.binary.exists() { self.binary.clone() } else { PathBuf::from("/proc/self/exe") }
+    }
+}
+
 /// Runs the agent until it is asked to end. Apps and proxy outlive it, unless it is asked to shut
 /// down.
 ///
@@ -130,8 +137,7 @@ async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error
     let port = address.port;
     let keeper = Keeper {
         tree: tree.clone(),
-        runtime: config.runtime_dir.clone(),
-        binary: config.binary.clone(),
+        config: config.clone(),
         boot: process::boot_id(),
         events: events.clone(),
         address,

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
+use super::Config;
 use super::control::Control;
 use super::durable::{self, Survives};
 use super::event::{Event, Events};
@@ -148,8 +149,7 @@ fn taken(port: u16, file: &Path, error: &std::io::Error) -> Error {
 /// Keeps a proxy running on an address.
 pub(super) struct Keeper {
     pub(super) tree: Tree,
-    pub(super) runtime: PathBuf,
-    pub(super) binary: PathBuf,
+    pub(super) config: Config,
     pub(super) boot: String,
     pub(super) events: Events,
     pub(super) address: Address,
@@ -241,7 +241,7 @@ impl Keeper {
         if let Some(parent) = table.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let control = proxy_socket(&self.runtime);
+        let control = proxy_socket(&self.config.runtime_dir);
         let arguments = vec![
             "proxy".into(),
             "run".into(),
@@ -251,7 +251,7 @@ impl Keeper {
             control.into(),
         ];
         let spawn = Spawn {
-            program: &Program::Direct(self.binary.clone(), arguments),
+            program: &Program::Direct(self.config.program(), arguments),
             directory: self.tree.root(),
             environment: &process::inherited_environment(),
             log: &self.tree.proxy_log(),
@@ -268,7 +268,7 @@ impl Keeper {
 
     /// Waits until the proxy answers.
     async fn greet(&self) {
-        let control = Control::new(&self.tree, &self.runtime);
+        let control = Control::new(&self.tree, &self.config.runtime_dir);
         let began = Instant::now();
         while began.elapsed() < ANSWERS_WITHIN {
             if let Ok(seen) = control.look().await {

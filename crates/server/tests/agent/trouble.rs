@@ -13,8 +13,10 @@ use onward_core::document::{Document, Server};
 use onward_core::model::{Generation, Release, ReleaseNumber, WriteId};
 use onward_core::order::Level;
 use onward_core::outcome::Outcome;
-use onward_core::ports::StateStore;
+use onward_core::ports::{Link, StateStore};
 use onward_core::report::{Progress, Report};
+use onward_server::client::AgentLink;
+use onward_server::layout::agent_socket;
 use onward_server::process;
 use onward_store::state::DirectoryStore;
 use rustix::process::Signal;
@@ -171,6 +173,23 @@ fn a_watch_fails_when_the_app_ended_while_no_agent_looked() {
     world.until(&order, |report| {
         report.watch.as_ref().is_some_and(|own| own.outcome == Progress::Done)
     });
+}
+
+#[test]
+fn a_link_finds_a_restarted_agent() {
+    let mut world = World::new();
+    world.web_release(1);
+    let order = world.order();
+    let link = AgentLink::new(agent_socket(&world.runtime()));
+    let Outcome::Done(report) = link.deliver(&order, None) else { panic!("it is there") };
+    assert_eq!(report.accepted, order.generation);
+    world.kill_agent();
+    assert!(matches!(link.deliver(&order, None), Outcome::Refused(_)), "nobody listens");
+    world.start_agent();
+    assert!(matches!(link.deliver(&order, None), Outcome::Done(_)));
+    world.kill_agent();
+    world.start_agent();
+    assert!(matches!(link.deliver(&order, None), Outcome::Done(_)), "the old connection is dead");
 }
 
 #[test]
