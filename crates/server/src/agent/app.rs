@@ -156,6 +156,21 @@ pub(super) struct Waiter {
     pub(super) reply: oneshot::Sender<Reply>,
 }
 
+/// One moment by both clocks. What is decided and when it is looked at again are computed for the
+/// same moment, so that nothing can become due unseen in between.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) instant: Instant,
+    /// Milliseconds since 1970.
+    pub(super) unix_ms: u64,
+}
+
+impl Moment {
+    pub(super) fn now() -> Self {
+        Self { instant: Instant::now(), unix_ms: unix_ms() }
+    }
+}
+
 /// Milliseconds since 1970.
 pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);

@@ -10,7 +10,7 @@ use onward_core::model::ReleaseNumber;
 use onward_core::order::ReleaseOrder;
 use tokio::sync::Semaphore;
 
-use super::app::App;
+use super::app::{App, Moment};
 use super::control::Control;
 use super::event::{AppKey, Event, Events, Life, News};
 use super::{Config, gather};
@@ -97,7 +97,7 @@ pub(super) fn environment(
 
 /// The port of an instance of the release that answers, for its check.
 pub(super) fn ready_port(app: &App, release: ReleaseNumber) -> Option<u16> {
-    let facts = gather::facts(app, None, tokio::time::Instant::now());
+    let facts = gather::facts(app, None, Moment::now());
     let mut slots = facts.slots.iter();
     slots.find_map(|(id, slot)| {
         let is_ready = slot.state == onward_core::reconcile::SlotState::Ready;

@@ -13,7 +13,7 @@ use onward_core::traffic::Traffic;
 use onward_proxy::{Counters, Status, Table};
 use tokio::time::Instant;
 
-use super::app::{App, FilesState, Instance, RouteChange, State, Watch, unix_ms};
+use super::app::{App, FilesState, Instance, Moment, RouteChange, State, Watch};
 use crate::process;
 
 /// How often the proxy is asked while requests of a release without a route are in flight.
@@ -26,13 +26,14 @@ const WATCH_LOOK: Duration = Duration::from_millis(100);
 pub(super) const MEMORY_LOOK: Duration = Duration::from_secs(5);
 
 /// What is true of the app now.
-pub(super) fn facts(app: &App, status: Option<&Status>, now: Instant) -> Facts {
+pub(super) fn facts(app: &App, status: Option<&Status>, moment: Moment) -> Facts {
+    let now = moment.instant;
     Facts {
         files: app.files.iter().map(|(number, own)| (*number, files(own, now))).collect(),
         slots: app.instances.iter().map(|(id, own)| (id.clone(), slot(own, now))).collect(),
         route: app.route.clone(),
         route_pending: app.route_change != RouteChange::None,
-        traffic: traffic(app, status),
+        traffic: traffic(app, status, moment.unix_ms),
         command: app.command.as_ref().map(|own| CommandFact {
             operation: own.operation,
             kind: own.kind,
@@ -85,8 +86,11 @@ fn slot(own: &Instance, now: Instant) -> Slot {
 }
 
 /// What releases without a route still have of traffic.
-fn traffic(app: &App, status: Option<&Status>) -> BTreeMap<ReleaseNumber, ReleaseTraffic> {
-    let now = unix_ms();
+fn traffic(
+    app: &App,
+    status: Option<&Status>,
+    now: u64,
+) -> BTreeMap<ReleaseNumber, ReleaseTraffic> {
     let route_name = app.route_name();
     let mut all: BTreeMap<ReleaseNumber, ReleaseTraffic> = app
         .unrouted
@@ -174,11 +178,11 @@ pub(super) fn traffic_of(status: &Status, route_name: &str) -> Traffic {
 }
 
 /// How soon the proxy should be asked again; never while nothing drains and nothing is watched.
-pub(super) fn look_in(app: &App, status: Option<&Status>) -> Option<Duration> {
+pub(super) fn look_in(app: &App, status: Option<&Status>, now: Moment) -> Option<Duration> {
     if app.route_change == RouteChange::Unknown {
         return Some(WATCH_LOOK);
     }
-    let draining = traffic(app, status);
+    let draining = traffic(app, status, now.unix_ms);
     let lives = |number: &ReleaseNumber| app.uses(*number);
     let mut soonest: Option<Duration> = None;
     let mut at_most = |pause: Duration| soonest = Some(soonest.map_or(pause, |own| own.min(pause)));
@@ -196,7 +200,8 @@ pub(super) fn look_in(app: &App, status: Option<&Status>) -> Option<Duration> {
 }
 
 /// When the facts change without an event; never when only events change them.
-pub(super) fn next_change(app: &App, now: Instant) -> Option<Instant> {
+pub(super) fn next_change(app: &App, moment: Moment) -> Option<Instant> {
+    let now = moment.instant;
     let mut changes: Vec<Instant> = app.waiters.iter().map(|waiter| waiter.until).collect();
     changes.extend(app.files.values().filter_map(|files| match files {
         FilesState::Failed { retry_at, .. } => Some(*retry_at),
@@ -217,11 +222,13 @@ pub(super) fn next_change(app: &App, now: Instant) -> Option<Instant> {
     if has_warm(app) {
         changes.push(now + MEMORY_LOOK);
     }
-    let clock = unix_ms();
     for (number, since) in app.unrouted.iter().filter(|(number, _)| app.uses(**number)) {
         let warm_ms = app.order().and_then(|order| order.releases.get(number)?.warm_ms);
         let limits = [Some(DRAIN_WITHIN_MS), Some(UPGRADED_WITHIN_MS), warm_ms];
-        let left = limits.into_iter().flatten().map(|limit| (since + limit).saturating_sub(clock));
+        let left = limits
+            .into_iter()
+            .flatten()
+            .map(|limit| (since + limit).saturating_sub(moment.unix_ms));
         changes.extend(left.filter(|left| *left > 0).map(|left| now + Duration::from_millis(left)));
     }
     // What is over already has been looked at; a waiting order for it would never end.

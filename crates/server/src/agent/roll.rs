@@ -10,7 +10,7 @@ use onward_proxy::Status;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::app::{App, RouteChange, Waiter};
+use super::app::{App, Moment, RouteChange, Waiter};
 use super::context::Context;
 use super::control::Seen;
 use super::event::{AppKey, Event, Events, News, Reply};
@@ -36,6 +36,8 @@ pub(super) struct Agent {
     /// When the proxy is asked next; none while it is being asked or need not be.
     look_at: Option<Instant>,
     looking: bool,
+    /// The moment of the present turn of the loop.
+    moment: Moment,
     rotate_at: Instant,
     memory_at: Instant,
     reports: BTreeMap<AppKey, watch::Sender<Option<Report>>>,
@@ -59,6 +61,7 @@ impl Agent {
             proxy_problem: None,
             look_at: None,
             looking: false,
+            moment: Moment::now(),
             rotate_at: now + ROTATE_EVERY,
             memory_at: now,
             reports: BTreeMap::new(),
@@ -117,14 +120,15 @@ impl Agent {
 
     /// Facts → decisions → actions → report, for every app.
     fn roll_forward(&mut self) {
+        self.moment = Moment::now();
         let keys: Vec<AppKey> = self.apps.keys().cloned().collect();
         for key in keys {
             for _ in 0..ROUNDS_MAX {
                 let Some(app) = self.apps.get_mut(&key).filter(|app| app.damaged.is_none()) else {
                     break;
                 };
-                app.keep_again(Instant::now());
-                let facts = gather::facts(app, self.status.as_ref(), Instant::now());
+                app.keep_again(self.moment.instant);
+                let facts = gather::facts(app, self.status.as_ref(), self.moment);
                 let actions = reconcile(&app.kept, &facts).actions;
                 if actions.is_empty() {
                     break;
@@ -139,8 +143,7 @@ impl Agent {
 
     fn publish(&mut self, key: &AppKey) {
         let Some(app) = self.apps.get_mut(key) else { return };
-        let now = Instant::now();
-        let facts = gather::facts(app, self.status.as_ref(), now);
+        let facts = gather::facts(app, self.status.as_ref(), self.moment);
         let mut report = reconcile(&app.kept, &facts).report;
         let name = app.route_name();
         report.traffic = self.status.as_ref().map(|status| gather::traffic_of(status, &name));
@@ -162,7 +165,7 @@ impl Agent {
             }
         }
         let is_news = app.publish(report);
-        app.answer_overdue(now);
+        app.answer_overdue(self.moment.instant);
         let report = is_news.then(|| app.report.clone());
         if let Some((report, reports)) = report.zip(self.reports_of(key)) {
             // Without a receiver the store cannot be written, which was noted.
@@ -184,9 +187,10 @@ impl Agent {
 
     /// What is looked at from time to time: the proxy, free memory, the length of logs.
     fn look_after(&mut self) {
-        let now = Instant::now();
+        let now = self.moment.instant;
         let status = self.status.as_ref();
-        let pause = self.apps.values().filter_map(|app| gather::look_in(app, status)).min();
+        let pause =
+            self.apps.values().filter_map(|app| gather::look_in(app, status, self.moment)).min();
         self.look_at = match (pause, self.look_at) {
             (None, _) => None,
             (Some(pause), None) => Some(now + pause),
@@ -237,8 +241,8 @@ impl Agent {
     }
 
     fn wake_at(&self) -> Instant {
-        let now = Instant::now();
-        let changes = self.apps.values().filter_map(|app| gather::next_change(app, now));
+        let now = self.moment.instant;
+        let changes = self.apps.values().filter_map(|app| gather::next_change(app, self.moment));
         let look_at = self.look_at.filter(|_| !self.looking);
         let runs = self.apps.values().any(App::is_there);
         // An agent of nothing sleeps until somebody speaks to it.
