@@ -353,7 +353,7 @@ impl Machine {
         let Some(memory) = &mut self.agent else { return };
         let (times, until) = memory.failed.entry(number).or_default();
         *times += 1;
-        let retry_in_ms = backoff_ms(*times, core.rng.next());
+        let retry_in_ms = backoff_ms(*times, core.rng.bits());
         *until = core.now_ms + retry_in_ms;
         memory.facts.files.insert(number, Files::Failed { failure: failure(reason), retry_in_ms });
     }
@@ -407,7 +407,7 @@ impl Machine {
     fn ended_early(&mut self, id: &SlotId, reason: &str, core: &mut Core) {
         let Some(memory) = &mut self.agent else { return };
         let slot = slot_of(&mut memory.facts, id);
-        ended(slot, reason, core.rng.next());
+        ended(slot, reason, core.rng.bits());
         if let SlotState::Ended { retry_in_ms } = slot.state {
             memory.retry.insert(id.clone(), core.now_ms + retry_in_ms);
         }
@@ -459,11 +459,13 @@ impl Machine {
             CommandKind::Check => behaviour == Behaviour::CheckFails,
         };
         self.kept.record(order.operation, order.kind, Progress::Running);
+        let long = if core.rng.percent(15) { 5_000 } else { 60 };
+        let takes = core.rng.below(long);
         self.commands.push(Command {
             operation: order.operation,
             kind: order.kind,
             release: order.release,
-            ends_ms: core.now_ms + 30 + core.rng.below(60) + slower,
+            ends_ms: core.now_ms + 30 + takes + slower,
             succeeds: !fails,
         });
         let Some(memory) = &mut self.agent else { return };
@@ -543,7 +545,7 @@ impl Machine {
                 continue;
             }
             let Some(proc) = self.procs.iter().find(|proc| Some(proc.pid) == slot.pid) else {
-                ended(slot, "it ended with status 1", core.rng.next());
+                ended(slot, "it ended with status 1", core.rng.bits());
                 if let SlotState::Ended { retry_in_ms } = slot.state {
                     retry.insert(id.clone(), now + retry_in_ms);
                     let watched = ordered.filter(|order| order.release == id.release).is_some();

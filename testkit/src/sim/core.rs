@@ -44,7 +44,7 @@ impl Swarm {
     /// The draw of a seed.
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed, 2);
-        let mask = rng.next() as u32 | Fault::CrashAfter.bit();
+        let mask = rng.bits() as u32 | Fault::CrashAfter.bit();
         let per_1024 = rng.pick(&[8, 20, 40, 80]);
         let horizon = rng.pick(&[150, 300, 600]);
         let forced_at = rng.below(100) as u32;

@@ -18,6 +18,7 @@
 //! | I16 | the end of each run of a runner | [`end_is_true`] |
 //! | EXCLUSIVE | every start | [`start`]: processes without traffic never run in two releases |
 //! | COMMAND | every command | [`command`]: never two at a time; [`route`]: once before its release |
+//! | DONE | every write that ends an operation | [`done_is_done`] |
 //! | WATCH | every verdict | [`watch_ends_well_when_all_is_ready`] |
 
 use std::fmt;
@@ -32,7 +33,7 @@ use onward_core::report::{Contact, Contacts};
 use onward_core::runner::End;
 
 use super::core::Ledger;
-use super::machine::{Disk, Machine};
+use super::machine::{Disk, Machine, Proc};
 use super::scenario::WARM_MS;
 use crate::fake::MemoryStore;
 
@@ -211,6 +212,12 @@ pub fn route(
         })?;
     }
     let order = machine.kept.order.as_ref().and_then(|o| o.releases.get(&target.release));
+    let is_switch = machine.route.as_ref().is_none_or(|own| own.release != target.release);
+    let all: u32 =
+        order.iter().flat_map(|own| own.config.with_traffic()).map(|(_, own)| own.count).sum();
+    hold(!is_switch || target.slots.len() == all as usize, "I1", || {
+        format!("traffic of {} goes to {} of {all} instances", machine.name, target.slots.len())
+    })?;
     let needs = order.is_some_and(|release| release.config.release_command.is_some());
     hold(!needs || ledger.commands_done.contains(&target.release), "COMMAND", || {
         format!("release {} gets traffic before its release command has run", target.release)
@@ -285,14 +292,39 @@ pub fn watch_ends_well_when_all_is_ready(machine: &Machine, now_ms: u64) -> Chec
     let Some(order) = &machine.kept.order else { return Ok(()) };
     let Some(watch) = &order.watch else { return Ok(()) };
     let Some(release) = order.releases.get(&watch.release) else { return Ok(()) };
-    for (process, _) in release.config.processes.iter() {
-        let id = SlotId { release: watch.release, process: process.clone(), index: 1 };
+    let all = release.config.processes.iter();
+    let indices = all.flat_map(|(name, process)| (1..=process.count).map(move |n| (name, n)));
+    for (process, index) in indices {
+        let id = SlotId { release: watch.release, process: process.clone(), index };
         let proc = machine.proc(&id);
         // What ended by itself since the agent looked last is seen at its next look.
         let seen = machine.agent.as_ref().and_then(|memory| memory.facts.slots.get(&id));
         let ready = proc.is_some_and(|proc| proc.is_ready(now_ms));
         hold(ready || seen.is_some_and(|slot| slot.was_ready), "WATCH", || {
             format!("the watch of {} ends well on {} without {id}", watch.release, machine.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// DONE: an operation is done when every server that it does not name as behind serves what it
+/// brought, or when nothing runs there that it took away.
+pub fn done_is_done(before: &Document, after: &Document, machines: &[Machine]) -> Checked {
+    let Some(operation) = &before.operation else { return Ok(()) };
+    let Some(ended) = after.finished(operation.number) else { return Ok(()) };
+    if ended.outcome != Ended::Done {
+        return Ok(());
+    }
+    for machine in machines.iter().filter(|own| !ended.degraded.contains(&own.name)) {
+        let routed = machine.route.as_ref().map(|route| route.release);
+        let is_empty = ended.release.is_some() || machine.procs.is_empty();
+        hold(routed == ended.release && is_empty, "DONE", || {
+            format!(
+                "operation {} is done and {} serves {routed:?} with {} processes",
+                ended.number,
+                machine.name,
+                machine.procs.len()
+            )
         })?;
     }
     Ok(())
@@ -339,11 +371,11 @@ fn resources(machine: &Machine) -> Checked {
             format!("{} lacks the files of release {number}", machine.name)
         })?;
         let runs = release.level >= Level::Running && release.warm_ms.is_none();
-        for process in release.config.processes.keys().filter(|_| runs) {
-            let expected = usize::from(process.has_traffic() || release.background);
-            let count = |proc: &&super::machine::Proc| {
-                proc.slot.release == *number && proc.slot.process == *process
-            };
+        for (process, wish) in release.config.processes.iter().filter(|_| runs) {
+            let is_wanted = process.has_traffic() || release.background;
+            let expected = if is_wanted { wish.count as usize } else { 0 };
+            let count =
+                |proc: &&Proc| proc.slot.release == *number && proc.slot.process == *process;
             let found = machine.procs.iter().filter(count).count();
             hold(found == expected, "I4", || {
                 format!("{found} of {expected} {process} of release {number} on {}", machine.name)

@@ -1,5 +1,7 @@
 //! One run: the world of a seed or a plan, turn by turn, until it is at rest.
 
+use onward_core::ports::Stored;
+
 use super::client::Client;
 use super::core::{Core, LateThing, Source, Swarm};
 use super::fault::Plan;
@@ -188,7 +190,9 @@ impl World {
             for machine in &mut self.machines {
                 machine.pass(&mut self.core);
             }
+            let before = self.core.store.current();
             self.turn();
+            self.check_ended(before.as_ref());
             for machine in &self.machines {
                 let checked = invariant::routes_lead_somewhere(machine);
                 self.core.check(checked);
@@ -235,6 +239,16 @@ impl World {
         }
         if self.core.injected != injected {
             self.eventful = self.turns;
+        }
+    }
+
+    /// What a write of this turn says to be done must be so at this moment.
+    fn check_ended(&mut self, before: Option<&Stored>) {
+        let (Some(before), Some(after)) = (before, self.core.store.current()) else { return };
+        if before.document.generation != after.document.generation {
+            let checked =
+                invariant::done_is_done(&before.document, &after.document, &self.machines);
+            self.core.check(checked);
         }
     }
 
@@ -360,7 +374,7 @@ impl World {
             invariant::acknowledged_once(&self.core.ledger, document),
         ];
         checks.into_iter().for_each(|checked| self.core.check(checked));
-        if self.core.trace.hash() % 32 == 0 {
+        if self.core.trace.hash().is_multiple_of(32) {
             let checked = invariant::chain(&self.core.store);
             self.core.check(checked);
         }

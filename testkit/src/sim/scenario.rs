@@ -101,6 +101,10 @@ pub const WATCH_MS: u64 = 200;
 /// How long previous releases are kept warm, in milliseconds.
 pub const WARM_MS: u64 = 1_500;
 
+/// How many configurations there are: with or without a worker, commands, warmth, and one with two
+/// instances of each process.
+const CONFIGS: u64 = 9;
+
 /// The app of all runs.
 pub fn app() -> AppName {
     "shop".parse().expect("a legal name")
@@ -122,7 +126,7 @@ pub struct Shared {
 impl Default for Shared {
     fn default() -> Self {
         Self {
-            configs: (0..8).map(|bits| Arc::new(config(bits))).collect(),
+            configs: (0..CONFIGS as u32).map(|bits| Arc::new(config(bits))).collect(),
             all_web: servers(&["web", "worker"]),
             mixed: servers(&["worker"]),
         }
@@ -135,10 +139,10 @@ fn config(bits: u32) -> Config {
         probe: None,
         stop: Stop { signal: "TERM".to_owned(), within_ms: 1_000 },
         overlap: false,
-        count: 1,
+        count: if bits == 8 { 2 } else { 1 },
     };
     let mut processes = BTreeMap::from([("web".parse().expect("a legal name"), process())]);
-    if bits & 1 != 0 {
+    if bits & 1 != 0 || bits == 8 {
         processes.insert("worker".parse().expect("a legal name"), process());
     }
     Config {
@@ -186,7 +190,7 @@ impl Shared {
 
     /// What people ask for in the run of a seed: one to two intents of each of two persons.
     pub fn draw(&self, rng: &mut Rng) -> Scenario {
-        let config = rng.below(8) as usize;
+        let config = rng.below(CONFIGS) as usize;
         let mixed = rng.percent(25);
         let mut serial = 10;
         let mut people = Vec::new();
@@ -213,14 +217,14 @@ impl Shared {
         let after_ms = rng.below(900);
         let ask = match rng.below(100) {
             0..60 => {
-                let config = if rng.percent(70) { config } else { rng.below(8) as usize };
+                let config = if rng.percent(70) { config } else { rng.below(CONFIGS) as usize };
                 let behaviour =
                     if rng.percent(60) { Behaviour::Good } else { rng.pick(&Behaviour::ALL) };
                 self.deploy(behaviour, serial, config, mixed)
             }
-            60..75 => Ask::Rollback { to: rng.percent(30).then_some(ReleaseNumber(1)) },
-            75..87 => Ask::Abort,
-            87..93 => Ask::Down,
+            60..74 => Ask::Rollback { to: rng.percent(30).then_some(ReleaseNumber(1)) },
+            74..84 => Ask::Abort,
+            84..93 => Ask::Down,
             other => {
                 let edit = if other < 98 { Edit::Earlier } else { Edit::Nothing };
                 return Intent { after_ms, wish: Wish::Edit(edit) };
@@ -228,10 +232,12 @@ impl Shared {
         };
         let mut intent = intent(name, n, after_ms, ask);
         if let Wish::Ask(request) = &mut intent.wish
-            && rng.percent(10)
+            && rng.percent(20)
         {
             let names = self.server_names();
-            request.without.insert(names[rng.below(3) as usize].clone());
+            // The first server is the one on which commands run.
+            let left_out = rng.pick(&[0, 0, 1, 2]);
+            request.without.insert(names[left_out].clone());
         }
         intent
     }
