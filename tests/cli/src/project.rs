@@ -63,7 +63,6 @@ impl Outcome {
     ///
     /// # Panics
     /// When it did not.
-    #[must_use]
     pub fn code_is(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{}\n{}", self.stdout, self.stderr);
         self

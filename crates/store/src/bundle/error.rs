@@ -103,6 +103,14 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// The repository has no such commit, branch or tag.
+    #[error("`{reference}` is no commit, branch or tag of the repository at `{root}`")]
+    NoSuchCommit {
+        /// The project directory.
+        root: PathBuf,
+        /// What was asked for.
+        reference: String,
+    },
     /// A label that means another content already.
     #[error("the label `{label}` already means bundle {owner}")]
     LabelTaken {

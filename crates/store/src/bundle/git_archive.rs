@@ -76,7 +76,13 @@ pub(crate) fn read(
 /// The commit's whole number. `name^{commit}` also resolves tags, and makes an option of nothing.
 fn full_commit(root: &Path, reference: &str) -> Result<String> {
     let name = format!("{reference}^{{commit}}");
-    let output = git::run(root, "rev-parse", &["--verify", "--end-of-options", &name])?;
+    // Outside a repository this says so, before it says that there is no such commit.
+    git::run(root, "rev-parse", &["--git-dir"])?;
+    let output = git::run(root, "rev-parse", &["--verify", "--end-of-options", &name]);
+    let output = output.map_err(|_| Error::NoSuchCommit {
+        root: root.to_owned(),
+        reference: reference.to_owned(),
+    })?;
     Ok(String::from_utf8_lossy(&output).trim().to_owned())
 }
 
