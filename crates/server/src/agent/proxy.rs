@@ -42,8 +42,11 @@ const LIVES_AT_LEAST: Duration = Duration::from_secs(1);
 const SHORT_LIVES_MAX: u32 = 10;
 /// How many lives in a row without an answer are followed by a new start at once.
 const SILENT_LIVES_MAX: u32 = 1;
-/// The pause before a proxy is started that seems not to live.
-const PAUSE: Duration = Duration::from_secs(2);
+/// The pause before a proxy is started that answers and does not live long: whoever waits in the
+/// queue of the socket shall not notice it.
+const SHORT_PAUSE: Duration = Duration::from_millis(200);
+/// The pause before a proxy is started that has not answered.
+const SILENT_PAUSE: Duration = Duration::from_secs(2);
 /// The time that a proxy has to end when the tree is taken down: nothing is routed any more.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -184,12 +187,17 @@ impl Keeper {
             if silent_lives > 0 {
                 self.set_damaged_table_aside();
             }
-            if short_lives > SHORT_LIVES_MAX || silent_lives > SILENT_LIVES_MAX {
-                let mut stop = self.stop.clone();
-                tokio::select! {
-                    () = sleep(PAUSE) => {}
-                    _ = stop.wait_for(|stop| *stop) => return,
-                }
+            let pause = if silent_lives > SILENT_LIVES_MAX {
+                SILENT_PAUSE
+            } else if short_lives > SHORT_LIVES_MAX {
+                SHORT_PAUSE
+            } else {
+                continue;
+            };
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                () = sleep(pause) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
             }
         }
     }
