@@ -59,6 +59,9 @@ impl<'i> Reader<'i> {
     fn incomplete(&self, entry: &Entry) -> Error {
         // A pack that cannot be read at all is the likely reason, and says more.
         match self.index.damaged.first() {
+            Some((_, Error::Damaged { path, why })) => {
+                Error::Damaged { path: path.clone(), why: why.clone() }
+            }
             Some((path, error)) => Error::Damaged { path: path.clone(), why: error.to_string() },
             None => Error::Incomplete { bundle: self.bundle, path: entry.path.to_string() },
         }
