@@ -35,11 +35,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 const STARTS_WITHIN: Duration = Duration::from_secs(2);
 /// How often a starting proxy is tried.
 const TRY_EVERY: Duration = Duration::from_millis(2);
-/// A proxy that lived shorter than this has a short life.
+/// A proxy that ended by itself sooner than this had a short life.
 const LIVES_AT_LEAST: Duration = Duration::from_secs(1);
-/// How many short lives in a row are followed by a new start at once, because somebody may only
-/// have killed it a few times.
-const SHORT_LIVES_MAX: u32 = 10;
+/// How many short lives in a row are followed by a new start at once.
+const SHORT_LIVES_MAX: u32 = 5;
 /// How many lives in a row without an answer are followed by a new start at once.
 const SILENT_LIVES_MAX: u32 = 1;
 /// The pause before a proxy is started that answers and does not live long: whoever waits in the
@@ -176,12 +175,14 @@ impl Keeper {
         loop {
             let began = Instant::now();
             self.answered.store(found.is_some(), Ordering::Relaxed);
-            let why = match self.one_life(found.take()).await {
+            let (why, was_killed) = match self.one_life(found.take()).await {
                 Life::Stopped => return,
-                Life::Ended(why) => why,
+                Life::Ended(exit) => (exit.words(), exit.signal() == Some(Signal::KILL.as_raw())),
+                Life::NotBegun(why) => (why, false),
             };
             note(format_args!("the proxy {why}"));
-            short_lives = if began.elapsed() < LIVES_AT_LEAST { short_lives + 1 } else { 0 };
+            let is_short = began.elapsed() < LIVES_AT_LEAST && !was_killed;
+            short_lives = if is_short { short_lives + 1 } else { 0 };
             silent_lives = if self.answered.load(Ordering::Relaxed) { 0 } else { silent_lives + 1 };
             let _ = self.events.send(Event::ProxyLost { why }).await;
             if silent_lives > 0 {
@@ -206,13 +207,13 @@ impl Keeper {
         let (identity, mut child) = match found {
             Some(status) => {
                 let Some(identity) = Identity::of(status.pid) else {
-                    return Life::Ended("has ended".to_owned());
+                    return Life::Ended(Exit::Unknown);
                 };
                 (identity, None)
             }
             None => match self.spawn() {
                 Ok(started) => (started.identity, Some(started.child)),
-                Err(error) => return Life::Ended(format!("cannot be started: {error}")),
+                Err(error) => return Life::NotBegun(format!("cannot be started: {error}")),
             },
         };
         let ended = async {
@@ -230,7 +231,7 @@ impl Keeper {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            exit = ended => return Life::Ended(exit.words()),
+            exit = ended => return Life::Ended(exit),
             () = greet => {}
             _ = stop.wait_for(|stop| *stop) => {}
         }
@@ -302,6 +303,7 @@ impl Keeper {
 }
 
 enum Life {
-    Ended(String),
+    Ended(Exit),
+    NotBegun(String),
     Stopped,
 }

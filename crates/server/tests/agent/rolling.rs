@@ -1,6 +1,8 @@
 //! Orders that become true, and what is found again after a kill.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::world::{
@@ -587,4 +589,89 @@ fn a_warm_release_is_stopped_when_its_time_is_over() {
     world.until(&order, |report| report.releases[&ReleaseNumber(1)].instances.is_empty());
     assert!(!is_alive(warm));
     assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+/// An app that changes to an echo when it is asked to.
+const ECHO: &str = r#"
+import os, socketserver
+class Handler(socketserver.StreamRequestHandler):
+    def handle(self):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            piece = self.rfile.readline()
+            if not piece:
+                return
+            head += piece
+        if b"upgrade: echo" not in head.lower():
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+            return
+        self.wfile.write(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
+        while True:
+            line = self.rfile.readline()
+            if not line:
+                return
+            self.wfile.write(os.environ["ONWARD_RELEASE"].encode() + b" " + line)
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+Server(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
+"#;
+
+/// An upgraded connection through the proxy.
+struct Echo(BufReader<TcpStream>);
+
+impl Echo {
+    fn open(world: &World) -> Self {
+        let address = world.client().hello().unwrap().address;
+        let stream = TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
+        let mut echo = Self(BufReader::new(stream));
+        let ask = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n";
+        echo.0.get_mut().write_all(ask.as_bytes()).unwrap();
+        assert!(echo.line().unwrap().contains(" 101 "));
+        while !echo.line().unwrap().trim().is_empty() {}
+        echo
+    }
+
+    fn line(&mut self) -> std::io::Result<String> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).map(|_| line)
+    }
+
+    fn says(&mut self, text: &str) -> std::io::Result<String> {
+        self.0.get_mut().write_all(format!("{text}\n").as_bytes())?;
+        self.line()
+    }
+}
+
+#[test]
+fn an_upgraded_connection_lives_on_in_the_old_release_until_it_ends_or_is_cut() {
+    let mut world = World::new();
+    for number in 1..=3 {
+        world.release(number, &[("server.py", ECHO)], config(&[("web", web())]));
+    }
+    world.serve(1);
+    let mut first = Echo::open(&world);
+    world.level(1, Level::Staged, false);
+    world.level(2, Level::Routed, true);
+    let order = world.order();
+    world.until(&order, |report| report.routed == Some(ReleaseNumber(2)));
+    assert_eq!(first.says("on").unwrap(), "1 on\n");
+    drop(first);
+    world.until(&order, |report| report.converged && instances_of(report, 1) == 0);
+
+    let mut second = Echo::open(&world);
+    world.level(2, Level::Staged, false);
+    world.level(3, Level::Routed, true);
+    let order = world.order();
+    world.until(&order, |report| report.routed == Some(ReleaseNumber(3)));
+    assert_eq!(second.says("on").unwrap(), "2 on\n");
+    // A release that shall be gone has no time for its connections.
+    world.releases.remove(&ReleaseNumber(2));
+    world.converge();
+    assert!(!matches!(second.says("on"), Ok(line) if !line.is_empty()));
+}
+
+fn instances_of(report: &onward_core::report::Report, release: u64) -> usize {
+    report.releases.get(&ReleaseNumber(release)).map_or(0, |own| own.instances.len())
 }

@@ -98,6 +98,29 @@ fn get_release(world: &World) -> String {
 }
 
 #[test]
+fn a_proxy_that_is_killed_under_load_refuses_nobody() {
+    let mut world = World::new();
+    world.web_release(1);
+    world.serve(1);
+    let visitors: Vec<Visitor> = (0..4).map(|_| Visitor::of(&world)).collect();
+    let asked = || visitors.iter().map(|own| own.asked.load(Ordering::Relaxed)).sum::<u64>();
+    const KILLS: usize = 15;
+    for _ in 0..KILLS {
+        let before = asked();
+        eventually("they ask", || asked() > before + 20);
+        let proxy = world.proxy_client().status().unwrap().pid;
+        signal(proxy, Signal::KILL);
+        eventually("another proxy answers", || {
+            world.try_proxy().is_some_and(|status| status.pid != proxy)
+        });
+    }
+    let lost: Vec<String> = visitors.into_iter().flat_map(|own| own.ends().1).collect();
+    // What was inside the proxy is cut: at most one request of each visitor.
+    assert!(lost.len() <= KILLS * 4, "{lost:?}");
+    assert!(!lost.iter().any(|own| own.contains("Refused")), "{lost:?}");
+}
+
+#[test]
 fn the_visitor_notices_what_is_lost() {
     let mut world = World::new();
     world.web_release(1);

@@ -171,6 +171,11 @@ impl World {
         onward_proxy::Client::connect(&proxy_socket(&self.runtime())).unwrap()
     }
 
+    /// How the proxy is, when there is one.
+    pub fn try_proxy(&self) -> Option<onward_proxy::Status> {
+        onward_proxy::Client::connect(&proxy_socket(&self.runtime())).ok()?.status().ok()
+    }
+
     /// Makes a bundle of files and names the release of it, at the level `staged`.
     pub fn release(&mut self, number: u64, files: &[(&str, &str)], config: Config) {
         let source = tempfile::tempdir().unwrap();
