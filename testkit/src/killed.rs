@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// Everything by which a program changes the disk or makes a change durable.
-pub const CALLS: [&str; 14] = [
+pub const CALLS: [&str; 24] = [
     "write",
     "openat",
+    "close",
     "mkdir",
     "mkdirat",
     "rename",
@@ -14,10 +15,19 @@ pub const CALLS: [&str; 14] = [
     "renameat2",
     "fsync",
     "fdatasync",
+    "syncfs",
     "ftruncate",
     "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "chmod",
+    "fchmod",
+    "fchmodat",
+    "utimensat",
     "unlink",
-    "close",
+    "unlinkat",
+    "rmdir",
     "flock",
 ];
 

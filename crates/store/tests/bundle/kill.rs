@@ -1,86 +1,12 @@
 //! Killed at every system call that changes something on disk: adding, staging by copies, staging by links.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
 use onward_store::bundle::{Retention, StageMode, Store};
+use onward_testkit::killed::{at_every_call, can_trace, example};
 
 use crate::world::{World, noise, snapshot};
-
-/// Everything by which the two operations change the disk or make a change durable.
-const CALLS: [&str; 21] = [
-    "write",
-    "openat",
-    "mkdir",
-    "mkdirat",
-    "rename",
-    "renameat",
-    "renameat2",
-    "fsync",
-    "syncfs",
-    "link",
-    "linkat",
-    "symlink",
-    "symlinkat",
-    "chmod",
-    "fchmod",
-    "fchmodat",
-    "utimensat",
-    "unlink",
-    "unlinkat",
-    "rmdir",
-    "flock",
-];
-/// More calls of one kind than any operation here makes.
-const MANY: usize = 400;
-
-/// The example that does one operation, built beside this test.
-fn program() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let built = test.ancestors().nth(2).unwrap().join("examples/add");
-    assert!(built.exists(), "{} is built with the tests", built.display());
-    built
-}
-
-fn strace(args: &[&str], program_args: &[&str]) -> std::io::Result<Output> {
-    Command::new("strace")
-        .args(["-f", "-qq", "-o", "/dev/null"])
-        .args(args)
-        .arg(program())
-        .args(program_args)
-        .output()
-}
-
-fn can_trace() -> bool {
-    let inject = ["-e", "trace=write", "-e", "inject=write:signal=KILL:when=1"];
-    // The example without arguments prints its usage, so it is killed when tracing works.
-    let killed = strace(&inject, &[]).is_ok_and(|output| output.status.code() != Some(1));
-    if !killed {
-        eprintln!("left out: strace is not installed or not permitted here");
-    }
-    killed
-}
-
-/// Kills `args` at the n-th call of each kind until it ends by itself; `check` looks at what each kill left.
-fn at_every_call(args: &[&str], prepare: &dyn Fn(), check: &dyn Fn(&str)) -> usize {
-    let mut kills = 0;
-    for call in CALLS {
-        for when in 1.. {
-            assert!(when < MANY, "{call} is called more than {MANY} times");
-            prepare();
-            let trace = format!("trace=?{call}");
-            let inject = format!("inject=?{call}:signal=KILL:when={when}");
-            let output = strace(&["-e", &trace, "-e", &inject], args).unwrap();
-            check(&format!("killed at {call} {when}"));
-            if output.status.success() {
-                break;
-            }
-            kills += 1;
-        }
-    }
-    kills
-}
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -132,7 +58,7 @@ fn adding_killed_anywhere() {
     };
     let tree = world.tree();
     let args = ["add", text(world.store.root()), text(&tree)];
-    let kills = at_every_call(&args, &prepare, &check);
+    let kills = at_every_call(&example("add"), &args, &prepare, &check);
     eprintln!("{kills} kills");
     assert!(kills >= 20, "only {kills} kills");
 }
@@ -168,6 +94,7 @@ fn staging_killed_anywhere() {
             assert_eq!(fs::read_dir(world.path("r")).unwrap().count(), 1, "{what}");
         };
         let kills = at_every_call(
+            &example("add"),
             &[word, text(world.store.root()), &old.to_string(), text(&dest)],
             &prepare,
             &check,
