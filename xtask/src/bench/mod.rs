@@ -1,0 +1,111 @@
+//! `cargo xtask bench`: the figures and gates, each with its yardstick or bound from the same run.
+
+mod bad;
+mod bundle;
+mod client;
+mod converged;
+mod figure;
+mod figures;
+mod kill;
+mod kill_control;
+mod load;
+mod place;
+mod proxy;
+mod strace;
+mod wrk;
+
+use std::error::Error;
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// The gates and figures, by name.
+const ALL: [(&str, fn(&Mode) -> Outcome<bool>); 6] = [
+    ("load", load::run),
+    ("kill", kill::run),
+    ("bad", bad::run),
+    ("figures", figures::run),
+    ("proxy", proxy_figures),
+    ("bundle", |_| bundle::run()),
+];
+
+const USAGE: &str = "\
+usage: cargo xtask bench [NAME …] [OPTIONS]
+
+  load      deploys, rollbacks and a lost agent under load: nothing is lost
+  kill      the command killed at every step, agent and proxy at random: nothing stays half-done
+  bad       bad releases: none gets traffic, or it is taken back
+  figures   how long things take, how much memory they use
+  proxy     CPU for each request, with nginx beside it
+  bundle    bundles, with tar and zstd beside them
+
+  --quick    the short form, as CI runs it
+  --strict   end with 1 when a bound is missed
+  --control  load, kill and bad: show that a broken variant makes the counters move
+";
+
+/// How a gate is run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Mode {
+    /// The short form.
+    pub quick: bool,
+    /// Show that a broken variant is noticed.
+    pub control: bool,
+}
+
+/// Runs what is named, or all.
+pub fn run(arguments: &[String]) -> ExitCode {
+    let mut mode = Mode::default();
+    let (mut strict, mut names) = (false, Vec::new());
+    for argument in arguments {
+        match argument.as_str() {
+            "--quick" => mode.quick = true,
+            "--control" => mode.control = true,
+            "--strict" => strict = true,
+            name if ALL.iter().any(|(own, _)| *own == name) => names.push(name),
+            other => {
+                eprintln!("there is no figure `{other}`\n\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let kept = selected(&names, &mode);
+    if strict && !kept { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Runs what is named, or all, and prints a summary; whether every bound was kept.
+pub fn selected(names: &[&str], mode: &Mode) -> bool {
+    let mut rows = Vec::new();
+    for (name, run) in ALL {
+        if !names.is_empty() && !names.contains(&name) {
+            continue;
+        }
+        let began = Instant::now();
+        let verdict = match run(mode) {
+            Ok(true) => "ok".to_owned(),
+            Ok(false) => "MISS".to_owned(),
+            Err(error) => format!("FAILED: {error}"),
+        };
+        rows.push((name, verdict, began.elapsed().as_secs_f64()));
+        println!();
+    }
+    println!("{:<10} {:>8}   verdict", "bench", "seconds");
+    for (name, verdict, seconds) in &rows {
+        println!("{name:<10} {seconds:>8.1}   {verdict}");
+    }
+    rows.iter().all(|(_, verdict, _)| verdict == "ok")
+}
+
+fn proxy_figures(_: &Mode) -> Outcome<bool> {
+    let binary = place::release_binary()?;
+    let misses = proxy::run(&|control, table| {
+        let mut command = Command::new(&binary);
+        command.args(["proxy", "run", "--control"]).arg(control).arg("--table").arg(table);
+        command
+    })?;
+    for miss in &misses {
+        println!("MISS: {miss}");
+    }
+    Ok(misses.is_empty())
+}
