@@ -3,10 +3,13 @@
 use std::process::ExitCode;
 
 use crate::steps::{cargo, has, step};
-use crate::{install, sim};
+use crate::{bench, install, sim};
 
 /// The seeds of the simulation in CI.
 const SEEDS: &str = "100000";
+
+/// The gates that CI runs in their short form, and the program that each needs.
+const GATES: [(&str, &str); 3] = [("load", "wrk"), ("kill", "strace"), ("bad", "sh")];
 
 /// Runs everything; the first failure ends it.
 pub fn run() -> ExitCode {
@@ -36,6 +39,18 @@ fn steps() -> Result<(), String> {
     }
     if sim::run(&["--seeds".to_owned(), SEEDS.to_owned()]) != ExitCode::SUCCESS {
         return Err("the simulation found a violation or missed a planted bug".to_owned());
+    }
+    let gates = GATES.iter().copied().filter(|(_, program)| {
+        let there = has(program);
+        if !there {
+            println!("LEFT OUT: a gate that needs `{program}`");
+        }
+        there
+    });
+    let names: Vec<_> = gates.map(|(name, _)| name).collect();
+    let short = bench::Mode { quick: true, control: false };
+    if !names.is_empty() && !bench::selected(&names, &short) {
+        return Err("a gate was missed".to_owned());
     }
     Ok(())
 }

@@ -27,12 +27,18 @@ const BAD: [Bad; 8] = [
     Bad {
         mode: "exits",
         never_serves: true,
-        says: &["web exited with status 3 before it was ready", "| test-app: the configuration is missing"],
+        says: &[
+            "web exited with status 3 before it was ready",
+            "| test-app: the configuration is missing",
+        ],
     },
     Bad {
         mode: "silent",
         never_serves: true,
-        says: &["did not answer its probe in time: nothing listens on port", "| test-app: mode silent"],
+        says: &[
+            "did not answer its probe in time: nothing listens on port",
+            "| test-app: mode silent",
+        ],
     },
     Bad {
         mode: "wrong-port",
@@ -50,7 +56,10 @@ const BAD: [Bad; 8] = [
     Bad {
         mode: "slow",
         never_serves: true,
-        says: &["did not answer its probe in time: nothing listens on port", "| test-app: mode slow"],
+        says: &[
+            "did not answer its probe in time: nothing listens on port",
+            "| test-app: mode slow",
+        ],
     },
     Bad {
         mode: "killed",
@@ -134,7 +143,12 @@ impl Trial {
         ran.done()?;
         figures.none("requests lost", seen.losses.len() as u64);
         let (recorded, answered) = (self.recorded("good"), seen.answers.len() as u64);
-        figures.tell("requests that its recorder has", recorded, &answered.to_string(), recorded == answered);
+        figures.tell(
+            "requests that its recorder has",
+            recorded,
+            &answered.to_string(),
+            recorded == answered,
+        );
         Ok(())
     }
 

@@ -28,8 +28,6 @@ pub struct Answer {
 /// One request that was not answered as it should.
 #[derive(Debug, Clone)]
 pub struct Loss {
-    /// When it was asked for.
-    pub asked: Instant,
     /// When its connection was opened.
     pub opened: Instant,
     /// Whether it could not even connect.
@@ -51,12 +49,6 @@ impl Seen {
     /// The answers that were asked for in a span of time.
     pub fn between(&self, from: Instant, to: Instant) -> impl Iterator<Item = &Answer> {
         self.answers.iter().filter(move |answer| answer.asked >= from && answer.asked < to)
-    }
-
-    /// When the first answer of a release came.
-    pub fn first_of(&self, release: u64) -> Option<Instant> {
-        let own = self.answers.iter().filter(|answer| answer.release == release);
-        own.map(|answer| answer.asked + answer.took).min()
     }
 }
 
@@ -81,7 +73,7 @@ impl Connection {
     /// Asks once with a method.
     pub fn ask(&mut self, method: &str, path: &str) -> Result<(Answer, String), Loss> {
         let asked = Instant::now();
-        let lost = |opened, refused, why: String| Loss { asked, opened, refused, why };
+        let lost = |opened, refused, why: String| Loss { opened, refused, why };
         let (mut stream, opened) = match self.open.take() {
             Some(open) => open,
             None => (
@@ -93,7 +85,8 @@ impl Connection {
         match exchange(&mut stream, &self.address, method, path) {
             Ok((200, body, keep)) => {
                 self.open = keep.then_some((stream, opened));
-                let answer = Answer { asked, opened, took: asked.elapsed(), release: release_in(&body) };
+                let answer =
+                    Answer { asked, opened, took: asked.elapsed(), release: release_in(&body) };
                 Ok((answer, body))
             }
             Ok((status, body, _)) => {
@@ -136,11 +129,11 @@ fn exchange(
         bytes.extend_from_slice(&piece[..count]);
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-            let of = |name: &str| {
-                head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim)
-            };
+            let of =
+                |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
             let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
-            let length: usize = of("content-length:").and_then(|text| text.parse().ok()).unwrap_or(0);
+            let length: usize =
+                of("content-length:").and_then(|text| text.parse().ok()).unwrap_or(0);
             let keep = of("connection:") != Some("close");
             let mut body = bytes.split_off(end + 4);
             let missing = length.saturating_sub(body.len());

@@ -65,7 +65,9 @@ fn serving(place: &Place) -> Outcome<()> {
     let operations = history["operations"].as_array().map(Vec::as_slice).unwrap_or_default();
     let done = operations.iter().find(|operation| operation["outcome"] == "done");
     let demanded = done.and_then(|operation| operation["release"].as_u64());
-    is(release.is_some() && release == demanded, || format!("{release:?}, not {demanded:?} serves"))?;
+    is(release.is_some() && release == demanded, || {
+        format!("{release:?}, not {demanded:?} serves")
+    })?;
     processes(place, &status, release, history["warm"].as_u64())?;
     let address = status["url"].as_str().unwrap_or_default().trim_start_matches("http://");
     let (answer, body) = Connection::to(address).get("/").map_err(|loss| loss.why)?;
@@ -88,7 +90,9 @@ fn processes(
     let with = |mark: &str| own.iter().filter(|(_, line)| line.contains(mark)).count();
     let (agents, proxies) = (with(" agent run "), with(" proxy run "));
     is((agents, proxies) == (1, 1), || format!("{agents} agents, {proxies} proxies"))?;
-    let apps = own.iter().filter(|(_, line)| !line.contains(" agent run ") && !line.contains(" proxy run "));
+    let apps = own
+        .iter()
+        .filter(|(_, line)| !line.contains(" agent run ") && !line.contains(" proxy run "));
     let apps: BTreeSet<u32> = apps.map(|(pid, _)| *pid).collect();
     let known: BTreeSet<u32> = app_pids(status).into_iter().collect();
     is(apps == known, || format!("the processes {apps:?} run, {known:?} are known: {own:?}"))

@@ -49,7 +49,12 @@ fn switching(place: &Place, figures: &mut Figures) -> Outcome<()> {
     }
     let app = median(&start);
     println!("    the app's own start: {app:.1} ms, {}", spread(&start));
-    figures.at_most("one changed line until switched, without the app's start", median(&deploys) - app, "ms", 400.0);
+    figures.at_most(
+        "one changed line until switched, without the app's start",
+        median(&deploys) - app,
+        "ms",
+        400.0,
+    );
     println!("    with it: {:.1} ms, {}", median(&deploys), spread(&deploys));
     figures.at_most("warm rollback until switched", median(&rollbacks), "ms", 200.0);
     println!("    {}", spread(&rollbacks));
@@ -134,14 +139,27 @@ fn sizes(place: &Place, figures: &mut Figures) -> Outcome<()> {
     figures.at_most("size of the binary", bytes / 1e6, "MB", 20.0);
     let lock = fs::read_to_string(root().join("Cargo.lock"))?;
     let packages = lock.lines().filter(|line| *line == "[[package]]").count();
-    figures.tell("packages in Cargo.lock", packages, &format!("≤ {PACKAGES_MAX}"), packages <= PACKAGES_MAX);
+    figures.tell(
+        "packages in Cargo.lock",
+        packages,
+        &format!("≤ {PACKAGES_MAX}"),
+        packages <= PACKAGES_MAX,
+    );
     Ok(())
 }
 
 /// A document for 10,000 servers: the example prints the milliseconds of each run.
 fn planning(figures: &mut Figures) -> Outcome<()> {
-    let arguments =
-        ["run", "--quiet", "--release", "--locked", "-p", "onward-testkit", "--example", "plan_10000"];
+    let arguments = [
+        "run",
+        "--quiet",
+        "--release",
+        "--locked",
+        "-p",
+        "onward-testkit",
+        "--example",
+        "plan_10000",
+    ];
     let output = cargo(&arguments).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let took: Vec<f64> = text.lines().filter_map(|line| line.trim().parse().ok()).collect();

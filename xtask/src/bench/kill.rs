@@ -230,7 +230,12 @@ fn agents(place: &Place, times: u64, random: &mut Random, figures: &mut Figures)
     println!("    the deploys whose agent was killed ended with {codes:?}");
     tally.tell(figures);
     let at_rest = times.div_ceil(2);
-    figures.tell("same processes after a kill at rest", adopted, &at_rest.to_string(), adopted == at_rest);
+    figures.tell(
+        "same processes after a kill at rest",
+        adopted,
+        &at_rest.to_string(),
+        adopted == at_rest,
+    );
     Ok(())
 }
 

@@ -86,7 +86,10 @@ mod tests {
         let text = "  484031 requests in 30.00s, 70.62MB read\n  Socket errors: connect 1, read 2, \
                     write 3, timeout 4\n  Non-2xx or 3xx responses: 12\n";
         let counted = parse(text).expect("a summary");
-        assert_eq!((counted.requests, counted.socket_errors, counted.bad_status), (484_031, 10, 12));
+        assert_eq!(
+            (counted.requests, counted.socket_errors, counted.bad_status),
+            (484_031, 10, 12)
+        );
         assert!(parse("unable to connect").is_err());
     }
 }
