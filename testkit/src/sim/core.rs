@@ -138,6 +138,9 @@ pub struct Core {
     pub ledger: Ledger,
     /// For process ids and ports.
     pub last_pid: u32,
+    /// Whether some commands take seconds. The plain scenario has none: its boundaries are all
+    /// tried, and waiting adds nothing to them.
+    pub has_long_commands: bool,
     writes: u64,
 }
 
@@ -161,6 +164,7 @@ impl Core {
             reboots: Vec::new(),
             ledger: Ledger::default(),
             last_pid: 100,
+            has_long_commands: false,
             writes: 0,
         }
     }

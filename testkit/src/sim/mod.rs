@@ -19,6 +19,7 @@ mod core;
 pub mod fault;
 pub mod invariant;
 mod machine;
+mod observe;
 mod rng;
 mod run;
 mod scenario;

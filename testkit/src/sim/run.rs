@@ -157,6 +157,7 @@ impl Simulator {
             Some(plan) => world.core.plan = plan.clone(),
             None => world.core.source = Source::Swarm(Swarm::new(seed)),
         }
+        world.core.has_long_commands = true;
         world.core.rng = rng;
         world
     }
