@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::complaint::Complaint;
 use super::context::Context;
-use super::exit::Exit;
 use super::interrupt::Interrupts;
 use super::numbers;
+use super::problem::Problem;
 use super::screen::Screen;
 
 /// How many of the last lines of a command that failed are shown.
@@ -32,7 +32,7 @@ pub fn run(context: &Context, screen: &Screen, interrupts: &Interrupts) -> Resul
 
 fn step(
     directory: &Path,
-    name: &str,
+    name: &'static str,
     command: &str,
     screen: &Screen,
     interrupts: &Interrupts,
@@ -40,6 +40,7 @@ fn step(
     screen.note(&format!("  {name}: {command}"));
     screen.event(&json!({"event": name, "command": command}));
     let began = Instant::now();
+    let lost = |source| Problem::StepLost { step: name, source };
     let mut child = Command::new("sh")
         .args(["-c", command])
         .current_dir(directory)
@@ -47,9 +48,7 @@ fn step(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .map_err(|error| {
-            Complaint::new(Exit::Failed, format!("`sh` cannot be started: {error}"))
-        })?;
+        .map_err(lost)?;
     let lines = Arc::new(Mutex::new(Vec::new()));
     let readers = [
         child.stdout.take().map(|pipe| follow(pipe, screen, &lines)),
@@ -59,34 +58,26 @@ fn step(
     for reader in readers.into_iter().flatten() {
         let _ = reader.join();
     }
-    let took = numbers::duration(began.elapsed());
-    match status {
-        Ok(status) if status.success() && interrupts.count() == 0 => {
-            screen.note(&format!("  {name} took {took}"));
-            Ok(())
-        }
-        Ok(_) if interrupts.count() > 0 => {
-            Err(Complaint::new(Exit::Failed, format!("interrupted during the {name}"))
-                .nothing_changed())
-        }
-        Ok(status) => Err(failed(name, command, status, &lines)),
-        Err(error) => Err(Complaint::new(Exit::Failed, format!("the {name} was lost: {error}"))),
+    if interrupts.count() > 0 {
+        return Err(Problem::Interrupted { during: Some(name) }.into());
     }
+    let status = status.map_err(lost)?;
+    if !status.success() {
+        let lines = unseen(screen, &lines);
+        let how = status.code().map_or_else(|| status.to_string(), |code| format!("status {code}"));
+        let command = command.to_owned();
+        return Err(Problem::StepFailed { step: name, how, command, lines }.into());
+    }
+    screen.note(&format!("  {name} took {}", numbers::duration(began.elapsed())));
+    Ok(())
 }
 
-fn failed(
-    name: &str,
-    command: &str,
-    status: std::process::ExitStatus,
-    lines: &Mutex<Vec<String>>,
-) -> Complaint {
-    let how = status.code().map_or_else(|| status.to_string(), |code| format!("status {code}"));
-    let mut shown = lines.lock().map(|lines| lines.clone()).unwrap_or_default();
-    shown.drain(..shown.len().saturating_sub(LINES_SHOWN));
-    let complaint = Complaint::new(Exit::Failed, format!("the {name} ended with {how}: {command}"))
-        .nothing_changed();
-    Complaint { lines: Some(("Last lines it printed:".to_owned(), shown)), ..complaint }
-        .hint(format!("run it yourself to see all: {command}"))
+/// The last lines, when they were not passed on as they came.
+fn unseen(screen: &Screen, lines: &Mutex<Vec<String>>) -> Vec<String> {
+    if screen.shows_output() {
+        return Vec::new();
+    }
+    lines.lock().map(|lines| lines.clone()).unwrap_or_default()
 }
 
 /// Collects the lines of a pipe and shows them as they come.
@@ -107,6 +98,8 @@ fn follow(
             }
             if let Ok(mut lines) = lines.lock() {
                 lines.push(line);
+                let surplus = lines.len().saturating_sub(LINES_SHOWN);
+                lines.drain(..surplus);
             }
             bytes.clear();
         }

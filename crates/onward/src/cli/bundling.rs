@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime};
 
+use onward_core::engine::Refusal;
 use onward_core::model::{BundleRef, ReleaseNumber};
 use onward_core::ports::StateStore;
 use onward_store::bundle::{AddOptions, Added, GitSource, Revision, Source, Store, TreeSource};
@@ -10,7 +11,6 @@ use serde_json::json;
 use super::args::From;
 use super::complaint::Complaint;
 use super::context::Context;
-use super::exit::Exit;
 use super::numbers;
 use super::screen::Screen;
 
@@ -61,10 +61,8 @@ pub fn named(
 fn earlier(context: &Context, number: ReleaseNumber) -> Result<BundleRef, Complaint> {
     let stored = context.store().read()?;
     let release = stored.as_ref().and_then(|stored| stored.document.release(number));
-    release.map(|release| release.bundle.clone()).ok_or_else(|| {
-        Complaint::new(Exit::Refused, format!("release {number} is not known"))
-            .hint("`onward history` lists the releases that can run")
-    })
+    let bundle = release.map(|release| release.bundle.clone());
+    bundle.ok_or_else(|| Refusal::UnknownRelease(number).into())
 }
 
 fn add(bundles: &Store, source: &Source) -> Result<(Added, Instant), Complaint> {

@@ -1,21 +1,27 @@
 //! From a request to the end of its operation, shown to a person.
 
-use onward_core::document::{Document, Ended};
-use onward_core::engine::{Ask, Refusal, Request};
+use onward_core::document::{Document, Ended, Phase};
+use onward_core::engine::{Ask, Request};
 use onward_core::model::{Generation, OperationNumber};
 use onward_core::order::Level;
 use onward_core::outcome::Outcome;
+use onward_core::ports::StateStore;
 use onward_core::runner::{End, Goal, Runner};
-use serde_json::json;
+use serde_json::Value;
 
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
 use super::interrupt::Interrupts;
 use super::outcome;
-use super::progress::Progress;
+use super::problem::Problem;
+use super::progress::{Progress, Telling};
 use super::screen::Screen;
 use crate::runner::{self, Links, Observer, Stop};
+
+/// How many of the last generations are looked through for what an operation did: more than any
+/// operation writes.
+const GENERATIONS_OF_AN_OPERATION: usize = 32;
 
 /// What a run came to.
 #[derive(Debug)]
@@ -23,7 +29,7 @@ pub enum Came {
     /// The operation ended.
     Ended(Box<Document>, OperationNumber),
     /// What was asked for is so already.
-    Unchanged(Box<Document>),
+    Unchanged,
     /// There has never been anything here.
     NothingHere,
 }
@@ -44,8 +50,9 @@ pub fn submit(
         planned_at,
         without: std::collections::BTreeSet::new(),
     };
+    let telling = Telling::Own(request.id.clone());
     let mut run = run(context, Goal::Submit(request));
-    let mut progress = Progress::new(screen, interrupts);
+    let mut progress = Progress::new(screen, interrupts, telling);
     let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
     progress.clear();
     match end {
@@ -62,7 +69,7 @@ pub fn carry_on(
 ) -> Result<(), Complaint> {
     let links = context.links()?;
     let mut run = run(context, Goal::Carry);
-    let mut progress = Progress::new(screen, interrupts);
+    let mut progress = Progress::new(screen, interrupts, Telling::Any);
     let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
     progress.clear();
     match end {
@@ -79,27 +86,10 @@ fn came(run: &Runner, end: End) -> Result<Came, Complaint> {
     let document = || run.document().cloned().map(Box::new);
     match (end, document()) {
         (End::Finished(number), Some(document)) => Ok(Came::Ended(document, number)),
-        (End::Unchanged | End::AtRest, Some(document)) => Ok(Came::Unchanged(document)),
-        (End::Refused(refusal), _) => Err(refused(&refusal)),
+        (End::Unchanged | End::AtRest, Some(_)) => Ok(Came::Unchanged),
+        (End::Refused(refusal), _) => Err(refusal.into()),
         (End::Store(error), _) => Err(error.into()),
         (_, _) => Ok(Came::NothingHere),
-    }
-}
-
-/// The complaint about a request that cannot be.
-pub fn refused(refusal: &Refusal) -> Complaint {
-    let complaint = Complaint::new(Exit::Refused, refusal.to_string());
-    match refusal {
-        Refusal::NothingReleased => complaint.hint("`onward up` makes the first release"),
-        Refusal::NoPrevious | Refusal::UnknownRelease(_) => {
-            complaint.hint("`onward history` lists the releases that can run")
-        }
-        Refusal::NothingInFlight => complaint.hint("`onward status` shows what runs now"),
-        Refusal::AlreadyDecided(_) => {
-            complaint.hint("`onward rollback` goes back when it has ended")
-        }
-        Refusal::StalePlan { .. } => complaint.hint("`onward plan` makes a new one"),
-        Refusal::UnknownServer(_) => complaint.hint("`onward status` lists the servers"),
     }
 }
 
@@ -110,16 +100,12 @@ fn interrupted(
     links: &Links,
     screen: &Screen,
 ) -> Result<Came, Complaint> {
-    let nothing = || Complaint::new(Exit::Failed, "interrupted").nothing_changed();
+    let nothing = || Complaint::from(Problem::Interrupted { during: None });
     let Some(number) = run.operation() else { return Err(nothing()) };
     let in_flight = run.document().and_then(|document| document.operation.as_ref());
     let decided = in_flight.is_some_and(|operation| operation.phase.is_decided());
     if decided {
-        return Err(Complaint::new(
-            Exit::Continues,
-            format!("interrupted: operation {number} is decided and goes forward"),
-        )
-        .hint("`onward status` shows how far it is; the next command carries it on"));
+        return Err(Problem::InterruptedDecided(number).into());
     }
     screen.note("  interrupted: aborting");
     let request = Request {
@@ -153,16 +139,22 @@ pub fn conclude(
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
     let Some(finished) = document.finished(number) else {
-        return Err(Complaint::new(Exit::Bug, format!("operation {number} left no trace")));
+        return Err(Problem::NoTrace(number).into());
     };
     let url = url(context);
     let url = url.as_deref().filter(|_| document.serving.is_some());
     let fields = outcome::finished_json(document, finished, url);
     if finished.outcome != Ended::Done {
-        let complaint = outcome::not_done(document, finished, url);
+        let mut complaint = outcome::not_done(document, finished, url);
+        if ran_release_command(context, number) {
+            complaint = complaint
+                .fact("The release command was run and is not undone; what it changed stays");
+        }
         if screen.is_json() {
             let mut fields = fields;
-            fields["error"] = json!(complaint.json());
+            if let (Some(all), Value::Object(own)) = (fields.as_object_mut(), complaint.json()) {
+                all.extend(own);
+            }
             screen.finished(false, fields);
             return Ok(complaint.exit);
         }
@@ -239,7 +231,42 @@ pub fn await_serving(
         .serving
         .and_then(|number| seen.as_ref()?.releases.get(&number)?.failure.clone())
         .unwrap_or_default();
-    Err(Complaint::new(Exit::Failed, format!("the release does not serve: {}", failure.reason))
-        .seen(&failure)
-        .hint("`onward logs` shows what it prints; it is started again and again meanwhile"))
+    match document.serving {
+        Some(number) => Err(Problem::DoesNotServe { number, failure }.into()),
+        None => Ok(()),
+    }
+}
+
+/// Carries out what a changed state demands, and tells how that ended; when the state demands
+/// nothing new, `otherwise` tells how things are.
+pub fn follow(
+    context: &Context,
+    screen: &Screen,
+    interrupts: &Interrupts,
+    otherwise: impl FnOnce(&Document) -> Result<Exit, Complaint>,
+) -> Result<Exit, Complaint> {
+    let before = context.store().read()?.map(|stored| stored.document.last_operation);
+    carry_on(context, screen, interrupts)?;
+    let Some(stored) = context.store().read()? else { return Err(Problem::StateRemoved.into()) };
+    let document = &*stored.document;
+    if let Some(operation) = document.operation.as_ref().filter(|_| interrupts.count() > 0) {
+        return Err(Problem::InterruptedCarrying(operation.number).into());
+    }
+    if Some(document.last_operation) != before {
+        return conclude(context, document, document.last_operation, screen);
+    }
+    otherwise(document)
+}
+
+/// Whether the release command of an operation was ordered: then it may have changed something.
+fn ran_release_command(context: &Context, number: OperationNumber) -> bool {
+    let store = context.store();
+    let generations = store.generations().unwrap_or_default();
+    let of = |generation: &Generation| store.read_generation(*generation).ok().flatten();
+    let mut documents = generations.iter().rev().filter_map(of);
+    documents
+        .by_ref()
+        .take(GENERATIONS_OF_AN_OPERATION)
+        .filter_map(|stored| stored.document.operation.clone())
+        .any(|operation| operation.number == number && operation.phase == Phase::Command)
 }

@@ -1,12 +1,16 @@
 //! Errors for people: what failed, where, what still serves, what to type next.
 
 use onward_core::document::Failure;
+use onward_core::engine::Refusal;
 use onward_core::ports::StoreError;
+use onward_server::client::ClientError;
 use onward_store::bundle;
 use serde_json::{Value, json};
 
 use super::exit::Exit;
-use crate::project::{Findings, LoadError};
+use super::problem::Problem;
+use crate::project::init::CannotTell;
+use crate::project::{Findings, LoadError, UnknownEnvironment};
 
 /// An error as it is shown.
 ///
@@ -64,10 +68,10 @@ impl Complaint {
         self
     }
 
-    /// The same whose last line says that nothing has changed.
+    /// The same with the fact that nothing has changed.
     #[must_use]
     pub fn nothing_changed(self) -> Self {
-        self.serving("Nothing was changed; what served before serves")
+        self.fact("Nothing was changed")
     }
 
     /// The same with one more hint.
@@ -77,16 +81,31 @@ impl Complaint {
         self
     }
 
+    /// The same with the last lines that something printed.
+    #[must_use]
+    pub fn printed(mut self, lines: Vec<String>) -> Self {
+        if !lines.is_empty() {
+            self.lines = Some(("Last lines it printed:".to_owned(), lines));
+        }
+        self
+    }
+
+    /// The same with a drawing of the place.
+    #[must_use]
+    pub fn drawn(mut self, place: Vec<String>) -> Self {
+        if !place.is_empty() {
+            self.lines = Some(("Here:".to_owned(), place));
+        }
+        self
+    }
+
     /// The same with the probe's last answer and the last lines of what failed.
     #[must_use]
     pub fn seen(mut self, failure: &Failure) -> Self {
         if let Some(answer) = &failure.answer {
             self.facts.push(format!("Last answer of the probe: {answer}"));
         }
-        if !failure.lines.is_empty() {
-            self.lines = Some(("Last lines it printed:".to_owned(), failure.lines.clone()));
-        }
-        self
+        self.printed(failure.lines.clone())
     }
 
     /// The text for the terminal, without colours.
@@ -139,6 +158,42 @@ impl From<LoadError> for Complaint {
     }
 }
 
+impl From<CannotTell> for Complaint {
+    fn from(error: CannotTell) -> Self {
+        let exit = match error {
+            CannotTell::NoDirectory { .. } => Exit::Usage,
+            CannotTell::Unreadable { .. } => Exit::Failed,
+            CannotTell::AlreadyThere { .. }
+            | CannotTell::Nothing { .. }
+            | CannotTell::Unclear { .. }
+            | CannotTell::Malformed { .. } => Exit::Refused,
+        };
+        Self::new(exit, error.to_string()).hint(error.help())
+    }
+}
+
+impl From<UnknownEnvironment> for Complaint {
+    fn from(error: UnknownEnvironment) -> Self {
+        Self::new(Exit::Usage, error.to_string()).hint(error.help())
+    }
+}
+
+impl From<Refusal> for Complaint {
+    fn from(refusal: Refusal) -> Self {
+        let hint = match &refusal {
+            Refusal::NothingReleased => "`onward up` makes the first release",
+            Refusal::NoPrevious | Refusal::UnknownRelease(_) => {
+                "`onward history` lists the releases that can run"
+            }
+            Refusal::NothingInFlight => "`onward status` shows what runs now",
+            Refusal::AlreadyDecided(_) => "`onward rollback` goes back when it has ended",
+            Refusal::StalePlan { .. } => "`onward plan` makes a new one",
+            Refusal::UnknownServer(_) => "`onward status` lists the servers",
+        };
+        Self::new(Exit::Refused, refusal.to_string()).hint(hint)
+    }
+}
+
 impl From<StoreError> for Complaint {
     fn from(error: StoreError) -> Self {
         let what = error.to_string();
@@ -147,15 +202,20 @@ impl From<StoreError> for Complaint {
                 .nothing_changed()
                 .hint("free some disk space and repeat the command"),
             StoreError::Unavailable { .. } => Self::new(Exit::Failed, what)
-                .serving("What served before serves"),
+                .hint("can you read and write it? Then repeat the command"),
             StoreError::Invalid { .. } => Self::new(Exit::Refused, what)
                 .hint("`onward state log` lists the generations that can be read"),
-            StoreError::Damaged { last_good, .. } => {
-                Self::new(Exit::Refused, format!("The state file is not what onward wrote: {what}"))
-                    .fact(format!("Generation {last_good} stays in force; what it runs goes on"))
-                    .hint("`onward state diff` shows the difference")
-                    .hint("`onward state accept` takes the file as it is, `onward state undo` puts the last good generation back")
-            }
+            StoreError::Damaged { place, reason, last_good } => Self::new(
+                Exit::Refused,
+                format!("the state file is not what onward wrote: {reason}"),
+            )
+            .fact(format!("It is {place}"))
+            .fact(format!("Generation {last_good} stays in force; what it runs goes on"))
+            .hint("`onward state diff` shows the difference")
+            .hint(format!(
+                "`onward state undo` puts generation {last_good} back, `onward state \
+                         accept` takes the file as it is when it is valid"
+            )),
         }
     }
 }
@@ -167,26 +227,65 @@ impl From<bundle::Error> for Complaint {
         if let Some(source) = error.source() {
             what.push_str(&format!(": {source}"));
         }
-        match error {
-            bundle::Error::NoSpace { .. } => Self::new(Exit::Failed, what)
-                .nothing_changed()
-                .hint("free some disk space and repeat the command"),
-            bundle::Error::Changed(_) => Self::new(Exit::Failed, what)
-                .hint("repeat the command when nothing writes to the project any more"),
-            bundle::Error::LabelTaken { .. } => {
-                Self::new(Exit::Refused, what).hint("give another label, or none")
-            }
-            bundle::Error::NoSuchName(_) | bundle::Error::AmbiguousName(_) => {
-                Self::new(Exit::Usage, what).hint("`onward bundle list` shows what there is")
-            }
-            bundle::Error::NoInclude { .. } => Self::new(Exit::Usage, what)
-                .hint("does `[build] run` make it? Otherwise correct `[bundle] include`"),
-            _ => Self::new(Exit::Failed, what),
+        let (exit, hint) = bundle_meaning(&error);
+        let complaint = Self::new(exit, what).hint(hint);
+        match exit {
+            Exit::Failed => complaint.nothing_changed(),
+            _ => complaint,
         }
     }
 }
 
+/// How a command ends after an error of bundles, and what to type next.
+const fn bundle_meaning(error: &bundle::Error) -> (Exit, &'static str) {
+    use bundle::Error;
+    match error {
+        Error::NoSpace { .. } => (Exit::Failed, "free some disk space and repeat the command"),
+        Error::Io { .. } => (Exit::Failed, "is it there, and can you read and write it?"),
+        Error::Changed(_) => {
+            (Exit::Failed, "repeat the command when nothing writes to the project any more")
+        }
+        Error::Git { .. } => (
+            Exit::Failed,
+            "`--git REF` needs a Git repository; without it the directory is released",
+        ),
+        Error::Damaged { .. } | Error::Incomplete { .. } => (
+            Exit::Failed,
+            "`onward bundle verify` says which bundles are damaged; `onward bundle build` writes \
+             the one of this tree again",
+        ),
+        Error::Mismatch(_) | Error::DestinationDiffers { .. } => {
+            (Exit::Failed, "somebody changed it; move it away and repeat the command")
+        }
+        Error::NoBundle(_) | Error::NoSuchName(_) | Error::AmbiguousName(_) => {
+            (Exit::Usage, "`onward bundle list` shows what there is")
+        }
+        Error::NoInclude { .. } => {
+            (Exit::Usage, "does `[build] run` make it? Otherwise correct `[bundle] include`")
+        }
+        Error::Unfit { .. } => (Exit::Usage, "rename it, or name it in .onwardignore"),
+        Error::Refused { .. } => {
+            (Exit::Usage, "nothing of it was unpacked; make the archive again without that entry")
+        }
+        Error::NotAnArchive { .. } => {
+            (Exit::Usage, "archives are .tar, .tar.gz, .tar.bz2, .tar.zst and .zip")
+        }
+        Error::NoSuchCommit { .. } => {
+            (Exit::Usage, "`git log --oneline` shows the commits, `git branch -a` the branches")
+        }
+        Error::BadLabel(_) => (Exit::Usage, "give another label, or none"),
+        Error::LabelTaken { .. } => (Exit::Refused, "give another label, or none"),
+        Error::Exists(_) => (Exit::Refused, "give another name, or move it away"),
+    }
+}
+
+impl From<ClientError> for Complaint {
+    fn from(error: ClientError) -> Self {
+        Problem::NoLogs(error.to_string()).into()
+    }
+}
+
 /// The complaint about a failure of the system under `path`.
-pub fn system(path: &std::path::Path, error: &std::io::Error) -> Complaint {
-    Complaint::new(Exit::Failed, format!("{}: {error}", path.display()))
+pub fn system(path: &std::path::Path, source: std::io::Error) -> Complaint {
+    Problem::System { path: path.to_owned(), source }.into()
 }

@@ -30,10 +30,9 @@ impl Context {
     pub fn load(global: &Global) -> Result<Self, Complaint> {
         let (mut project, text) = project::load(&global.directory)?;
         let warnings = warnings(global, &mut project, text);
-        let resolved = project::resolve(&project, global.environment.clone())
-            .map_err(|error| Complaint::new(Exit::Usage, error.to_string()).hint(error.help()))?;
+        let resolved = project::resolve(&project, global.environment.clone())?;
         let local = Local::of(&global.directory)
-            .map_err(|error| complaint::system(&global.directory, &error))?;
+            .map_err(|error| complaint::system(&global.directory, error))?;
         Ok(Self { resolved, warnings, local })
     }
 
@@ -59,7 +58,7 @@ impl Context {
 
     /// Makes `.onward`.
     pub fn prepare(&self) -> Result<(), Complaint> {
-        self.local.prepare().map_err(|error| complaint::system(self.local.root(), &error))
+        self.local.prepare().map_err(|error| complaint::system(self.local.root(), error))
     }
 
     /// The agent of this machine, started when it does not run.

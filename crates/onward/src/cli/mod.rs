@@ -3,18 +3,24 @@
 mod args;
 mod build;
 mod bundling;
+mod caret;
 mod carry;
 mod commands;
 mod complaint;
 mod context;
+mod edits;
 mod exit;
 mod interrupt;
+mod live;
 mod numbers;
 mod outcome;
+mod problem;
 mod processes;
 mod progress;
+mod reading;
 mod retention;
 mod screen;
+mod table;
 
 use std::process::ExitCode;
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use onward_core::document::{Document, Ended, Finished, Kind};
 use onward_core::model::ReleaseNumber;
 use onward_core::order::Level;
@@ -33,6 +34,58 @@ pub fn serves(document: &Document, url: Option<&str>) -> String {
     }
 }
 
+/// The release that is kept running for a quick way back, and until about when.
+pub fn warm(document: &Document, now: Timestamp) -> Option<(ReleaseNumber, Timestamp)> {
+    let number = document.warm?;
+    let kept = Duration::from_millis(document.release(number)?.config.warm_ms);
+    let left =
+        document.history.iter().rev().find(|finished| {
+            finished.outcome == Ended::Done && finished.previous == Some(number)
+        })?;
+    let until = left.ended.checked_add(kept).ok()?;
+    (now < until).then_some((number, until))
+}
+
+/// How an operation ended: one word, and the reason when there is one.
+pub fn ended(finished: &Finished) -> (&'static str, Option<&str>) {
+    match &finished.outcome {
+        Ended::Done => ("done", None),
+        Ended::Failed(failure) => ("failed", Some(&failure.reason)),
+        Ended::Aborted { reason } => ("aborted", Some(reason)),
+    }
+}
+
+/// What a generation of the state is about.
+pub fn step(document: &Document) -> String {
+    if let Some(edit) = pending_edit(document) {
+        return format!("an edit demands {edit}");
+    }
+    match (&document.operation, document.history.last()) {
+        (Some(operation), _) => {
+            let of = operation.release.map_or_else(String::new, |n| format!(" of release {n}"));
+            let (number, word) = (operation.number, operation.kind.word());
+            format!("operation {number}, {word}{of}: {}", operation.phase.title())
+        }
+        (None, Some(last)) => match ended(last) {
+            ("failed", Some(reason)) => format!("operation {} failed: {reason}", last.number),
+            (_, Some(reason)) => format!("operation {} ended: {reason}", last.number),
+            (word, None) => format!("operation {} {word}", last.number),
+        },
+        (None, None) => "the state was written".to_owned(),
+    }
+}
+
+/// An edit of the demand that no operation follows yet: what it demands instead of what.
+pub fn pending_edit(document: &Document) -> Option<String> {
+    if document.operation.is_some() || document.demand.release == document.serving {
+        return None;
+    }
+    let name = |number: Option<ReleaseNumber>| {
+        number.map_or_else(|| "nothing".to_owned(), |number| release_name(document, number))
+    };
+    Some(format!("{} instead of {}", name(document.demand.release), name(document.serving)))
+}
+
 /// What one server is doing, in a few words.
 pub fn server_line(report: &Report) -> String {
     let mut words = Vec::new();
@@ -57,9 +110,9 @@ const fn continue_or_staged(idle: bool) -> &'static str {
 /// `0 of 12,431 requests lost, app errors 0, p99 +2 ms`.
 pub fn proof_text(proof: &Proof) -> String {
     let mut text = format!(
-        "{} of {} requests lost, app errors {}",
+        "{} of {} lost, app errors {}",
         numbers::grouped(proof.lost),
-        numbers::grouped(proof.requests),
+        numbers::count(proof.requests, "request"),
         numbers::grouped(proof.app_errors)
     );
     if proof.requests >= REQUESTS_FOR_P99
@@ -76,11 +129,7 @@ pub fn proof_text(proof: &Proof) -> String {
 
 /// The fields of the last JSON line about an operation.
 pub fn finished_json(document: &Document, finished: &Finished, url: Option<&str>) -> Value {
-    let (outcome, reason) = match &finished.outcome {
-        Ended::Done => ("done", None),
-        Ended::Failed(failure) => ("failed", Some(failure.reason.clone())),
-        Ended::Aborted { reason } => ("aborted", Some(reason.clone())),
-    };
+    let (outcome, reason) = ended(finished);
     json!({
         "operation": finished.number,
         "kind": finished.kind,
@@ -125,17 +174,8 @@ pub fn not_done(document: &Document, finished: &Finished, url: Option<&str>) -> 
     match &finished.outcome {
         Ended::Failed(failure) => {
             let place = failure.server.as_ref().map_or(String::new(), |name| format!(" on {name}"));
-            let mut complaint = Complaint::new(
-                Exit::Failed,
-                format!("the {word}{of} failed{place}: {}", failure.reason),
-            )
-            .serving(still)
-            .seen(failure);
-            if ran_release_command(document, finished) {
-                complaint = complaint.fact(
-                    "The release command ran and is not undone; what it changed stays changed",
-                );
-            }
+            let what = format!("the {word}{of} failed{place}: {}", failure.reason);
+            let complaint = Complaint::new(Exit::Failed, what).serving(still).seen(failure);
             match finished.release {
                 Some(number) => complaint.hint(format!(
                     "`onward why {number}` tells its story, `onward logs --release {number}` \
@@ -149,12 +189,6 @@ pub fn not_done(document: &Document, finished: &Finished, url: Option<&str>) -> 
         }
         Ended::Done => Complaint::new(Exit::Bug, format!("the {word}{of} ended")),
     }
-}
-
-fn ran_release_command(document: &Document, finished: &Finished) -> bool {
-    let previous = finished.previous.and_then(|number| document.release(number));
-    finished.kind == Kind::Deploy
-        && previous.is_some_and(|release| release.config.release_command.is_some())
 }
 
 struct Still<'a> {
@@ -176,6 +210,17 @@ impl std::fmt::Display for Still<'_> {
             (Some(number), Some(url)) => {
                 write!(f, "{still}: {} at {url}", release_name(self.document, number))
             }
+        }
+    }
+}
+
+/// What serves now, as the last line of a command that failed.
+pub fn last_line(document: &Document, url: Option<&str>) -> String {
+    match (document.serving, url) {
+        (None, _) => "Nothing serves".to_owned(),
+        (Some(number), None) => format!("Still serving: {}", release_name(document, number)),
+        (Some(number), Some(url)) => {
+            format!("Still serving: {} at {url}", release_name(document, number))
         }
     }
 }

@@ -1,45 +1,62 @@
 //! What a person sees while an operation runs: a live line per server, or plain lines.
 
-use std::time::{Duration, Instant};
-
 use onward_core::document::{Document, Operation, Phase};
-use onward_core::report::{Contact, Contacts};
+use onward_core::model::RequestId;
+use onward_core::order::Level;
+use onward_core::report::{Contact, Contacts, Report};
 use onward_core::runner::Runner;
 use serde_json::json;
 
 use super::interrupt::Interrupts;
-use super::numbers;
+use super::live::Live;
+use super::outcome;
 use super::screen::Screen;
 use crate::runner::{Observer, Stop};
 
-/// How often a live line is drawn anew.
-const REDRAW: Duration = Duration::from_millis(80);
+/// Whose operations a run tells about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Telling {
+    /// The one that this request becomes, and a decided one that it has to wait for.
+    Own(RequestId),
+    /// Whichever is in flight.
+    Any,
+}
 
 /// Follows one run and shows it.
 pub struct Progress<'a> {
     screen: &'a Screen,
     interrupts: &'a Interrupts,
-    began: Instant,
+    telling: Telling,
+    live: Option<Live>,
     shown: Option<(u64, Phase)>,
-    drawn: usize,
-    last_draw: Option<Instant>,
+    /// The last line told of each server, with `--verbose`.
+    servers: String,
 }
 
 impl<'a> Progress<'a> {
     /// Shows a run on the screen, and ends it when the person insists.
-    pub fn new(screen: &'a Screen, interrupts: &'a Interrupts) -> Self {
-        Self { screen, interrupts, began: Instant::now(), shown: None, drawn: 0, last_draw: None }
+    pub fn new(screen: &'a Screen, interrupts: &'a Interrupts, telling: Telling) -> Self {
+        let live = screen.is_live().then(Live::start);
+        Self { screen, interrupts, telling, live, shown: None, servers: String::new() }
     }
 
     /// Takes the live lines away.
     pub fn clear(&mut self) {
-        if self.drawn > 0 {
-            self.screen.redraw(self.drawn, &[]);
-            self.drawn = 0;
-        }
+        self.live = None;
     }
 
-    fn tell(&mut self, document: &Document, operation: &Operation) {
+    /// Whether an operation is somebody else's that this run has to wait for.
+    fn waits(&self, operation: &Operation) -> bool {
+        matches!(&self.telling, Telling::Own(request) if *request != operation.request)
+    }
+
+    /// What another one does after ours, or before it takes its place, is not ours to tell.
+    fn is_told(&self, runner: &Runner, operation: &Operation) -> bool {
+        let ours_began = runner.operation().is_some();
+        !self.waits(operation) || (!ours_began && operation.phase.is_decided())
+    }
+
+    fn tell(&mut self, document: &Document, operation: &Operation, waits: bool) {
         let key = (operation.number.0, operation.phase);
         if self.shown == Some(key) {
             return;
@@ -53,30 +70,28 @@ impl<'a> Progress<'a> {
             "release": operation.release,
             "generation": document.generation,
         }));
-        if !self.screen.is_live() {
-            let subject = subject(operation);
-            self.screen.note(&format!("  {subject}: {}", operation.phase.title()));
+        if self.live.is_none() {
+            self.screen.note(&format!("  {}", headline(operation, waits)));
         }
     }
 
-    fn draw(&mut self, document: &Document, operation: &Operation, contacts: &Contacts) {
-        if !self.screen.is_live() || self.last_draw.is_some_and(|last| last.elapsed() < REDRAW) {
-            return;
+    fn draw(
+        &mut self,
+        document: &Document,
+        operation: &Operation,
+        contacts: &Contacts,
+        waits: bool,
+    ) {
+        let lines = server_lines(document, operation, contacts);
+        if let Some(live) = &mut self.live {
+            live.show(headline(operation, waits), lines);
+        } else if self.screen.is_verbose() {
+            let text = lines.join("\n");
+            if text != self.servers {
+                self.screen.note(&text);
+                self.servers = text;
+            }
         }
-        self.last_draw = Some(Instant::now());
-        let took = numbers::duration(self.began.elapsed());
-        let mut lines =
-            vec![format!("  {}: {} ({took})", subject(operation), operation.phase.title())];
-        for server in document.servers.keys() {
-            let state = match contacts.get(server) {
-                None => "…".to_owned(),
-                Some(Contact::Unreachable { cause, .. }) => format!("cannot be reached: {cause}"),
-                Some(Contact::Reached(report)) => super::outcome::server_line(report),
-            };
-            lines.push(format!("    {server:<10} {state}"));
-        }
-        self.screen.redraw(self.drawn, &lines);
-        self.drawn = lines.len();
     }
 }
 
@@ -84,17 +99,51 @@ impl Observer for Progress<'_> {
     fn look(&mut self, runner: &Runner) -> Stop {
         if let Some(document) = runner.document()
             && let Some(operation) = &document.operation
+            && self.is_told(runner, operation)
         {
-            self.tell(document, operation);
-            self.draw(document, operation, runner.contacts());
+            let waits = self.waits(operation);
+            self.tell(document, operation, waits);
+            self.draw(document, operation, runner.contacts(), waits);
         }
         if self.interrupts.count() > 0 { Stop::Leave } else { Stop::No }
     }
 }
 
-fn subject(operation: &Operation) -> String {
-    match operation.release {
-        Some(release) => format!("release {release}"),
-        None => operation.kind.word().to_owned(),
+/// What is being done now.
+fn headline(operation: &Operation, waits: bool) -> String {
+    let title = operation.phase.title();
+    if waits {
+        let (number, by) = (operation.number, &operation.by);
+        return format!("waiting for operation {number} by {by}, which is decided: {title}");
     }
+    match operation.release {
+        Some(release) => format!("release {release}: {title}"),
+        None => format!("{}: {title}", operation.kind.word()),
+    }
+}
+
+/// A line for each server.
+fn server_lines(document: &Document, operation: &Operation, contacts: &Contacts) -> Vec<String> {
+    let line = |server| {
+        let state = match contacts.get(server) {
+            None => "…".to_owned(),
+            Some(Contact::Unreachable { cause, .. }) => format!("cannot be reached: {cause}"),
+            Some(Contact::Reached(report)) => {
+                let mut words = outcome::server_line(report);
+                if let Some(release) = operation.release.filter(|_| starts(report, operation)) {
+                    words.push_str(&format!("; {release} has not answered its probe yet"));
+                }
+                words
+            }
+        };
+        format!("    {server:<10} {state}")
+    };
+    document.servers.keys().map(line).collect()
+}
+
+/// Whether the new version has been started and its probe is what is waited for.
+fn starts(report: &Report, operation: &Operation) -> bool {
+    let own = operation.release.and_then(|release| report.releases.get(&release));
+    operation.phase == Phase::Start
+        && own.is_some_and(|own| own.level < Level::Running && !own.instances.is_empty())
 }

@@ -1,6 +1,7 @@
 //! Where output goes: a person's terminal, plain lines, or JSON.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anstream::{AutoStream, ColorChoice};
@@ -17,6 +18,9 @@ const HINT: Style = AnsiColor::Cyan.on_default();
 const GOOD: Style = AnsiColor::Green.on_default().bold();
 const DIM: Style = Style::new().dimmed();
 
+/// The width of a terminal that does not say its own.
+const WIDTH: usize = 80;
+
 /// The output of one command.
 ///
 /// With `--json` standard output has JSON and nothing else. Otherwise results go to standard
@@ -25,6 +29,7 @@ const DIM: Style = Style::new().dimmed();
 pub struct Screen {
     json: bool,
     quiet: bool,
+    verbose: bool,
     live: bool,
     began: Instant,
 }
@@ -32,8 +37,16 @@ pub struct Screen {
 impl Screen {
     /// The output that the arguments ask for.
     pub fn new(global: &Global) -> Self {
-        let live = !global.json && !global.quiet && std::io::stdout().is_terminal();
-        Self { json: global.json, quiet: global.quiet, live, began: Instant::now() }
+        let plain = global.json || global.quiet || global.verbose;
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let live = !plain && !dumb && std::io::stdout().is_terminal();
+        Self {
+            json: global.json,
+            quiet: global.quiet,
+            verbose: global.verbose,
+            live,
+            began: Instant::now(),
+        }
     }
 
     /// Whether output is JSON.
@@ -44,6 +57,16 @@ impl Screen {
     /// Whether lines may be drawn over.
     pub const fn is_live(&self) -> bool {
         self.live
+    }
+
+    /// Whether more is to be told than usual.
+    pub const fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
+    /// Whether somebody still reads standard output, as far as is known.
+    pub fn is_read(&self) -> bool {
+        !UNREAD.load(Ordering::Relaxed)
     }
 
     /// Since when the command has run.
@@ -78,19 +101,6 @@ impl Screen {
             let yellow = AnsiColor::Yellow.on_default().bold();
             write_err(&format!("{yellow}Warning:{yellow:#} {text}\n"));
         }
-    }
-
-    /// Draws over the last `above` lines; only when [`Screen::is_live`].
-    pub fn redraw(&self, above: usize, lines: &[String]) {
-        let mut text = String::new();
-        if above > 0 {
-            text.push_str(&format!("\x1b[{above}A\x1b[J"));
-        }
-        for line in lines {
-            text.push_str(line);
-            text.push('\n');
-        }
-        write_out(&text);
     }
 
     /// One JSON object on a line of its own.
@@ -158,10 +168,39 @@ pub fn passed_on(line: &str) {
     write_out(&format!("{DIM}  │ {line}{DIM:#}\n"));
 }
 
+/// Draws over the last `above` lines of the terminal; returns how many there are now. Lines are cut
+/// at its width: one that wraps would be counted wrongly.
+pub fn redraw(above: usize, lines: &[String]) -> usize {
+    let mut text = String::new();
+    if above > 0 {
+        text.push_str(&format!("\x1b[{above}A\x1b[J"));
+    }
+    let width = width();
+    for line in lines {
+        let cut: String = line.chars().take(width).collect();
+        text.push_str(&format!("{DIM}{cut}{DIM:#}\n"));
+    }
+    if above > 0 || !lines.is_empty() {
+        write_out(&text);
+    }
+    lines.len()
+}
+
+/// How many characters a line of the terminal has.
+pub fn width() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    size.ok().map(|size| usize::from(size.ws_col)).filter(|width| *width > 0).unwrap_or(WIDTH)
+}
+
+/// Whether a write to standard output has failed: nobody reads it any more.
+static UNREAD: AtomicBool = AtomicBool::new(false);
+
 /// Writes to standard output. A reader that has gone away is no error: `onward status | head -1`.
 fn write_out(text: &str) {
     let mut out = anstream::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+        UNREAD.store(true, Ordering::Relaxed);
+    }
 }
 
 fn write_err(text: &str) {

@@ -2,6 +2,7 @@
 
 use onward_core::document::Ended;
 use onward_core::engine::{Ask, Refusal};
+use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::carry::{self, Came};
@@ -10,10 +11,14 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::outcome;
+use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 
 /// Aborts. What served before serves.
 pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
+    if context.store().read()?.is_none_or(|stored| stored.document.operation.is_none()) {
+        return Err(Refusal::NothingInFlight.into());
+    }
     let interrupts = interrupt::watch();
     match carry::submit(context, Ask::Abort, None, screen, &interrupts)? {
         Came::Ended(document, number) => {
@@ -25,9 +30,8 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
                 screen.finished(true, json!({"operation": number, "outcome": "aborted"}));
                 return Ok(Exit::Done);
             }
-            let what = format!("operation {number} ended before it could be aborted");
-            Err(Complaint::new(Exit::Refused, what).hint("`onward history` shows how"))
+            Err(Problem::AbortTooLate(number).into())
         }
-        Came::Unchanged(_) | Came::NothingHere => Err(carry::refused(&Refusal::NothingInFlight)),
+        Came::Unchanged | Came::NothingHere => Err(Refusal::NothingInFlight.into()),
     }
 }

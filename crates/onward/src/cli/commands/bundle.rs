@@ -11,6 +11,7 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::{build, bundling, numbers};
 
@@ -126,18 +127,12 @@ fn verify(context: &Context, name: Option<&str>, screen: &Screen) -> Result<Exit
         screen.finished(true, json!({"verified": digests}));
         return Ok(Exit::Done);
     }
-    let what = format!("{} damaged", numbers::count(bad.len() as u64, "bundle"));
-    Err(Complaint::new(Exit::Failed, what)
-        .fact("What runs was copied from them and verified then; it goes on")
-        .hint("build the same again: `onward bundle build` writes what is missing"))
+    Err(Problem::BundlesDamaged(bad.len() as u64).into())
 }
 
 fn export(context: &Context, name: &str, file: &Path, screen: &Screen) -> Result<Exit, Complaint> {
     context.prepare()?;
-    let format = ExportFormat::of(file).ok_or_else(|| {
-        Complaint::new(Exit::Usage, format!("{} does not say a format", file.display()))
-            .hint("end it with .tar, .tar.gz, .tar.bz2, .tar.zst or .zip")
-    })?;
+    let format = ExportFormat::of(file).ok_or_else(|| Problem::NoFormat(file.to_owned()))?;
     let bundles = context.local.bundles()?;
     let digest = bundles.find(name)?;
     bundles.export(digest, file, format)?;

@@ -1,8 +1,10 @@
 //! `onward up` and `onward deploy`: a new release.
 
+use std::sync::Arc;
+
 use onward_core::document::Document;
-use onward_core::engine::Ask;
-use onward_core::model::Generation;
+use onward_core::engine::{Ask, Refusal};
+use onward_core::model::{BundleRef, Config, Generation};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
@@ -10,9 +12,11 @@ use crate::cli::args::DeployArgs;
 use crate::cli::carry::{self, Came};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
+use crate::cli::edits;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::outcome;
+use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::{build, bundling, numbers, retention};
 use crate::project::wishes;
@@ -25,10 +29,11 @@ pub fn up(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit,
 
 /// Brings a new release to an environment that is up.
 pub fn deploy(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    let stored = context.store().read()?;
-    if stored.is_none_or(|stored| is_down(&stored.document)) {
-        return Err(Complaint::new(Exit::Refused, format!("{} is not up", context.environment()))
-            .hint("`onward up` makes it and deploys the first release"));
+    let Some(stored) = context.store().read()? else {
+        return Err(Refusal::NothingReleased.into());
+    };
+    if is_down(&stored.document) {
+        return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
     release(context, args, screen)
 }
@@ -49,21 +54,44 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
             bundling::of_tree(context, label, screen)?
         }
     };
-    let ask = Ask::Deploy {
-        bundle,
-        config: wishes::config(&context.resolved),
-        servers: wishes::local_server(&context.resolved, local::server_name()),
-        force: args.force,
-    };
+    let config = wishes::config(&context.resolved);
     let planned = args.generation.map(Generation);
+    if !args.force && edit_goes_first(context, &bundle, &config, planned)? {
+        screen.note("  the state was edited: what it demands is made true");
+        return carry::follow(context, screen, &interrupts, |document| {
+            unchanged(context, document, screen, &interrupts)
+        });
+    }
+    let servers = wishes::local_server(&context.resolved, local::server_name());
+    let ask = Ask::Deploy { bundle, config, servers, force: args.force };
     match carry::submit(context, ask, planned, screen, &interrupts)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);
             carry::conclude(context, &document, number, screen)
         }
-        Came::Unchanged(document) => unchanged(context, &document, screen, &interrupts),
-        Came::NothingHere => Err(Complaint::new(Exit::Failed, "the state was removed meanwhile")
-            .hint("`onward up` begins anew")),
+        Came::Unchanged => carry::follow(context, screen, &interrupts, |document| {
+            unchanged(context, document, screen, &interrupts)
+        }),
+        Came::NothingHere => Err(Problem::StateRemoved.into()),
+    }
+}
+
+/// Whether an edit of the state is followed instead; refused when the plan is stale.
+fn edit_goes_first(
+    context: &Context,
+    bundle: &BundleRef,
+    config: &Arc<Config>,
+    planned: Option<Generation>,
+) -> Result<bool, Complaint> {
+    let Some(stored) = context.store().read()? else { return Ok(false) };
+    let document = &*stored.document;
+    if !edits::goes_first(document, bundle, config) {
+        return Ok(false);
+    }
+    let actual = document.generation;
+    match planned.filter(|planned| *planned != actual) {
+        Some(planned) => Err(Refusal::StalePlan { planned, actual }.into()),
+        None => Ok(true),
     }
 }
 
@@ -74,7 +102,6 @@ fn unchanged(
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<Exit, Complaint> {
-    carry::carry_on(context, screen, interrupts)?;
     carry::await_serving(context, document, interrupts)?;
     let url = carry::url(context);
     let took = numbers::duration(screen.began().elapsed());

@@ -3,6 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::engine::Ask;
+use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::{DownArgs, Global};
@@ -11,6 +12,7 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 
 /// Stops everything. Shared directories, state and bundles stay.
@@ -20,21 +22,26 @@ pub fn run(
     global: &Global,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
+    screen.note(&context.title());
+    if context.store().read()?.is_none() {
+        return Ok(already(context, screen));
+    }
     confirm(context, args, global)?;
     let interrupts = interrupt::watch();
-    screen.note(&context.title());
     let exit = match carry::submit(context, Ask::Down, None, screen, &interrupts)? {
         Came::Ended(document, number) => carry::conclude(context, &document, number, screen)?,
-        Came::Unchanged(_) | Came::NothingHere => {
-            screen.success(&format!("{} is down already", context.environment()));
-            screen.finished(true, json!({"outcome": "unchanged"}));
-            Exit::Done
-        }
+        Came::Unchanged | Came::NothingHere => already(context, screen),
     };
     if exit == Exit::Done {
         end_agent(context, screen);
     }
     Ok(exit)
+}
+
+fn already(context: &Context, screen: &Screen) -> Exit {
+    screen.success(&format!("Nothing changed: {} is down already", context.environment()));
+    screen.finished(true, json!({"outcome": "unchanged"}));
+    Exit::Done
 }
 
 /// Nothing is left for the agent and the proxy to do.
@@ -50,15 +57,13 @@ fn confirm(context: &Context, args: &DownArgs, global: &Global) -> Result<(), Co
     if global.yes || args.confirm.as_ref() == Some(name) {
         return Ok(());
     }
-    let hint = format!("`onward down --confirm {name}` does not ask");
-    if let Some(other) = &args.confirm {
-        let what = format!("the environment is {name}, and {other} was confirmed");
-        return Err(Complaint::new(Exit::Refused, what).hint(hint));
+    if let Some(given) = &args.confirm {
+        let (environment, given) = (name.clone(), given.clone());
+        return Err(Problem::OtherName { environment, given }.into());
     }
     let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
     if !asks {
-        let what = format!("taking {name} away needs its name");
-        return Err(Complaint::new(Exit::Refused, what).hint(hint));
+        return Err(Problem::DownNeedsName(name.clone()).into());
     }
     print!("This stops {}. Type its environment's name ({name}) to go on: ", context.app());
     let _ = std::io::stdout().flush();
@@ -67,5 +72,5 @@ fn confirm(context: &Context, args: &DownArgs, global: &Global) -> Result<(), Co
     if answer.trim() == name.as_str() {
         return Ok(());
     }
-    Err(Complaint::new(Exit::Refused, "the name was not typed; nothing was changed").hint(hint))
+    Err(Problem::NameNotTyped(name.clone()).into())
 }

@@ -3,7 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use onward_core::document::{Document, Ended};
+use jiff::Timestamp;
+use onward_core::document::Document;
 use onward_core::model::Generation;
 use onward_core::ports::StateStore;
 use onward_core::report::Report;
@@ -27,7 +28,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     screen.note(&format!("{}: waiting for events; Ctrl-C ends", context.title()));
     let mut seen: Option<Generation> = store.read()?.map(|stored| stored.document.generation);
     let mut before: Option<String> = carry::local_report(context).as_ref().map(summary);
-    while interrupts.count() == 0 {
+    while interrupts.count() == 0 && screen.is_read() {
         let now = store.read()?.map(|stored| stored.document.generation);
         for number in seen.map_or(1, |seen| seen.0 + 1)..=now.map_or(0, |now| now.0) {
             if let Some(stored) = store.read_generation(Generation(number))? {
@@ -38,11 +39,13 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
         let after = carry::local_report(context).as_ref().map(summary);
         if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
             screen.event(&json!({"event": "server", "server": "local", "text": after}));
-            screen.line(&format!("server local: {after}"));
+            screen
+                .line(&format!("{} server local: {after}", Timestamp::now().strftime("%H:%M:%S")));
             before = Some(after);
         }
         thread::sleep(LOOK_EVERY);
     }
+    screen.finished(true, json!({"generation": seen}));
     Ok(Exit::Done)
 }
 
@@ -62,21 +65,7 @@ fn summary(report: &Report) -> String {
 }
 
 fn tell(document: &Document, screen: &Screen) {
-    let text = match (&document.operation, document.history.last()) {
-        (Some(operation), _) => {
-            let of = operation.release.map_or_else(String::new, |n| format!(" of release {n}"));
-            let (number, word) = (operation.number, operation.kind.word());
-            format!("operation {number}, {word}{of}: {}", operation.phase.title())
-        }
-        (None, Some(last)) => match &last.outcome {
-            Ended::Done => format!("operation {} done", last.number),
-            Ended::Failed(failure) => {
-                format!("operation {} failed: {}", last.number, failure.reason)
-            }
-            Ended::Aborted { reason } => format!("operation {} aborted: {reason}", last.number),
-        },
-        (None, None) => "the state was written".to_owned(),
-    };
+    let text = outcome::step(document);
     screen.event(&json!({
         "event": "generation",
         "generation": document.generation,

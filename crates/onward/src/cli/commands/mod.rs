@@ -15,10 +15,15 @@ mod state;
 mod status;
 mod why;
 
+use onward_core::ports::StateStore;
+
 use super::args::{Cli, Verb};
+use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::outcome;
+use super::problem::Problem;
 use super::screen::Screen;
 
 /// Does what the arguments say.
@@ -26,7 +31,9 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     match &cli.verb {
         Verb::Init => return init::run(&cli.global, screen),
         Verb::Check => return check::run(&cli.global, screen),
-        Verb::Agent(_) | Verb::Proxy(_) => return Ok(Exit::Bug),
+        Verb::Agent(_) | Verb::Proxy(_) => {
+            return Err(Problem::Bug("a process of onward came here").into());
+        }
         _ => {}
     }
     let context = Context::load(&cli.global)?;
@@ -35,20 +42,45 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     {
         screen.warn(&warnings.render(screen.colour()));
     }
+    let result = carry_out(&context, cli, screen);
+    result.map_err(|complaint| with_last_line(&context, complaint))
+}
+
+/// The last line of a command that failed says what serves now.
+fn with_last_line(context: &Context, complaint: Complaint) -> Complaint {
+    if complaint.exit != Exit::Failed || complaint.serving.is_some() {
+        return complaint;
+    }
+    let store = context.store();
+    let good = || store.difference().ok().flatten().map(|difference| difference.good);
+    let line = match store.read() {
+        Ok(None) => "Nothing serves".to_owned(),
+        Ok(Some(stored)) => outcome::last_line(&stored.document, carry::url(context).as_deref()),
+        Err(_) => good().map_or_else(
+            || "What served before serves".to_owned(),
+            |stored| outcome::last_line(&stored.document, carry::url(context).as_deref()),
+        ),
+    };
+    complaint.serving(line)
+}
+
+fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     match &cli.verb {
-        Verb::Up(args) => deploy::up(&context, args, screen),
-        Verb::Deploy(args) => deploy::deploy(&context, args, screen),
-        Verb::Rollback(args) => rollback::run(&context, args, screen),
-        Verb::Status => status::run(&context, screen),
-        Verb::Logs(args) => logs::run(&context, args, screen),
-        Verb::Plan(args) => plan::run(&context, args, screen),
-        Verb::Abort => abort::run(&context, screen),
-        Verb::Why { release } => why::run(&context, *release, screen),
-        Verb::History { count } => history::run(&context, *count, screen),
-        Verb::Events => events::run(&context, screen),
-        Verb::State(verb) => state::run(&context, verb, &cli.global, screen),
-        Verb::Bundle(verb) => bundle::run(&context, verb, screen),
-        Verb::Down(args) => down::run(&context, args, &cli.global, screen),
-        Verb::Init | Verb::Check | Verb::Agent(_) | Verb::Proxy(_) => Ok(Exit::Bug),
+        Verb::Up(args) => deploy::up(context, args, screen),
+        Verb::Deploy(args) => deploy::deploy(context, args, screen),
+        Verb::Rollback(args) => rollback::run(context, args, screen),
+        Verb::Status => status::run(context, screen),
+        Verb::Logs(args) => logs::run(context, args, screen),
+        Verb::Plan(args) => plan::run(context, args, screen),
+        Verb::Abort => abort::run(context, screen),
+        Verb::Why { release } => why::run(context, *release, screen),
+        Verb::History { count } => history::run(context, *count, screen),
+        Verb::Events => events::run(context, screen),
+        Verb::State(verb) => state::run(context, verb, &cli.global, screen),
+        Verb::Bundle(verb) => bundle::run(context, verb, screen),
+        Verb::Down(args) => down::run(context, args, &cli.global, screen),
+        Verb::Init | Verb::Check | Verb::Agent(_) | Verb::Proxy(_) => {
+            Err(Problem::Bug("a verb without a project came here").into())
+        }
     }
 }

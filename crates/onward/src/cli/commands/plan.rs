@@ -2,7 +2,6 @@
 
 use onward_core::document::Document;
 use onward_core::model::{BundleRef, Config, Release};
-use onward_core::ports::StateStore;
 use onward_store::bundle::Manifest;
 use serde_json::json;
 
@@ -11,9 +10,11 @@ use crate::cli::build;
 use crate::cli::bundling;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
+use crate::cli::edits;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::outcome;
+use crate::cli::reading;
 use crate::cli::screen::Screen;
 use crate::project::wishes;
 
@@ -23,13 +24,13 @@ const FILES_SHOWN: usize = 10;
 /// Compares the project with what serves. Builds and bundles, and changes nothing that runs.
 pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, Complaint> {
     let interrupts = interrupt::watch();
-    screen.line(&context.title());
+    screen.note(&context.title());
     context.prepare()?;
     build::run(context, screen, &interrupts)?;
     let bundle = bundling::of_tree(context, None, screen)?;
     let config = wishes::config(&context.resolved);
-    let stored = context.store().read()?;
-    let document = stored.as_ref().map(|stored| &*stored.document);
+    let reading = reading::read(context, screen)?;
+    let document = reading.as_ref().map(|reading| &*reading.stored.document);
     let changes = changes(context, document, &bundle, &config)?;
     let generation = document.map_or(0, |document| document.generation.0);
     for change in &changes {
@@ -69,6 +70,13 @@ fn changes(
         } else {
             format!("- operation {} is superseded", operation.number)
         });
+    }
+    if let Some(edit) = outcome::pending_edit(document) {
+        if edits::goes_first(document, bundle, config) {
+            lines.push(format!("~ the edit of the state is followed: {edit}"));
+            return Ok(lines);
+        }
+        lines.push(format!("- the edit of the state ({edit}) gives way to the new release"));
     }
     let serving = document.serving.and_then(|number| document.release(number));
     if let Some(serving) = serving

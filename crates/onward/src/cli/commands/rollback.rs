@@ -1,7 +1,8 @@
 //! `onward rollback`: back to a release that ran before.
 
-use onward_core::engine::Ask;
+use onward_core::engine::{Ask, Refusal};
 use onward_core::model::ReleaseNumber;
+use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::RollbackArgs;
@@ -11,23 +12,30 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::outcome;
+use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 
 /// Goes back to the previous release, or to the one given.
 pub fn run(context: &Context, args: &RollbackArgs, screen: &Screen) -> Result<Exit, Complaint> {
     let interrupts = interrupt::watch();
     screen.note(&context.title());
+    let Some(stored) = context.store().read()? else {
+        return Err(Refusal::NothingReleased.into());
+    };
+    if stored.document.serving.is_none() && stored.document.operation.is_none() {
+        return Err(Problem::IsDown { environment: context.environment().clone() }.into());
+    }
     let ask = Ask::Rollback { to: args.to.map(ReleaseNumber) };
     match carry::submit(context, ask, None, screen, &interrupts)? {
         Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
-        Came::Unchanged(document) => {
+        Came::Unchanged => carry::follow(context, screen, &interrupts, |document| {
             let url = carry::url(context);
-            let serves = outcome::serves(&document, url.as_deref());
+            let serves = outcome::serves(document, url.as_deref());
             screen.success(&format!("Nothing changed: {serves} already"));
             let fields = json!({"outcome": "unchanged", "release": document.serving, "url": url});
             screen.finished(true, fields);
             Ok(Exit::Done)
-        }
-        Came::NothingHere => Err(carry::refused(&onward_core::engine::Refusal::NothingReleased)),
+        }),
+        Came::NothingHere => Err(Refusal::NothingReleased.into()),
     }
 }

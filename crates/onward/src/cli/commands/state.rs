@@ -1,9 +1,11 @@
 //! `onward state …`: the truth, to be read and changed.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::process::Command;
 
 use onward_core::document::Document;
+use onward_core::engine::Refusal;
 use onward_core::model::{Generation, WriteId};
 use onward_core::outcome::Outcome;
 use onward_core::ports::{StateStore, Stored, WriteRefused};
@@ -12,12 +14,15 @@ use serde_json::json;
 use similar::TextDiff;
 
 use crate::cli::args::{Global, StateVerb};
+use crate::cli::caret;
 use crate::cli::carry;
 use crate::cli::complaint::{self, Complaint};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::outcome;
+use crate::cli::problem::Problem;
+use crate::cli::reading;
 use crate::cli::screen::Screen;
 use crate::runner;
 
@@ -30,7 +35,7 @@ pub fn run(
 ) -> Result<Exit, Complaint> {
     let store = context.store();
     match verb {
-        StateVerb::Show { generation } => show(&store, generation.map(Generation), screen),
+        StateVerb::Show { generation } => show(context, &store, generation.map(Generation), screen),
         StateVerb::Log { count } => log(&store, *count, screen),
         StateVerb::Diff { from, to } => {
             diff(&store, from.map(Generation), to.map(Generation), screen)
@@ -41,18 +46,11 @@ pub fn run(
     }
 }
 
-fn nothing_here() -> Complaint {
-    Complaint::new(Exit::Refused, "there is no state yet").hint("`onward up` makes the first")
-}
-
-/// The document of a generation, else the current one; of a damaged file the last good one.
+/// The document of a generation, else the current one.
 fn find(store: &DirectoryStore, generation: Option<Generation>) -> Result<Stored, Complaint> {
     match generation {
-        Some(number) => store.read_generation(number)?.ok_or_else(|| {
-            Complaint::new(Exit::Usage, format!("there is no generation {number}"))
-                .hint("`onward state log` lists them")
-        }),
-        None => store.read()?.ok_or_else(nothing_here),
+        Some(number) => Ok(store.read_generation(number)?.ok_or(Problem::NoGeneration(number))?),
+        None => Ok(store.read()?.ok_or(Refusal::NothingReleased)?),
     }
 }
 
@@ -60,12 +58,17 @@ fn text(stored: &Stored) -> String {
     String::from_utf8_lossy(&stored.document.encode()).into_owned()
 }
 
+/// Prints a generation; of a damaged file the last good one.
 fn show(
+    context: &Context,
     store: &DirectoryStore,
     generation: Option<Generation>,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
-    let stored = find(store, generation)?;
+    let stored = match generation {
+        Some(_) => find(store, generation)?,
+        None => reading::read(context, screen)?.ok_or(Refusal::NothingReleased)?.stored,
+    };
     let value = serde_json::to_value(&*stored.document).unwrap_or_default();
     screen.document(&value);
     screen.line(text(&stored).trim_end());
@@ -78,16 +81,7 @@ fn log(store: &DirectoryStore, count: usize, screen: &Screen) -> Result<Exit, Co
     for generation in generations.iter().rev().take(count) {
         let Some(stored) = store.read_generation(*generation)? else { continue };
         let document = &*stored.document;
-        let what = match (&document.operation, document.history.last()) {
-            (Some(operation), _) => format!(
-                "operation {} ({}): {}",
-                operation.number,
-                operation.kind.word(),
-                operation.phase.title()
-            ),
-            (None, Some(last)) => format!("operation {} ended", last.number),
-            (None, None) => "first".to_owned(),
-        };
+        let what = outcome::step(document);
         let by = document.write_id.as_str();
         let edited = if by.starts_with("edit-") { "edited by hand; " } else { "" };
         screen.line(&format!(
@@ -153,39 +147,69 @@ fn edit(
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
     let stored = find(store, None)?;
-    if global.no_input || global.json {
-        return Err(Complaint::new(Exit::Refused, "editing needs an editor")
-            .hint("edit state.json yourself and raise `generation` by one, or use `state undo`"));
-    }
-    let copy = context.local.root().join(format!("edit-{}.json", runner::fresh()));
-    fs::write(&copy, text(&stored)).map_err(|error| complaint::system(&copy, &error))?;
-    let editor = std::env::var("VISUAL").or_else(|_| std::env::var("EDITOR"));
-    let editor = editor.unwrap_or_else(|_| "vi".to_owned());
+    let editor = editor(global)?;
+    let kept = context.local.root().join(format!("edit-{}.json", runner::fresh()));
+    fs::write(&kept, text(&stored)).map_err(|error| complaint::system(&kept, error))?;
     let status = Command::new("sh")
         .args(["-c", &format!("{editor} \"$1\""), "sh"])
-        .arg(&copy)
+        .arg(&kept)
         .status()
-        .map_err(|error| complaint::system(&copy, &error))?;
+        .map_err(|error| complaint::system(&kept, error))?;
     if !status.success() {
-        let what = format!("the editor ({editor}) ended with {status}; nothing was changed");
-        return Err(Complaint::new(Exit::Failed, what)
-            .fact(format!("Your text is kept in {}", copy.display())));
+        let status = status.code().map_or_else(|| status.to_string(), |c| format!("status {c}"));
+        return Err(Problem::EditorFailed { editor, status, kept }.into());
     }
-    let bytes = fs::read(&copy).map_err(|error| complaint::system(&copy, &error))?;
-    let kept =
-        |complaint: Complaint| complaint.fact(format!("Your text is kept in {}", copy.display()));
-    let mut next = Document::decode(&bytes).map_err(|error| {
-        kept(Complaint::new(Exit::Usage, format!("the edited state is invalid: {error}")))
-    })?;
+    let bytes = fs::read(&kept).map_err(|error| complaint::system(&kept, error))?;
+    let mut next = match Document::decode(&bytes) {
+        Ok(next) => next,
+        Err(reason) => {
+            let place = caret::draw(&bytes, &reason);
+            return Err(Problem::EditInvalid { reason, place, kept }.into());
+        }
+    };
     next.generation = stored.document.generation;
     if next == *stored.document {
-        let _ = fs::remove_file(&copy);
+        let _ = fs::remove_file(&kept);
         screen.success("Nothing was changed");
+        screen.finished(true, json!({"outcome": "unchanged"}));
         return Ok(Exit::Done);
     }
-    write(store, &stored, next, "edit").map_err(kept)?;
-    let _ = fs::remove_file(&copy);
+    write(store, &stored, next, "edit").map_err(|reason| match reason {
+        NotWritten::Conflict => Problem::EditConflict { kept: kept.clone() }.into(),
+        NotWritten::Other(complaint) => {
+            complaint.fact(format!("Your text is kept in {}", kept.display()))
+        }
+    })?;
+    let _ = fs::remove_file(&kept);
     follow(context, screen)
+}
+
+/// The command of the person's editor. Without a terminal only one that is named: it may be a
+/// script.
+fn editor(global: &Global) -> Result<String, Complaint> {
+    let named = ["VISUAL", "EDITOR"].into_iter().find_map(|name| std::env::var(name).ok());
+    let named = named.filter(|editor| !editor.trim().is_empty());
+    if global.no_input || global.json || (named.is_none() && !std::io::stdin().is_terminal()) {
+        return Err(Problem::EditNeedsEditor.into());
+    }
+    Ok(named.unwrap_or_else(|| "vi".to_owned()))
+}
+
+/// Why a document was not written.
+enum NotWritten {
+    /// Something else was written since it was read.
+    Conflict,
+    /// Everything else.
+    Other(Complaint),
+}
+
+impl From<NotWritten> for Complaint {
+    fn from(reason: NotWritten) -> Self {
+        match reason {
+            NotWritten::Conflict => Problem::Conflict.into(),
+            NotWritten::Other(complaint) => complaint,
+        }
+    }
 }
 
 /// Makes `next` the generation after `stored`.
@@ -194,7 +218,7 @@ fn write(
     stored: &Stored,
     mut next: Document,
     word: &str,
-) -> Result<(), Complaint> {
+) -> Result<(), NotWritten> {
     next.generation = stored.document.generation.next();
     next.parent = Some(stored.digest);
     next.write_id = WriteId::new(&format!("{word}-{}", runner::fresh()));
@@ -203,19 +227,12 @@ fn write(
     written(store.write(expected, &std::sync::Arc::new(next)))
 }
 
-fn written(outcome: Outcome<Stored, WriteRefused>) -> Result<(), Complaint> {
+fn written(outcome: Outcome<Stored, WriteRefused>) -> Result<(), NotWritten> {
     match outcome {
         Outcome::Done(_) => Ok(()),
-        Outcome::Refused(WriteRefused::Store(error)) => Err(error.into()),
-        Outcome::Refused(WriteRefused::Conflict) => {
-            Err(Complaint::new(Exit::Refused, "the state was changed meanwhile")
-                .hint("look at it again with `onward state show`"))
-        }
-        Outcome::Unknown(cause) => Err(Complaint::new(
-            Exit::Failed,
-            format!("it is not known whether it was written: {cause}"),
-        )
-        .hint("`onward state log` shows whether it was")),
+        Outcome::Refused(WriteRefused::Store(error)) => Err(NotWritten::Other(error.into())),
+        Outcome::Refused(WriteRefused::Conflict) => Err(NotWritten::Conflict),
+        Outcome::Unknown(cause) => Err(NotWritten::Other(Problem::WriteUnknown(cause).into())),
     }
 }
 
@@ -245,9 +262,8 @@ fn undo(
     let mut next = (*stored.document).clone();
     let release = earlier.document.demand.release;
     if let Some(number) = release.filter(|number| !next.releases.contains_key(number)) {
-        let from = earlier.document.generation;
-        let what = format!("generation {from} demands release {number}, which can no longer run");
-        return Err(Complaint::new(Exit::Refused, what).hint("`onward history` lists what can run"));
+        let generation = earlier.document.generation;
+        return Err(Problem::UndoGone { generation, release: number }.into());
     }
     next.demand.release = release;
     if next.demand == stored.document.demand {
@@ -269,7 +285,7 @@ fn before_last_change(store: &DirectoryStore, current: &Stored) -> Result<Stored
             return Ok(stored);
         }
     }
-    Err(Complaint::new(Exit::Refused, "there is nothing to undo"))
+    Err(Problem::NothingToUndo.into())
 }
 
 /// Takes a file that onward did not write, after showing how it differs.
@@ -280,20 +296,16 @@ fn accept(
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
     let Some(difference) = store.difference()? else {
-        return Err(Complaint::new(Exit::Refused, "the state file is what onward wrote"));
+        return Err(Problem::NothingToAccept.into());
     };
-    let found = difference.found.as_deref().ok_or_else(|| {
-        Complaint::new(Exit::Refused, "the state file is missing")
-            .hint("`onward state undo` puts the last good generation back")
-    })?;
-    let document = Document::decode(found).map_err(|error| {
-        Complaint::new(Exit::Usage, format!("the state file cannot be taken: {error}"))
-            .hint("correct it, or put the last good generation back with `onward state undo`")
+    let found = difference.found.as_deref().ok_or(Problem::AcceptMissing)?;
+    let document = Document::decode(found).map_err(|reason| {
+        let place = caret::draw(found, &reason);
+        Problem::AcceptInvalid { reason, place }
     })?;
     screen.line(difference_text(&difference).trim_end());
     if !global.yes {
-        return Err(Complaint::new(Exit::Refused, "taking this difference needs a yes")
-            .hint("`onward state accept -y` takes it"));
+        return Err(Problem::AcceptNeedsYes.into());
     }
     let id = WriteId::new(&format!("accept-{}", runner::fresh()));
     written(store.settle(&difference.good, document, id))?;
@@ -302,16 +314,10 @@ fn accept(
 
 /// Carries out what the changed state demands.
 fn follow(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
-    let interrupts = interrupt::watch();
-    let before = context.store().read()?.map(|stored| stored.document.last_operation);
-    carry::carry_on(context, screen, &interrupts)?;
-    let Some(stored) = context.store().read()? else { return Err(nothing_here()) };
-    let document = &*stored.document;
-    if Some(document.last_operation) != before {
-        return carry::conclude(context, document, document.last_operation, screen);
-    }
-    let url = carry::url(context);
-    screen.success(&outcome::capitalised(&outcome::serves(document, url.as_deref())));
-    screen.finished(true, json!({"outcome": "done", "generation": document.generation}));
-    Ok(Exit::Done)
+    carry::follow(context, screen, &interrupt::watch(), |document| {
+        let url = carry::url(context);
+        screen.success(&outcome::capitalised(&outcome::serves(document, url.as_deref())));
+        screen.finished(true, json!({"outcome": "done", "generation": document.generation}));
+        Ok(Exit::Done)
+    })
 }

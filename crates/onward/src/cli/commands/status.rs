@@ -1,10 +1,9 @@
 //! `onward status`: what runs now.
 
-use std::collections::BTreeSet;
-
-use onward_core::document::Document;
-use onward_core::ports::StateStore;
-use onward_core::report::{InstanceState, Report};
+use jiff::Timestamp;
+use onward_core::document::{Document, Kind, Operation, Server};
+use onward_core::model::{ReleaseNumber, ServerName};
+use onward_core::report::{InstanceReport, InstanceState, Report};
 use serde_json::{Value, json};
 
 use crate::cli::carry;
@@ -13,12 +12,23 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::numbers;
 use crate::cli::outcome;
+use crate::cli::reading::{self, Reading};
 use crate::cli::screen::Screen;
+use crate::cli::table::Table;
 use crate::providers::local;
+
+/// What is known at one moment.
+struct Now<'a> {
+    document: &'a Document,
+    report: Option<Report>,
+    url: Option<String>,
+    degraded: Vec<String>,
+    at: Timestamp,
+}
 
 /// Shows the demand, the facts and what differs.
 pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
-    let Some(stored) = context.store().read()? else {
+    let Some(Reading { stored, damage }) = reading::read(context, screen)? else {
         screen.line(&format!("{}: nothing has been released here yet", context.title()));
         screen.line("Next: `onward up`");
         screen.document(&empty(context));
@@ -30,54 +40,111 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     }
     let report = carry::local_report(context);
     let url = carry::url(context).filter(|_| document.serving.is_some());
-    let degraded = degraded(document, report.as_ref());
+    let mut degraded = degraded(document, report.as_ref());
+    degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));
+    let now = Now { document, report, url, degraded, at: Timestamp::now() };
     if screen.is_json() {
-        screen.document(&as_json(context, document, report.as_ref(), url.as_deref(), &degraded));
-        return Ok(Exit::Done);
-    }
-    screen.line(&context.title());
-    screen.line(&format!("  {}", outcome::capitalised(&outcome::serves(document, url.as_deref()))));
-    if let Some(operation) = &document.operation {
-        screen.line(&format!(
-            "  In flight: operation {}, {} {}: {}",
-            operation.number,
-            operation.kind.word(),
-            operation.release.map_or_else(String::new, |number| format!("of release {number}")),
-            operation.phase.title()
-        ));
-        screen.line("  The next `onward up` carries it on; `onward abort` stops it if undecided");
-    }
-    if let Some(report) = &report {
-        print_instances(report, screen);
-        if let Some(traffic) = &report.traffic {
-            screen.line(&format!(
-                "  traffic   {} requests, {} lost, {} app errors since the proxy's start",
-                numbers::grouped(traffic.requests),
-                numbers::grouped(traffic.lost),
-                numbers::grouped(traffic.app_errors)
-            ));
-        }
-    }
-    for line in &degraded {
-        screen.line(&format!("  Degraded: {line}"));
+        screen.document(&as_json(context, &now));
+    } else {
+        screen.line(&context.title());
+        tell(&now, screen);
     }
     Ok(Exit::Done)
 }
 
-fn print_instances(report: &Report, screen: &Screen) {
-    for (number, release) in &report.releases {
-        for instance in &release.instances {
-            let pid = instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-            let restarts = match instance.restarts {
-                0 => String::new(),
-                times => format!(", restarted {}", numbers::count(u64::from(times), "time")),
-            };
+fn tell(now: &Now<'_>, screen: &Screen) {
+    let document = now.document;
+    screen.line(&format!("  {}", headline(now)));
+    if let Some(edit) = outcome::pending_edit(document) {
+        screen.line(&format!("  Demanded   {edit}, by an edit of the state; not followed yet"));
+        screen.line(
+            "             the next `onward up` follows it, `onward state undo` takes it back",
+        );
+    }
+    if let Some(operation) = &document.operation {
+        tell_operation(operation, now.at, screen);
+    }
+    if let Some((number, until)) = outcome::warm(document, now.at) {
+        screen.line(&format!(
+            "  Warm       {}, for a quick `onward rollback`, until about {}",
+            outcome::release_name(document, number),
+            until.strftime("%H:%M UTC")
+        ));
+    }
+    if let Some(report) = &now.report {
+        tell_instances(report, screen);
+        if let Some(traffic) = report.traffic.as_ref().filter(|_| document.serving.is_some()) {
             screen.line(&format!(
-                "  {:<9} release {number} · {} · pid {pid}{restarts}",
-                instance.process.as_str(),
-                instance.state.word(),
+                "  Traffic    {}, {} lost, {} since the proxy started",
+                numbers::count(traffic.requests, "request"),
+                numbers::grouped(traffic.lost),
+                numbers::count(traffic.app_errors, "app error")
             ));
         }
+    }
+    for line in &now.degraded {
+        screen.line(&format!("  Degraded   {line}"));
+    }
+}
+
+fn headline(now: &Now<'_>) -> String {
+    let document = now.document;
+    if document.serving.is_some() {
+        return outcome::capitalised(&outcome::serves(document, now.url.as_deref()));
+    }
+    let down = document.history.iter().rev().find(|finished| finished.kind == Kind::Down);
+    match down.filter(|_| document.operation.is_none()) {
+        Some(down) => format!(
+            "Nothing serves: taken down {} ago by {}. `onward up` brings it back",
+            age(down.ended, now.at),
+            down.by
+        ),
+        None => "Nothing serves".to_owned(),
+    }
+}
+
+fn tell_operation(operation: &Operation, at: Timestamp, screen: &Screen) {
+    let of = operation.release.map_or_else(String::new, |number| format!(" of release {number}"));
+    screen.line(&format!(
+        "  In flight  operation {}, {}{of} by {}, for {}: {}",
+        operation.number,
+        operation.kind.word(),
+        operation.by,
+        age(operation.started, at),
+        operation.phase.title()
+    ));
+    screen.line(if operation.phase.is_decided() {
+        "             it is decided and goes forward: if its command is gone, the next one carries it on"
+    } else {
+        "             `onward abort` stops it; a newer `onward up` takes its place"
+    });
+}
+
+fn age(since: Timestamp, now: Timestamp) -> String {
+    numbers::duration(now.duration_since(since).unsigned_abs())
+}
+
+fn instances(report: &Report) -> impl Iterator<Item = (ReleaseNumber, &InstanceReport)> {
+    report.releases.iter().flat_map(|(number, release)| {
+        release.instances.iter().map(move |instance| (*number, instance))
+    })
+}
+
+fn tell_instances(report: &Report, screen: &Screen) {
+    let mut table = Table::new(["PROCESS", "RELEASE", "STATE", "PID", "RESTARTS", ""]);
+    for (number, instance) in instances(report) {
+        let gets = report.routed == Some(number) && instance.port.is_some();
+        table.row([
+            format!("{}.{}", instance.process, instance.index),
+            number.to_string(),
+            instance.state.word().to_owned(),
+            instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
+            instance.restarts.to_string(),
+            if gets { "gets traffic" } else { "" }.to_owned(),
+        ]);
+    }
+    for line in table.lines() {
+        screen.line(&format!("  {line}"));
     }
 }
 
@@ -97,13 +164,18 @@ fn degraded(document: &Document, report: Option<&Report>) -> Vec<String> {
         });
     }
     for waiting in &report.waiting {
-        let pause = waiting.for_ms.map_or_else(String::new, |ms| {
-            format!(", tried again in {}", numbers::duration(std::time::Duration::from_millis(ms)))
-        });
+        let pause = match waiting.for_ms {
+            None => String::new(),
+            Some(0) => ", tried again now".to_owned(),
+            Some(ms) => {
+                let pause = std::time::Duration::from_millis(ms);
+                format!(", tried again in {}", numbers::duration(pause))
+            }
+        };
         lines.push(format!("{}: {}{pause}", waiting.what, waiting.why));
     }
-    for (number, release) in &report.releases {
-        for instance in release.instances.iter().filter(|i| i.state == InstanceState::Failing) {
+    for (number, instance) in instances(report) {
+        if instance.state == InstanceState::Failing {
             lines.push(format!("{} of release {number} fails its probe", instance.process));
         }
     }
@@ -113,33 +185,25 @@ fn degraded(document: &Document, report: Option<&Report>) -> Vec<String> {
 fn empty(context: &Context) -> Value {
     json!({
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
-        "release": null, "servers": [], "processes": [], "operation": null, "overrides": [],
-        "degraded": [],
+        "release": null, "warm": null, "servers": [], "processes": [], "operation": null,
+        "overrides": [], "degraded": [], "traffic": null,
     })
 }
 
-fn as_json(
-    context: &Context,
-    document: &Document,
-    report: Option<&Report>,
-    url: Option<&str>,
-    degraded: &[String],
-) -> Value {
+fn as_json(context: &Context, now: &Now<'_>) -> Value {
+    let Now { document, report, url, degraded, at } = now;
+    let report = report.as_ref();
     let serving = document.serving.and_then(|number| document.release(number));
     let name = local::server_name();
-    let servers: Vec<_> = document
-        .servers
-        .iter()
-        .map(|(server, own)| {
-            json!({
-                "name": server,
-                "address": own.address,
-                "roles": own.roles,
-                "state": state_of(document, report.filter(|_| *server == name)),
-                "release": report.and_then(|report| report.routed),
-            })
+    let server = |(server, own): (&ServerName, &Server)| {
+        json!({
+            "name": server,
+            "address": own.address,
+            "roles": own.roles,
+            "state": state_of(document, report.filter(|_| *server == name)),
+            "release": report.and_then(|report| report.routed),
         })
-        .collect();
+    };
     json!({
         "app": context.app(),
         "environment": context.environment(),
@@ -150,13 +214,23 @@ fn as_json(
             "label": release.bundle.label,
             "digest": release.bundle.digest,
         })),
-        "servers": servers,
+        "warm": outcome::warm(document, *at).map(|(number, until)| json!({
+            "release": number, "until": until,
+        })),
+        "servers": document.servers.iter().map(server).collect::<Vec<_>>(),
         "processes": report.map(processes).unwrap_or_default(),
         "operation": document.operation,
-        "overrides": BTreeSet::<String>::new(),
+        "overrides": overrides(document),
         "degraded": degraded,
         "traffic": report.and_then(|report| report.traffic.as_ref()),
     })
+}
+
+/// What an edit demands and no operation follows yet.
+fn overrides(document: &Document) -> Vec<Value> {
+    let edit = outcome::pending_edit(document);
+    let value = |text| json!({"what": "release", "demand": document.demand.release, "by": "edit", "text": text});
+    edit.map(value).into_iter().collect()
 }
 
 fn state_of(document: &Document, report: Option<&Report>) -> &'static str {
@@ -169,20 +243,17 @@ fn state_of(document: &Document, report: Option<&Report>) -> &'static str {
 }
 
 fn processes(report: &Report) -> Vec<Value> {
-    let of = |(number, release): (_, &onward_core::report::ReleaseReport)| {
-        let line = move |instance: &onward_core::report::InstanceReport| {
-            json!({
-                "name": instance.process,
-                "server": local::server_name(),
-                "release": number,
-                "instance": instance.index,
-                "pid": instance.pid,
-                "port": instance.port,
-                "state": instance.state,
-                "restarts": instance.restarts,
-            })
-        };
-        release.instances.iter().map(line).collect::<Vec<_>>()
+    let line = |(number, instance): (ReleaseNumber, &InstanceReport)| {
+        json!({
+            "name": instance.process,
+            "server": local::server_name(),
+            "release": number,
+            "instance": instance.index,
+            "pid": instance.pid,
+            "port": instance.port,
+            "state": instance.state,
+            "restarts": instance.restarts,
+        })
     };
-    report.releases.iter().flat_map(of).collect()
+    instances(report).map(line).collect()
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use onward_core::document::{Document, Ended, Failure, Finished, Phase};
+use onward_core::engine::Refusal;
 use onward_core::model::{Generation, ReleaseNumber};
 use onward_core::ports::StateStore;
 use serde_json::{Value, json};
@@ -11,6 +12,8 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::numbers;
 use crate::cli::outcome;
+use crate::cli::problem::Problem;
+use crate::cli::reading;
 use crate::cli::screen::Screen;
 
 /// One thing that happened.
@@ -24,18 +27,16 @@ struct Moment {
 /// of the last operation.
 pub fn run(context: &Context, number: Option<u64>, screen: &Screen) -> Result<Exit, Complaint> {
     let store = context.store();
-    let Some(stored) = store.read()? else {
-        return Err(Complaint::new(Exit::Refused, "nothing has been released here yet")
-            .hint("`onward up` makes the first release"));
+    let Some(reading) = reading::read(context, screen)? else {
+        return Err(Refusal::NothingReleased.into());
     };
-    let document = &*stored.document;
+    let document = &*reading.stored.document;
+    let last = document.last_release;
     let number = number.map(ReleaseNumber).or_else(|| last_release(document));
-    let Some(number) = number.filter(|number| *number <= document.last_release && number.0 > 0)
-    else {
-        let last = document.last_release;
-        return Err(Complaint::new(Exit::Usage, format!("the releases so far are 1 to {last}"))
-            .hint("`onward history` lists them"));
-    };
+    let number = number.ok_or(Refusal::NothingReleased)?;
+    if number > last || number.0 == 0 {
+        return Err(Problem::NoRelease { number, last }.into());
+    }
     let operations: Vec<_> =
         document.history.iter().filter(|finished| finished.release == Some(number)).collect();
     let moments = moments(&store, number)?;
@@ -83,7 +84,7 @@ fn how_it_ended(document: &Document, operation: u64) -> String {
     match outcome {
         Some(Ended::Done) => format!("operation {operation} done"),
         Some(Ended::Failed(failure)) => format!("operation {operation} failed: {}", failure.reason),
-        Some(Ended::Aborted { reason }) => format!("operation {operation} aborted: {reason}"),
+        Some(Ended::Aborted { reason }) => format!("operation {operation} ended: {reason}"),
         None => format!("operation {operation} ended"),
     }
 }
@@ -99,16 +100,7 @@ fn tell(
     let release = document.release(number);
     let label = label.or(release.map(|release| release.bundle.label.as_str()));
     let label = label.map_or_else(String::new, |label| format!(" ({label})"));
-    let now = if document.serving == Some(number) {
-        "serves"
-    } else if document.warm == Some(number) {
-        "is kept warm for a quick way back"
-    } else if release.is_some() {
-        "does not serve; `onward rollback` can go back to it"
-    } else {
-        "does not serve and cannot be gone back to"
-    };
-    screen.line(&format!("Release {number}{label} {now}"));
+    screen.line(&format!("Release {number}{label} {}", now(document, number, operations)));
     let began = moments.first().map(|moment| moment.at);
     for moment in moments {
         let after = began.map_or_else(String::new, |began| {
@@ -132,6 +124,33 @@ fn tell(
             ));
         }
     }
+}
+
+/// What the release is now, as the rest of a sentence.
+fn now(document: &Document, number: ReleaseNumber, operations: &[&Finished]) -> String {
+    let warm = outcome::warm(document, Timestamp::now());
+    let own = document.operation.as_ref().filter(|o| o.release == Some(number));
+    if let Some(operation) = own.filter(|_| document.serving != Some(number)) {
+        return format!("is on its way: {}", operation.phase.title());
+    }
+    if document.serving == Some(number) {
+        return "serves".to_owned();
+    }
+    if let Some((_, until)) = warm.filter(|(warm, _)| *warm == number) {
+        return format!(
+            "is kept warm for a quick way back, until about {}",
+            until.strftime("%H:%M UTC")
+        );
+    }
+    if document.release(number).is_some() {
+        return format!("does not serve; `onward rollback {number}` goes back to it");
+    }
+    match operations.last().map(|finished| &finished.outcome) {
+        Some(Ended::Failed(_)) => "failed and does not serve",
+        Some(Ended::Aborted { .. }) => "was stopped before it served",
+        Some(Ended::Done) | None => "does not serve and is no longer kept",
+    }
+    .to_owned()
 }
 
 fn tell_failure(failure: &Failure, screen: &Screen) {
@@ -159,7 +178,7 @@ fn as_json(
     json!({
         "release": number,
         "serves": document.serving == Some(number),
-        "warm": document.warm == Some(number),
+        "warm": outcome::warm(document, Timestamp::now()).is_some_and(|(warm, _)| warm == number),
         "can_run": document.release(number).is_some(),
         "operations": operations,
         "timeline": timeline,
