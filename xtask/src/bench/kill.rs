@@ -208,7 +208,7 @@ fn agents(place: &Place, times: u64, random: &mut Random, figures: &mut Figures)
     let sampler = Sampler::start(&place.address()?, 2, 1, ASK_EVERY);
     let (mut tally, mut adopted, mut codes) = (Tally::default(), 0, Vec::new());
     for number in 1..=times {
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             let mut deploy = deploying(place, number)?;
             sleep(random.up_to(Duration::from_millis(500)));
             if let Some(pid) = place.pid_of("agent") {
@@ -247,7 +247,7 @@ fn proxies(place: &Place, times: u64, random: &mut Random, figures: &mut Figures
     let mut next_answers = Vec::new();
     for number in 1..=times {
         let sampler = Sampler::start(&place.address()?, 2, 2, Duration::from_millis(2));
-        let deploy = if number % 2 == 0 { Some(deploying(place, number)?) } else { None };
+        let deploy = if number.is_multiple_of(2) { Some(deploying(place, number)?) } else { None };
         sleep(Duration::from_millis(50) + random.up_to(Duration::from_millis(400)));
         signal(place.pid_of("proxy").ok_or("no proxy runs")?, "KILL");
         let killed = Instant::now();

@@ -87,7 +87,7 @@ fn rollback(place: &Place, number: u64) -> Outcome<Ran> {
     let serving = history["serving"].as_u64().unwrap_or(0);
     let releases = history["releases"].as_array().cloned().unwrap_or_default();
     let mut others = releases.iter().filter_map(|r| r["number"].as_u64()).filter(|n| *n != serving);
-    let other = if number % 2 == 0 { others.next_back() } else { others.next() };
+    let other = if number.is_multiple_of(2) { others.next_back() } else { others.next() };
     let other = other.ok_or("there is one release only")?.to_string();
     place.run(&["rollback", &other, "--json"])?.done()
 }

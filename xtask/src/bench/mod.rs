@@ -20,8 +20,11 @@ use std::time::Instant;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
+/// Runs one; whether every bound was kept.
+type Gate = fn(&Mode) -> Outcome<bool>;
+
 /// The gates and figures, by name.
-const ALL: [(&str, fn(&Mode) -> Outcome<bool>); 6] = [
+const ALL: [(&str, Gate); 6] = [
     ("load", load::run),
     ("kill", kill::run),
     ("bad", bad::run),
