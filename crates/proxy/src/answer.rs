@@ -8,12 +8,12 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use crate::client_side::{ClientSide, Stop};
 use crate::counters::{Outcome, ReleaseCounters};
 use crate::shared::InstanceState;
-use crate::upstream::Upstream;
+use crate::upstream::{Cut, Upstream};
 use crate::worker::Worker;
 
 /// Counts as one request in flight of an instance while it exists.
@@ -112,8 +112,7 @@ impl Drop for Tally {
 
 /// An answer of the instance on its way to the client.
 struct Passing {
-    incoming: Incoming,
-    upstream: Option<Box<Upstream>>,
+    upstream: Box<Upstream>,
     tally: Tally,
 }
 
@@ -134,13 +133,12 @@ impl AnswerBody {
     pub(crate) fn passing(
         worker: &Rc<Worker>,
         client: &Rc<ClientSide>,
-        incoming: Incoming,
         upstream: Box<Upstream>,
         tally: Tally,
     ) -> Self {
-        let mut passing = Passing { incoming, upstream: Some(upstream), tally };
+        let passing = Passing { upstream, tally };
         let mut body = Self::own(worker, client, None);
-        if passing.incoming.is_end_stream() {
+        if passing.upstream.is_read() {
             passing.end();
         } else {
             body.passing = Some(passing);
@@ -154,64 +152,46 @@ impl AnswerBody {
 }
 
 impl Passing {
-    fn end(&mut self) {
+    fn end(mut self) {
         let now = Instant::now();
         self.tally.finish(now);
-        if let Some(upstream) = self.upstream.take() {
-            upstream.give_back(now);
-        }
-    }
-
-    fn poll(
-        &mut self,
-        client: &ClientSide,
-        cx: &Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { incoming, upstream, .. } = self;
-        let frame = client.muffler.run(cx, |cx| {
-            let frame = Pin::new(&mut *incoming).poll_frame(cx);
-            let Some(upstream) = upstream.as_mut().filter(|_| frame.is_pending()) else {
-                return frame;
-            };
-            // Asking said that more is wanted; only driving brings it.
-            upstream.drive(cx);
-            Pin::new(&mut *incoming).poll_frame(cx)
-        });
-        match &frame {
-            Poll::Ready(Some(Ok(_))) if self.incoming.is_end_stream() => self.end(),
-            Poll::Ready(None) => self.end(),
-            Poll::Ready(Some(Err(_))) => self.tally.lost(),
-            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
-        }
-        frame
+        self.upstream.give_back(now);
     }
 }
 
 impl Body for AnswerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cut;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        match &mut this.passing {
-            Some(passing) => passing.poll(&this.client, cx),
-            None => Poll::Ready(this.text.take().map(|text| Ok(Frame::data(text)))),
+        let Some(passing) = &mut this.passing else {
+            return Poll::Ready(this.text.take().map(|text| Ok(Frame::data(text))));
+        };
+        let frame = passing.upstream.poll_body(cx);
+        if let Poll::Ready(Some(Err(Cut))) = frame {
+            passing.tally.lost();
+        } else if frame.is_ready()
+            && let Some(whole) = this.passing.take_if(|passing| passing.upstream.is_read())
+        {
+            whole.end();
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.passing {
-            Some(passing) => passing.incoming.is_end_stream(),
+            Some(passing) => passing.upstream.is_read(),
             None => self.text.is_none(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.passing {
-            Some(passing) => passing.incoming.size_hint(),
+            Some(passing) => passing.upstream.size_hint(),
             None => SizeHint::with_exact(self.text.as_ref().map_or(0, |text| text.len() as u64)),
         }
     }

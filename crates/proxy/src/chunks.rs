@@ -11,6 +11,8 @@ const MAX_EXTRAS: u32 = 4 * 1024;
 enum State {
     SizeStart,
     Size,
+    /// Some apps pad the size with spaces.
+    Padding,
     Extension,
     SizeLf,
     Data,
@@ -29,11 +31,18 @@ pub(crate) struct Chunks {
     state: State,
     left: u64,
     extras: u32,
+    padded: bool,
 }
 
 impl Chunks {
     pub(crate) fn new() -> Self {
-        Self { state: State::SizeStart, left: 0, extras: 0 }
+        Self { state: State::SizeStart, left: 0, extras: 0, padded: false }
+    }
+
+    /// The same, but spaces may follow a size, as some apps have them: nobody behind the proxy
+    /// reads an app's chunks, so they can't be read in two ways.
+    pub(crate) fn of_answer() -> Self {
+        Self { padded: true, ..Self::new() }
     }
 
     pub(crate) fn is_over(&self) -> bool {
@@ -59,11 +68,42 @@ impl Chunks {
         Ok(at)
     }
 
+    /// Reads on up to and over the next data: how many bytes come before it, and how many bytes of
+    /// `bytes` it has (none when the body ends first, or `bytes` do). Adds the trailer's lines to
+    /// `trailer`, each with its line feed.
+    pub(crate) fn next_data(
+        &mut self,
+        bytes: &[u8],
+        trailer: &mut Vec<u8>,
+    ) -> Result<(usize, usize), BadChunk> {
+        let mut at = 0;
+        while at < bytes.len() && self.state != State::End {
+            if self.state == State::Data {
+                let step = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - at);
+                self.left -= step as u64;
+                if self.left == 0 {
+                    self.state = State::DataCr;
+                }
+                return Ok((at, step));
+            }
+            let was = self.state;
+            self.state = self.step(bytes[at])?;
+            if self.state == State::Trailer || was == State::TrailerLf {
+                trailer.push(bytes[at]);
+            }
+            at += 1;
+        }
+        Ok((at, 0))
+    }
+
     fn step(&mut self, byte: u8) -> Result<State, BadChunk> {
         match (self.state, byte) {
             (State::SizeStart | State::Size, byte) if byte.is_ascii_hexdigit() => self.digit(byte),
-            (State::Size, b';') => Ok(State::Extension),
-            (State::Size | State::Extension, b'\r') => Ok(State::SizeLf),
+            (State::Size | State::Padding, b' ' | b'\t') if self.padded => {
+                self.extra(State::Padding)
+            }
+            (State::Size | State::Padding, b';') => Ok(State::Extension),
+            (State::Size | State::Padding | State::Extension, b'\r') => Ok(State::SizeLf),
             (State::Extension, byte) if is_text(byte) => self.extra(State::Extension),
             (State::SizeLf, b'\n') if self.left == 0 => Ok(State::TrailerStart),
             (State::SizeLf, b'\n') => Ok(State::Data),

@@ -12,7 +12,6 @@ use http::HeaderValue;
 
 use crate::framing::Refusal;
 use crate::limits::Limits;
-use crate::muffler::Muffler;
 use crate::shared::InstanceState;
 use crate::tunnel::FarEnd;
 
@@ -66,8 +65,6 @@ pub(crate) struct ClientSide {
     instance: RefCell<Option<Arc<InstanceState>>>,
     task: RefCell<Option<Waker>>,
     withheld: Cell<bool>,
-    /// Drives the instance's side of an exchange.
-    pub(crate) muffler: Muffler,
 }
 
 impl ClientSide {
@@ -88,7 +85,6 @@ impl ClientSide {
             instance: RefCell::new(None),
             task: RefCell::new(None),
             withheld: Cell::new(false),
-            muffler: Muffler::new(),
         }
     }
 
@@ -118,10 +114,6 @@ impl ClientSide {
 
     pub(crate) fn in_exchange(&self) -> bool {
         self.in_exchange.get()
-    }
-
-    pub(crate) fn body_is_open(&self) -> bool {
-        self.body_open.get()
     }
 
     pub(crate) fn close_body(&self) {

@@ -7,15 +7,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body, Incoming};
 
 use crate::answer::{self, AnswerBody, InFlight, Tally};
 use crate::client_side::{ClientSide, Phase, Stop};
 use crate::forward::{self, Nature};
 use crate::hold::Hold;
+use crate::reading::Head;
 use crate::tunnel::{FarEnd, OpenTunnel};
-use crate::upstream::{NoConnection, Pool, RequestBody, Upstream};
+use crate::upstream::{Broken, NoConnection, Pool, Upstream};
 use crate::worker::{Routed, Worker};
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
@@ -55,11 +57,11 @@ fn host(headers: &HeaderMap) -> &str {
 /// How one attempt ended.
 enum Attempt {
     /// The head of an answer is there.
-    Answered(Response<Incoming>),
-    /// Nothing was sent, the request is whole: any other connection will do.
-    Unsent(Request<RequestBody>),
-    /// It was sent, and the connection ended without an answer.
-    Broken(hyper::Error),
+    Answered(Head),
+    /// Nothing was sent: any other connection will do.
+    Unsent,
+    /// It was sent, at least in part, and there is no answer.
+    Broken(Broken),
     /// The connection was stopped from outside.
     Stopped(Stop),
 }
@@ -67,39 +69,15 @@ enum Attempt {
 /// Why there is no answer of an instance: what the proxy says instead.
 type Failure = (StatusCode, &'static str);
 
-/// A request without a body, kept to be sent a second time.
-struct Copy {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-impl Copy {
-    fn of(request: &Request<RequestBody>) -> Self {
-        Self {
-            method: request.method().clone(),
-            uri: request.uri().clone(),
-            headers: request.headers().clone(),
-        }
-    }
-
-    fn into_request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::Empty);
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
-}
-
 struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<ClientSide>,
     /// Closed by whoever ends the exchange; moves into the answer's body when there is one.
     tally: Option<Tally>,
-    /// Present except while an instance has it.
-    request: Option<Request<RequestBody>>,
-    copy: Option<Copy>,
+    request: Parts,
+    /// Gone once an instance has got it; only a request without one can be sent twice.
+    body: Option<Incoming>,
+    empty: bool,
     nature: Nature,
     hold: Hold,
     retried: bool,
@@ -122,13 +100,13 @@ impl<'a> Exchange<'a> {
             return Err(answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text));
         };
         let empty = body.is_end_stream();
-        let body = if empty { RequestBody::Empty } else { RequestBody::Client(body) };
         Ok(Self {
             worker,
             client,
             tally: Some(Tally::new(client, routed.counters(), started)),
-            request: Some(Request::from_parts(parts, body)),
-            copy: None,
+            request: parts,
+            body: (!empty).then_some(body),
+            empty,
             nature,
             hold: Hold::new(started),
             retried: false,
@@ -143,18 +121,13 @@ impl<'a> Exchange<'a> {
                 Err((status, text)) => return self.lost(status, text),
             };
             match self.attempt(&mut upstream).await {
-                Attempt::Answered(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Box::pin(self.switch_protocols(answer, upstream)).await;
+                Attempt::Answered(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
+                    return self.switch_protocols(head, *upstream);
                 }
-                Attempt::Answered(answer) => return self.pass(answer, upstream),
-                Attempt::Unsent(whole) => self.request = Some(whole),
-                Attempt::Broken(error) => match self.copy.take().filter(|_| !error.is_parse()) {
-                    Some(copy) => {
-                        self.retried = true;
-                        self.request = Some(copy.into_request());
-                    }
-                    None => return self.broken(&error),
-                },
+                Attempt::Answered(head) => return self.pass(head, upstream),
+                Attempt::Unsent => {}
+                Attempt::Broken(Broken::Closed) if self.is_repeatable() => self.retried = true,
+                Attempt::Broken(broken) => return self.broken(broken),
                 Attempt::Stopped(stop) => {
                     let (status, text) = stopped(stop);
                     return self.lost(status, text);
@@ -165,15 +138,11 @@ impl<'a> Exchange<'a> {
 
     /// Whether the request may be sent a second time if no answer comes.
     fn is_repeatable(&self) -> bool {
-        let empty = self
-            .request
-            .as_ref()
-            .is_some_and(|request| matches!(request.body(), RequestBody::Empty));
-        self.nature.idempotent && !self.retried && empty
+        self.nature.idempotent && !self.retried && self.empty
     }
 
     fn route(&self) -> Option<Routed> {
-        self.worker.route(self.request.as_ref().map_or("", |request| host(request.headers())))
+        self.worker.route(host(&self.request.headers))
     }
 
     /// A connection to an instance of the table in force, however long the route allows to wait.
@@ -255,97 +224,74 @@ impl<'a> Exchange<'a> {
     }
 
     async fn attempt(&mut self, upstream: &mut Upstream) -> Attempt {
-        self.copy = match &self.request {
-            Some(request) if self.is_repeatable() => Some(Copy::of(request)),
-            _ => None,
-        };
-        let request = self.request.take().expect("every way back to here puts it back");
         self.client.enter(Phase::Waiting, self.worker.now());
-        let mut sent = std::pin::pin!(upstream.sender.try_send_request(request));
-        let result = poll_fn(|cx| {
-            let result = self.client.muffler.run(cx, |cx| {
-                upstream.drive(cx);
-                sent.as_mut().poll(cx)
-            });
-            match self.client.take_answerable_stop() {
-                Some(stop) if result.is_pending() => Poll::Ready(Err(stop)),
-                _ => result.map(Ok),
+        let Self { request, body, spurned, client, .. } = self;
+        let mut asked = false;
+        poll_fn(|cx| {
+            if !asked && !upstream.ask(cx, request, body) {
+                *spurned = upstream.ended_unused();
+                return Poll::Ready(Attempt::Unsent);
             }
-        });
-        match result.await {
-            Ok(Ok(answer)) => Attempt::Answered(answer),
-            Ok(Err(mut error)) => match error.take_message() {
-                Some(request) => {
-                    self.spurned = upstream.ended_unused();
-                    Attempt::Unsent(request)
-                }
-                None => Attempt::Broken(error.into_error()),
-            },
-            Err(stop) => Attempt::Stopped(stop),
-        }
+            asked = true;
+            let result = upstream.poll_answer(cx, &request.method);
+            match client.take_answerable_stop() {
+                Some(stop) if result.is_pending() => Poll::Ready(Attempt::Stopped(stop)),
+                _ => result.map(|result| result.map_or_else(Attempt::Broken, Attempt::Answered)),
+            }
+        })
+        .await
     }
 
-    fn pass(
-        &mut self,
-        answer: Response<Incoming>,
-        upstream: Box<Upstream>,
-    ) -> Response<AnswerBody> {
-        let (mut parts, body) = answer.into_parts();
+    fn pass(&mut self, head: Head, upstream: Box<Upstream>) -> Response<AnswerBody> {
         let mut tally = self.tally.take().expect("an exchange is answered once");
-        tally.answered_with(parts.status);
+        tally.answered_with(head.status);
         self.client.enter(Phase::Answering, self.worker.now());
-        forward::answer(&mut parts.headers);
-        parts.version = http::Version::HTTP_11;
-        let body = AnswerBody::passing(self.worker, self.client, body, upstream, tally);
-        Response::from_parts(parts, body)
+        let body = AnswerBody::passing(self.worker, self.client, upstream, tally);
+        let mut answer = Response::new(body);
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = head.headers;
+        forward::answer(answer.headers_mut());
+        answer
     }
 
-    /// Takes the instance's socket out of hyper and leaves it with the client's connection, which
-    /// takes it over once the 101 has gone out.
-    async fn switch_protocols(
-        &mut self,
-        answer: Response<Incoming>,
-        mut upstream: Box<Upstream>,
-    ) -> Response<AnswerBody> {
+    /// Leaves the instance's socket with the client's connection, which takes it over once the 101
+    /// has gone out.
+    fn switch_protocols(&mut self, mut head: Head, upstream: Upstream) -> Response<AnswerBody> {
         if !self.nature.upgrade {
             return self.lost(StatusCode::BAD_GATEWAY, "the app changed the protocol unasked");
         }
-        poll_fn(|cx| {
-            upstream.drive(cx);
-            if upstream.is_over() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        let instance = self.tally.as_ref().and_then(Tally::instance);
-        let (Some(instance), Some(rest)) = (instance, upstream.into_rest()) else {
+        let Some(instance) = self.tally.as_ref().and_then(Tally::instance) else {
             return self.lost(StatusCode::BAD_GATEWAY, "the app is gone");
         };
-        let (mut parts, _) = answer.into_parts();
         let open = OpenTunnel::new(&instance);
-        let far = FarEnd { stream: rest.io.0, early: rest.read_buf, open };
-        *self.client.far_end.borrow_mut() = Some(far);
-        forward::switching(&mut parts.headers);
-        parts.extensions.clear();
+        let (stream, early) = upstream.into_parts();
+        *self.client.far_end.borrow_mut() = Some(FarEnd { stream, early, open });
+        forward::switching(&mut head.headers);
         if let Some(tally) = &mut self.tally {
             tally.finish(Instant::now());
         }
-        Response::from_parts(parts, AnswerBody::empty(self.worker, self.client))
+        let mut answer = Response::new(AnswerBody::empty(self.worker, self.client));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = head.headers;
+        answer
     }
 
-    fn broken(&mut self, error: &hyper::Error) -> Response<AnswerBody> {
-        if self.client.body_is_open() && error.is_user() {
-            // The client's own body broke off; nobody is there to read this.
-            if let Some(tally) = &mut self.tally {
-                tally.aborted();
+    fn broken(&mut self, broken: Broken) -> Response<AnswerBody> {
+        match broken {
+            Broken::Client => {
+                // Nobody is there to read this.
+                if let Some(tally) = &mut self.tally {
+                    tally.aborted();
+                }
+                let text = "the request's body broke off";
+                answer::last(self.worker, self.client, StatusCode::BAD_REQUEST, text)
             }
-            let text = "the request's body broke off";
-            return answer::last(self.worker, self.client, StatusCode::BAD_REQUEST, text);
+            Broken::NotHttp => self.lost(StatusCode::BAD_GATEWAY, "the app's answer is not HTTP"),
+            Broken::Closed => {
+                let text = "the app closed the connection without an answer";
+                self.lost(StatusCode::BAD_GATEWAY, text)
+            }
         }
-        let text = if error.is_parse() {
-            "the app's answer is not HTTP"
-        } else {
-            "the app closed the connection without an answer"
-        };
-        self.lost(StatusCode::BAD_GATEWAY, text)
     }
 
     /// An answer that the proxy had to make because no instance did.

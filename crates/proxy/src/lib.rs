@@ -13,6 +13,7 @@
 //! It doesn't start processes, probe them, or decide anything about them.
 
 mod answer;
+mod asking;
 mod chunks;
 mod client;
 mod client_side;
@@ -27,8 +28,8 @@ mod gate;
 mod histogram;
 mod hold;
 mod limits;
-mod muffler;
 mod protocol;
+mod reading;
 mod scratch;
 mod serve;
 mod shared;

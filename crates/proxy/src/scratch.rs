@@ -59,6 +59,15 @@ pub(crate) fn poll_write_pieces(
     })
 }
 
+/// Writes as much as the socket takes now.
+pub(crate) fn poll_write(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+) -> Poll<io::Result<usize>> {
+    Pin::new(stream).poll_write(cx, bytes)
+}
+
 /// Reads straight into hyper's buffer.
 fn poll_read(
     stream: &mut TcpStream,

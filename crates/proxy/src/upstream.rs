@@ -4,67 +4,54 @@
 //! while it is idle nobody does. So a request costs no switch between tasks.
 
 use std::cell::{Cell, RefCell};
-use std::pin::Pin;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::{Builder, Connection, Parts, SendRequest};
+use http::Method;
+use http::request::Parts;
+use hyper::body::{Bytes, Frame, Incoming, SizeHint};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::asking::{Asking, NotSent};
 use crate::limits::Limits;
-use crate::scratch::Socket;
+use crate::reading::{self, Head, NotHttp, Rest};
+use crate::scratch;
 use crate::shared::InstanceState;
 use crate::sockets;
 
-/// Most that is read ahead of one answer, and its largest head.
-const READ_AHEAD: usize = 64 * 1024;
-
-/// What is sent to an instance: the client's body or none. Only one that is empty can be sent twice.
-pub(crate) enum RequestBody {
-    Empty,
-    Client(Incoming),
+/// Why a request that was sent has no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Broken {
+    /// The client's own body broke off.
+    Client,
+    /// What came isn't HTTP.
+    NotHttp,
+    /// The connection ended first.
+    Closed,
 }
 
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Client(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.size_hint(),
-        }
-    }
-}
+/// An answer's body that ended before it was whole.
+#[derive(Debug, thiserror::Error)]
+#[error("the app's answer was cut")]
+pub(crate) struct Cut;
 
 /// One connection to an instance.
 pub(crate) struct Upstream {
-    pub(crate) sender: SendRequest<RequestBody>,
-    /// Gone once the connection is over: a request that was queued and never written comes back to
-    /// its sender only then.
-    link: Option<Connection<Socket, RequestBody>>,
-    rest: Option<Parts<Socket>>,
+    stream: TcpStream,
+    /// Read and not yet taken.
+    inbox: Bytes,
+    /// What is left of the request.
+    asking: Asking,
+    /// What is left of the answer.
+    rest: Rest,
+    /// It may carry another request after this one.
+    keeps: bool,
+    /// It doesn't take the rest of this request.
+    deaf: bool,
     /// Carried a request before: that it ends now says nothing about the instance.
     reused: bool,
     idle_since: Instant,
@@ -72,19 +59,130 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Lets bytes flow. What comes of it shows at the request's or the body's own future.
-    pub(crate) fn drive(&mut self, cx: &mut Context<'_>) {
-        let over = match &mut self.link {
-            Some(link) => link.poll_without_shutdown(cx).is_ready(),
-            None => false,
-        };
-        if over {
-            self.rest = self.link.take().map(Connection::into_parts);
+    fn new(stream: TcpStream, permit: Permit) -> Self {
+        Self {
+            stream,
+            inbox: Bytes::new(),
+            asking: Asking::default(),
+            rest: Rest::Bytes(0),
+            keeps: false,
+            deaf: false,
+            reused: false,
+            idle_since: Instant::now(),
+            permit,
         }
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.link.is_none()
+    /// Starts a request. `false`: the connection was over, nothing was sent, the body is untouched.
+    pub(crate) fn ask(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &Parts,
+        body: &mut Option<Incoming>,
+    ) -> bool {
+        // Whatever can be read now is its end, or an answer to a question that nobody asked.
+        if self.stream.poll_read_ready(cx).is_ready() && self.poll_fill(cx).is_ready() {
+            return false;
+        }
+        (self.keeps, self.deaf) = (false, false);
+        match Asking::begin(parts, body.take(), &mut self.stream, cx) {
+            Ok(asking) => {
+                self.asking = asking;
+                true
+            }
+            // Only a request without a body is written to at once.
+            Err(_) => false,
+        }
+    }
+
+    /// Sends on, and reads until the head of the answer is there.
+    pub(crate) fn poll_answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        method: &Method,
+    ) -> Poll<Result<Head, Broken>> {
+        if let Err(NotSent::Client) = self.send_on(cx) {
+            return Poll::Ready(Err(Broken::Client));
+        }
+        loop {
+            if !self.inbox.is_empty() {
+                let opening = reading::opening(&mut self.inbox, method);
+                if let Some(opening) = opening.map_err(|NotHttp| Broken::NotHttp)? {
+                    self.rest = opening.rest;
+                    self.keeps = opening.keeps;
+                    return Poll::Ready(Ok(opening.head));
+                }
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Closed)),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// The next piece of the answer's body; `None` at its end.
+    pub(crate) fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if self.send_on(cx).is_err() {
+            self.asking = Asking::default();
+            self.deaf = true;
+        }
+        loop {
+            if let Some(frame) = self.rest.take(&mut self.inbox).map_err(|NotHttp| Cut)? {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if self.rest.is_over() {
+                return Poll::Ready(None);
+            }
+            match ready!(self.poll_fill(cx)) {
+                Ok(0) if matches!(self.rest, Rest::UntilClose) => self.rest = Rest::Bytes(0),
+                Ok(0) | Err(_) => return Poll::Ready(Some(Err(Cut))),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Whether the answer's body has nothing more to give.
+    pub(crate) fn is_read(&self) -> bool {
+        self.rest.is_over()
+    }
+
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        match self.rest {
+            Rest::Bytes(left) => SizeHint::with_exact(left),
+            Rest::Chunked(_) | Rest::UntilClose => SizeHint::default(),
+        }
+    }
+
+    /// An instance that stops reading may still answer: only the client's own failure is one here.
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), NotSent> {
+        if self.asking.is_over() {
+            return Ok(());
+        }
+        match self.asking.poll(&mut self.stream, cx) {
+            Poll::Ready(Err(NotSent::Instance)) => {
+                self.asking = Asking::default();
+                self.deaf = true;
+                Ok(())
+            }
+            Poll::Ready(Err(NotSent::Client)) => Err(NotSent::Client),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Reads behind what is there already; zero bytes are the end.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let inbox = &mut self.inbox;
+        scratch::poll_read_with(&mut self.stream, cx, usize::MAX, |bytes| {
+            *inbox = if inbox.is_empty() {
+                Bytes::copy_from_slice(bytes)
+            } else {
+                Bytes::from([&inbox[..], bytes].concat())
+            };
+            bytes.len()
+        })
     }
 
     /// It ended before it took its request. True when it was new, which is as good as none.
@@ -95,22 +193,20 @@ impl Upstream {
         !self.reused
     }
 
-    /// The socket and what was read from it, once the connection is over.
-    pub(crate) fn into_rest(self) -> Option<Parts<Socket>> {
-        self.rest
+    /// The socket, and what was read from it and not taken.
+    pub(crate) fn into_parts(self) -> (TcpStream, Bytes) {
+        (self.stream, self.inbox)
     }
 
     /// Gives the connection back, if it can carry another request.
     pub(crate) fn give_back(mut self: Box<Self>, now: Instant) {
-        // While it is idle nobody needs to be woken for it.
-        let mut nobody = Context::from_waker(Waker::noop());
-        self.drive(&mut nobody);
-        let ready =
-            !self.is_over() && matches!(self.sender.poll_ready(&mut nobody), Poll::Ready(Ok(())));
         let pool = self.permit.pool.clone();
-        if ready && !pool.retired.get() {
+        let whole = self.asking.is_over() && self.rest.is_over() && self.inbox.is_empty();
+        if whole && self.keeps && !self.deaf && !pool.retired.get() {
             self.idle_since = now;
             self.reused = true;
+            // It holds no memory while it is idle.
+            self.inbox = Bytes::new();
             pool.idle.borrow_mut().push(self);
             pool.freed.notify_one();
         }
@@ -272,20 +368,8 @@ impl Pool {
             return Err(NoConnection::Unreachable);
         };
         sockets::prepare(&stream);
-        let shaken = Builder::new().max_buf_size(READ_AHEAD).handshake(Socket(stream)).await;
-        let Ok((sender, link)) = shaken else {
-            return Err(NoConnection::Unreachable);
-        };
         self.suspect_until.set(None);
-        let idle_since = Instant::now();
-        Ok(Box::new(Upstream {
-            sender,
-            link: Some(link),
-            rest: None,
-            reused: false,
-            idle_since,
-            permit,
-        }))
+        Ok(Box::new(Upstream::new(stream, permit)))
     }
 }
 
