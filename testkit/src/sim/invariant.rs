@@ -431,6 +431,13 @@ pub fn end_is_true(
             if !ended || accepted != Some(*number) {
                 return untrue("it is not in the history");
             }
+            let told = now.and_then(|document| document.finished(*number));
+            let is_own = |request: &&Request| {
+                request.ask == Ask::Abort || told.is_some_and(|own| own.request == request.id)
+            };
+            if request.as_ref().is_some_and(|request| !is_own(request)) {
+                return untrue("it is what somebody else asked for");
+            }
         }
         End::Unchanged => {
             let Some((request, document)) = request.zip(read) else {
