@@ -1,7 +1,7 @@
 //! What most commands begin with: the project, its environment, its place on this machine.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use onward_core::model::{AppName, EnvironmentName};
 use onward_server::client::Client;
@@ -64,7 +64,9 @@ impl Context {
     /// The agent of this machine, started when it does not run.
     pub fn agent(&self) -> Result<Client, Complaint> {
         self.prepare()?;
-        self.local.agent().map_err(|error| agent_complaint(&self.local, &error))
+        self.local
+            .agent()
+            .map_err(|error| agent_complaint(&self.local.root().join("agent.log"), &error))
     }
 
     /// The way to each server.
@@ -77,9 +79,8 @@ impl Context {
 }
 
 /// The complaint about an agent that does not start.
-pub fn agent_complaint(local: &Local, error: &AgentError) -> Complaint {
+pub fn agent_complaint(log: &Path, error: &AgentError) -> Complaint {
     let complaint = Complaint::new(Exit::Failed, error.to_string());
-    let log = local.root().join("agent.log");
     match error {
         AgentError::Ended { lines } => {
             let lines = Some(("Last lines it printed:".to_owned(), lines.clone()));

@@ -21,6 +21,8 @@ mod reading;
 mod retention;
 mod screen;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 

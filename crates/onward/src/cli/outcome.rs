@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::complaint::Complaint;
 use super::exit::Exit;
 use super::numbers;
+use super::problem::Problem;
 
 /// Fewer requests than this have no 99th percentile worth telling.
 const REQUESTS_FOR_P99: u64 = 100;
@@ -187,7 +188,7 @@ pub fn not_done(document: &Document, finished: &Finished, url: Option<&str>) -> 
         Ended::Aborted { reason } => {
             Complaint::new(Exit::Failed, format!("the {word}{of} was {reason}")).serving(still)
         }
-        Ended::Done => Complaint::new(Exit::Bug, format!("the {word}{of} ended")),
+        Ended::Done => Problem::Bug("an operation that is done was told as one that is not").into(),
     }
 }
 

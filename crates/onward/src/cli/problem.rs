@@ -279,7 +279,8 @@ impl Problem {
             }
             Self::NoLogs(_) => "`onward status` starts the agent again",
             Self::Bug(_) => "repeat the command; if it happens again, please report it",
-            Self::Interrupted { .. } | Self::System { .. } | Self::NoProcess { .. } => return None,
+            Self::System { .. } => "is it there, and can you read and write it?",
+            Self::Interrupted { .. } | Self::NoProcess { .. } => return None,
         };
         Some(text.to_owned())
     }
