@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How often each case is measured with each proxy.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 /// How long one measurement lasts; long enough for a thousand ticks of processor time.
 const SECONDS: u32 = 4;
 /// How long a process may take to answer after its start.
@@ -295,11 +295,12 @@ fn number_before(text: &str, what: &str) -> Option<f64> {
 /// Errors that wrk reports: its line of socket errors, and answers other than 2xx and 3xx.
 fn failures(text: &str) -> u64 {
     let lines = text.lines().map(str::trim);
-    let reported =
-        lines.filter(|line| line.starts_with("Socket errors") || line.starts_with("Non-2xx"));
-    let numbers = reported.flat_map(|line| line.split(|letter: char| !letter.is_ascii_digit()));
-    // `Non-2xx or 3xx responses: 7` has two digits of its own.
-    numbers.filter_map(|number| number.parse::<u64>().ok()).filter(|number| *number > 3).sum()
+    let reported = lines.filter_map(|line| {
+        let (what, numbers) = line.split_once(':')?;
+        (what == "Socket errors" || what.starts_with("Non-2xx")).then_some(numbers)
+    });
+    let words = reported.flat_map(|numbers| numbers.split([' ', ',']));
+    words.filter_map(|word| word.parse::<u64>().ok()).sum()
 }
 
 fn judge(case: &Case, theirs: Sample, ours: Sample, misses: &mut Vec<String>) {
