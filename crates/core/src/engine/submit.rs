@@ -219,9 +219,8 @@ fn begin(
 
 fn serves_already(document: &Document, bundle: &BundleRef, config: &Arc<Config>) -> bool {
     let serving = document.serving.and_then(|number| document.release(number));
-    serving.is_some_and(|release| {
-        release.bundle.digest == bundle.digest && release.config == *config
-    })
+    serving
+        .is_some_and(|release| release.bundle.digest == bundle.digest && release.config == *config)
 }
 
 fn rollback_target(

@@ -29,7 +29,8 @@ fn ask(kind: u8, n: u8) -> Ask {
         2 => Ask::Rollback { to: None },
         3 => Ask::Rollback { to: Some(ReleaseNumber(u64::from(n))) },
         _ => {
-            let processes: &[&str] = if n.is_multiple_of(2) { &["web"] } else { &["web", "worker"] };
+            let processes: &[&str] =
+                if n.is_multiple_of(2) { &["web"] } else { &["web", "worker"] };
             deploy_with(&format!("bundle-{n}"), config(processes))
         }
     }
