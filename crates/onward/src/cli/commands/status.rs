@@ -66,7 +66,7 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     }
     if let Some((number, until)) = outcome::warm(document, now.at) {
         screen.line(&format!(
-            "  Warm       {}, for a quick `onward rollback`, until about {}",
+            "  Warm       {}, for a quick `onward rollback {number}`, until about {}",
             outcome::release_name(document, number),
             until.strftime("%H:%M UTC")
         ));
