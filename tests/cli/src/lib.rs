@@ -6,5 +6,5 @@ pub mod http;
 mod project;
 mod wait;
 
-pub use project::{Outcome, Project, binary};
+pub use project::{Outcome, Project, binary, ended, has};
 pub use wait::{eventually, within};

@@ -69,6 +69,32 @@ impl Outcome {
     }
 }
 
+/// Waits for the end of a command and does something again and again meanwhile.
+///
+/// # Panics
+/// When it is lost, or does not end.
+pub fn ended(mut child: Child, mut meanwhile: impl FnMut()) -> Outcome {
+    let began = Instant::now();
+    while child.try_wait().expect("the command can be waited for").is_none() {
+        assert!(began.elapsed() < crate::wait::PATIENCE, "the command does not end");
+        meanwhile();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("its output can be read");
+    Outcome {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        took: began.elapsed(),
+    }
+}
+
+/// Whether a program can be found.
+pub fn has(program: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&paths).any(|directory| directory.join(program).is_file())
+}
+
 /// A project of its own.
 #[derive(Debug)]
 pub struct Project {
@@ -208,6 +234,13 @@ impl Project {
     pub fn pid_of(&self, role: &str) -> Option<u32> {
         let mark = format!(" {role} run ");
         self.processes().into_iter().find(|(_, line)| line.contains(&mark)).map(|(pid, _)| pid)
+    }
+
+    /// Ctrl-C for a process group.
+    pub fn interrupt_group(pid: u32) {
+        if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process_group(group, Signal::INT);
+        }
     }
 
     /// `kill -9`.

@@ -1,0 +1,11 @@
+//! The real binary, told to do things.
+
+mod bad_input;
+mod bad_releases;
+mod full_disk;
+mod interrupts;
+mod killed;
+mod line;
+mod screens;
+mod together;
+mod websocket;
