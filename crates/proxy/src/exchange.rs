@@ -16,6 +16,7 @@ use crate::client_side::{ClientSide, Phase, Stop};
 use crate::forward::{self, Nature};
 use crate::hold::Hold;
 use crate::reading::Head;
+use crate::slim::slim;
 use crate::tunnel::{FarEnd, OpenTunnel};
 use crate::upstream::{Broken, NoConnection, Pool, Upstream};
 use crate::worker::{Routed, Worker};
@@ -166,7 +167,10 @@ impl<'a> Exchange<'a> {
                 Some(_) if self.worker.is_stale() => Err(NoConnection::TableChanged),
                 Some(pool) => match pool.take_idle(within) {
                     Some(upstream) => return Ok(upstream),
-                    None => Box::pin(self.new_connection(&pool, within)).await,
+                    None => {
+                        slim(&mut self.request);
+                        Box::pin(self.new_connection(&pool, within)).await
+                    }
                 },
             };
             match found {

@@ -33,6 +33,7 @@ mod reading;
 mod scratch;
 mod serve;
 mod shared;
+mod slim;
 mod sockets;
 mod table;
 mod table_file;
