@@ -102,7 +102,7 @@ pub struct InstanceStatus {
 pub struct ReleaseStatus {
     /// Name of the route.
     pub route: String,
-    /// Number of the release.
+    /// Number of the release; 0 is the sum of those that served longest ago.
     pub release: u64,
     /// The counters, cumulative since [`Status::started_unix_ms`].
     #[serde(flatten)]

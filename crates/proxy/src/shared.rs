@@ -14,12 +14,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::Notify;
 
-use crate::counters::ReleaseCounters;
+use crate::counters::{Counters, ReleaseCounters};
 use crate::limits::Limits;
 use crate::protocol::{InstanceStatus, ReleaseStatus, Status};
 use crate::table::{Instance, Route, Table};
 
-/// Releases of one route whose counters are kept: as many as a day of busy deploying.
+/// Releases of one route whose counters are kept apart: as many as a day of busy deploying. Those of
+/// older ones are summed up.
 const RELEASES_KEPT: usize = 20;
 /// Cuts that a worker has not yet carried out; it does so within microseconds.
 const CUTS_KEPT: usize = 256;
@@ -77,6 +78,9 @@ pub(crate) struct Shared {
     current: Mutex<Arc<Snapshot>>,
     instances: Mutex<Vec<Arc<InstanceState>>>,
     releases: Mutex<Vec<Arc<ReleaseCounters>>>,
+    /// The sums of releases that are not kept apart any more, so that a route's counters only rise.
+    /// Locked while `releases` is.
+    older: Mutex<Vec<ReleaseStatus>>,
     epoch: String,
     started_unix_ms: u64,
 }
@@ -101,6 +105,7 @@ impl Shared {
             current: Mutex::new(Arc::new(Snapshot { generation: 0, table: None, routes: vec![] })),
             instances: Mutex::default(),
             releases: Mutex::default(),
+            older: Mutex::default(),
             epoch: format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id()),
             started_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         };
@@ -170,13 +175,27 @@ impl Shared {
             return counters;
         }
         if kept.iter().filter(|counters| counters.route == route).count() >= RELEASES_KEPT
-            && let Some(oldest) = kept.iter().position(|counters| counters.route == route)
+            // Nothing in flight counts into one that is held here alone.
+            && let Some(oldest) = kept
+                .iter()
+                .position(|own| own.route == route && Arc::strong_count(own) == 1)
         {
-            kept.remove(oldest);
+            self.sum_up(&kept.remove(oldest));
         }
         let counters = Arc::new(ReleaseCounters::new(route, release));
         kept.push(counters.clone());
         counters
+    }
+
+    fn sum_up(&self, counters: &ReleaseCounters) {
+        let mut older = lock(&self.older);
+        let known = older.iter().position(|sum| sum.route == counters.route);
+        let at = known.unwrap_or_else(|| {
+            let route = counters.route.clone();
+            older.push(ReleaseStatus { route, release: 0, counters: Counters::default() });
+            older.len() - 1
+        });
+        older[at].counters.add(&counters.snapshot());
     }
 
     /// Tells every worker to close what it has open to the instances with this id. `false` when
@@ -243,7 +262,7 @@ impl Shared {
             release: counters.release,
             counters: counters.snapshot(),
         });
-        status.collect()
+        lock(&self.older).iter().cloned().chain(status).collect()
     }
 }
 
@@ -252,5 +271,26 @@ impl std::fmt::Display for InstanceState {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let addr: SocketAddr = self.instance.addr;
         write!(out, "{} at {addr}", self.instance.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::counters::Outcome;
+
+    #[test]
+    fn the_counters_of_a_route_only_rise_however_many_releases_it_has() {
+        let shared = Shared::new(Limits::default(), 1, None);
+        for release in 1..=3 * RELEASES_KEPT as u64 {
+            let counters = shared.release_counters("shop", release);
+            counters.count(Outcome::Answered { server_error: false }, Duration::from_millis(1));
+            let status = shared.release_status();
+            let sum: u64 = status.iter().map(|own| own.counters.requests).sum();
+            assert_eq!(sum, release);
+            assert!(status.len() <= RELEASES_KEPT + 1);
+        }
     }
 }
