@@ -78,20 +78,22 @@ impl Context {
     }
 }
 
-/// The complaint about an agent that does not start.
+/// The complaint about an agent that does not start. Its own reason is its last line.
 pub fn agent_complaint(log: &Path, error: &AgentError) -> Complaint {
-    let complaint = Complaint::new(Exit::Failed, error.to_string());
-    match error {
+    let what = error.to_string();
+    let (what, lines) = match error {
         AgentError::Ended { lines } => {
-            let lines = Some(("Last lines it printed:".to_owned(), lines.clone()));
-            Complaint { lines, ..complaint }
-                .fact("What runs goes on without it")
-                .hint(format!("{} has all that it printed", log.display()))
+            match lines.last().and_then(|l| l.strip_prefix("onward: ")) {
+                Some(reason) => (format!("the agent of this machine ended: {reason}"), Vec::new()),
+                None => (what, lines.clone()),
+            }
         }
-        AgentError::Silent | AgentError::Start(_) => complaint
-            .fact("What runs goes on without it")
-            .hint(format!("{} has what it printed", log.display())),
-    }
+        AgentError::Silent | AgentError::Start(_) => (what, Vec::new()),
+    };
+    Complaint::new(Exit::Failed, what)
+        .fact("What runs goes on without it")
+        .printed(lines)
+        .hint(format!("{} has all that it printed", log.display()))
 }
 
 fn warnings(global: &Global, project: &mut Project, text: String) -> Option<Findings> {

@@ -32,7 +32,7 @@ impl Exit {
     pub fn words(self) -> String {
         match self {
             Self::Unknown => {
-                "ended while the agent was away, so its exit status is not known".into()
+                "ended; an earlier agent had started it, so its exit status is not known".into()
             }
             Self::Status(status) => match (status.code(), status.signal()) {
                 (Some(code), _) => format!("exited with status {code}{}", hint(code)),

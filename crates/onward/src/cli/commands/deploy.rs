@@ -45,6 +45,8 @@ fn is_down(document: &Document) -> bool {
 fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
     let interrupts = interrupt::watch();
     screen.note(&context.title());
+    let planned = args.generation.map(Generation);
+    not_stale(context, planned)?;
     context.prepare()?;
     let label = args.label.as_deref();
     let bundle = match bundling::named(context, &args.from, label, screen)? {
@@ -55,7 +57,6 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
         }
     };
     let config = wishes::config(&context.resolved);
-    let planned = args.generation.map(Generation);
     if !args.force && edit_goes_first(context, &bundle, &config, planned)? {
         screen.note("  the state was edited: what it demands is made true");
         return carry::follow(context, screen, &interrupts, |document| {
@@ -73,6 +74,16 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
             unchanged(context, document, screen, &interrupts)
         }),
         Came::NothingHere => Err(Problem::StateRemoved.into()),
+    }
+}
+
+/// A damaged state or a stale plan is found out before the build, not after it.
+fn not_stale(context: &Context, planned: Option<Generation>) -> Result<(), Complaint> {
+    let stored = context.store().read()?;
+    let actual = stored.map_or(Generation(0), |stored| stored.document.generation);
+    match planned.filter(|planned| *planned != actual) {
+        Some(planned) => Err(Refusal::StalePlan { planned, actual }.into()),
+        None => Ok(()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 
@@ -23,7 +24,14 @@ pub fn run(
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
     screen.note(&context.title());
-    if context.store().read()?.is_none() {
+    let stored = context.store().read()?;
+    let is_down = stored.is_none_or(|stored| {
+        let document = &stored.document;
+        document.serving.is_none()
+            && document.operation.is_none()
+            && outcome::pending_edit(document).is_none()
+    });
+    if is_down && context.local.running_agent().is_none() {
         return Ok(already(context, screen));
     }
     confirm(context, args, global)?;

@@ -152,7 +152,11 @@ fn the_agent_does_not_start() {
         AgentError::Silent => AgentError::Silent,
     };
     let log = Path::new("/shop/.onward/agent.log");
-    let complaints = all.into_iter().map(|(name, error)| (name, agent_complaint(log, &error)));
+    let told = AgentError::Ended {
+        lines: vec!["onward: port 27393, the address of this project, is used".to_owned()],
+    };
+    let all = all.into_iter().chain([("with a reason", told)]);
+    let complaints = all.map(|(name, error)| (name, agent_complaint(log, &error)));
     insta::assert_snapshot!(page(complaints.collect::<Vec<_>>()));
 }
 

@@ -13,7 +13,7 @@ use onward_core::ports::{DeliveryRefused, Link};
 use onward_core::report::Report;
 use onward_server::client::{AgentLink, Client, ClientError};
 
-use super::Local;
+use super::{Local, runtime_dir};
 
 /// The time that an agent has to answer after its start.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -63,6 +63,8 @@ impl Local {
     pub fn agent(&self) -> Result<Client, AgentError> {
         let began = Instant::now();
         let mut child: Option<Child> = None;
+        // Where in the log an agent that is started here begins to speak.
+        let mut said = 0;
         while began.elapsed() < START_WITHIN {
             match Client::connect(&self.socket()).map(|mut agent| (agent.hello(), agent)) {
                 Ok((Ok(_), agent)) => return Ok(agent),
@@ -72,7 +74,7 @@ impl Local {
                 }
                 // It listens and does not answer: it is ending, and the next one is ours.
                 Ok((Err(_), _)) => {}
-                Err(_) => self.start_unless_started(&mut child)?,
+                Err(_) => self.start_unless_started(&mut child, &mut said)?,
             }
             thread::sleep(TRY_EVERY);
         }
@@ -81,14 +83,21 @@ impl Local {
 
     /// Starts an agent, unless one that was started before is still about to answer. One that found
     /// another agent alive ended without an error: that one may be ending, so it is tried again.
-    fn start_unless_started(&self, child: &mut Option<Child>) -> Result<(), AgentError> {
+    fn start_unless_started(
+        &self,
+        child: &mut Option<Child>,
+        said: &mut u64,
+    ) -> Result<(), AgentError> {
         if let Some(started) = child {
             match started.try_wait().map_err(AgentError::Start)? {
                 None => return Ok(()),
                 Some(status) if status.success() => thread::sleep(START_PAUSE),
-                Some(_) => return Err(AgentError::Ended { lines: last_lines(&self.agent_log()) }),
+                Some(_) => {
+                    return Err(AgentError::Ended { lines: lines_after(&self.agent_log(), *said) });
+                }
             }
         }
+        *said = std::fs::metadata(self.agent_log()).map_or(0, |log| log.len());
         *child = Some(self.start().map_err(AgentError::Start)?);
         Ok(())
     }
@@ -96,6 +105,7 @@ impl Local {
     fn start(&self) -> io::Result<Child> {
         let out = File::options().create(true).append(true).open(self.agent_log())?;
         let err = out.try_clone()?;
+        runtime_dir::record(&self.root, &self.runtime)?;
         Command::new(std::env::current_exe()?)
             .args(["agent", "run", "--root"])
             .arg(&self.root)
@@ -140,9 +150,11 @@ impl LocalLink {
     }
 }
 
-fn last_lines(log: &std::path::Path) -> Vec<String> {
-    let text = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
+/// The last lines of the log behind `offset`.
+fn lines_after(log: &std::path::Path, offset: u64) -> Vec<String> {
+    let bytes = std::fs::read(log).unwrap_or_default();
+    let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+    let text = String::from_utf8_lossy(&bytes[from..]);
     let lines: Vec<_> = text.lines().collect();
     let first = lines.len().saturating_sub(LINES_SHOWN);
     lines[first..].iter().map(|line| (*line).to_owned()).collect()

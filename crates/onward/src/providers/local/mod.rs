@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Sockets do not live there: the path of a socket has at most 108 bytes. They are in
-//! `$XDG_RUNTIME_DIR/onward/HASH`, else `/tmp/onward-UID/HASH`.
+//! `$XDG_RUNTIME_DIR/onward/HASH`, else `/tmp/onward-UID/HASH`. `.onward/runtime` says where, for
+//! commands whose environment is another: a cron job finds the agent of a terminal.
 
 mod agent;
 mod runtime_dir;
@@ -44,8 +45,9 @@ impl Local {
     /// When the directory does not exist or cannot be entered.
     pub fn of(directory: &Path) -> io::Result<Self> {
         let project = fs::canonicalize(directory)?;
-        let runtime = runtime_dir::of(&project);
-        Ok(Self { root: project.join(DIRECTORY), project, runtime })
+        let root = project.join(DIRECTORY);
+        let runtime = runtime_dir::recorded(&root).unwrap_or_else(|| runtime_dir::of(&project));
+        Ok(Self { root, project, runtime })
     }
 
     /// The project's directory.
