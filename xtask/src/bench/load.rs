@@ -20,6 +20,8 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(4);
 const PAUSE: Duration = Duration::from_millis(2200);
 /// How long the agent is away.
 const AGENT_AWAY: Duration = Duration::from_secs(10);
+/// How long the app is away in the control: longer than the proxy holds requests.
+const APP_AWAY: Duration = Duration::from_secs(12);
 /// What 20 deploys must have been tried with.
 const REQUESTS_MIN: u64 = 400_000;
 /// How much slower a second with a switch may be, in milliseconds, when twice is not enough.
@@ -58,21 +60,25 @@ pub fn run(mode: &Mode) -> Outcome<bool> {
     Ok(figures.kept())
 }
 
-/// The same with a bug: the old version is stopped while traffic still goes to it.
+/// The same with something broken: the app is killed, and nobody is there to start it again. The
+/// planted `stop-before-route` would be no control: it still waits for requests in flight, and under
+/// load there are always some until the route has left.
 fn control() -> Outcome<bool> {
-    let binary = place::planted_binary()?;
-    let mut place = Place::hello(&binary, "[release]\nwatch = \"1s\"\n")?;
-    place.set("ONWARD_PLANTED", "stop-before-route");
+    let binary = place::release_binary()?;
+    let place = Place::hello(&binary, "[release]\nwatch = \"1s\"\n")?;
     place.run(&["up", "--json"])?.done()?;
-    println!("load, control: 5 deploys, the old version stopped before its route has left it");
-    let run = Run::through(&place, 5, |number| {
-        place.write("number.txt", &format!("{number}\n"))?;
-        Ok(place.run(&["deploy", "--json"])?)
+    println!("load, control: the app is killed, with no agent to start it again");
+    let run = Run::through(&place, 1, |_| {
+        let pids = app_pids(&place.status()?);
+        place::signal(place.pid_of("agent").ok_or("no agent runs")?, "KILL");
+        pids.into_iter().for_each(|pid| place::signal(pid, "KILL"));
+        sleep(APP_AWAY);
+        place.run(&["up", "--json"])?.done()
     })?;
     let mut figures = Figures::default();
     figures.at_least("lost, as the clients count", run.lost_by_clients(), 1);
     figures.at_least("lost, as the proxy counts", run.lost_by_proxy(), 1);
-    place.run(&["down", "-y"])?;
+    place.run(&["down", "-y"])?.done()?;
     Ok(figures.kept())
 }
 

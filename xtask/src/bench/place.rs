@@ -66,7 +66,6 @@ impl Ran {
 pub struct Place {
     directory: PathBuf,
     binary: PathBuf,
-    environment: Vec<(String, String)>,
     janitor: Child,
 }
 
@@ -89,7 +88,7 @@ impl Place {
             .stderr(Stdio::null())
             .process_group(0)
             .spawn()?;
-        Ok(Self { directory, binary: binary.to_owned(), environment: Vec::new(), janitor })
+        Ok(Self { directory, binary: binary.to_owned(), janitor })
     }
 
     /// The compiled `hello` as a project without a build, with `extra` at the end of its file.
@@ -99,11 +98,6 @@ impl Place {
         let file = "app = \"hello\"\n[process.web]\nrun = \"./hello\"\nprobe = { path = \"/\" }\n";
         place.write("onward.toml", &format!("{file}{extra}"))?;
         Ok(place)
-    }
-
-    /// Sets a variable for every command from now on.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// The project's directory.
@@ -130,7 +124,6 @@ impl Place {
             .env("HOME", &self.directory)
             .env("USER", "ana")
             .env("XDG_RUNTIME_DIR", self.directory.join("run"))
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -222,14 +215,6 @@ pub fn release_binary() -> Outcome<PathBuf> {
     }
     build(&mut cargo(&["build", "--quiet", "--release", "--locked"]))?;
     Ok(target().join("release/onward"))
-}
-
-/// The binary with bugs that can be switched on, built in a directory of its own.
-pub fn planted_binary() -> Outcome<PathBuf> {
-    let directory = target().join("planted");
-    let mut command = cargo(&["build", "--quiet", "--release", "--locked", "--target-dir"]);
-    build(command.arg(&directory).env("RUSTFLAGS", "--cfg planted"))?;
-    Ok(directory.join("release/onward"))
 }
 
 /// The app that behaves as it is told, built.
