@@ -30,6 +30,8 @@ pub(crate) struct InstanceState {
     pub(crate) instance: Instance,
     pub(crate) in_flight: AtomicU64,
     pub(crate) upgraded: AtomicU64,
+    /// Requests in the queues of all workers for a connection.
+    pub(crate) waiting: AtomicUsize,
 }
 
 impl InstanceState {
@@ -158,6 +160,7 @@ impl Shared {
             instance: instance.clone(),
             in_flight: AtomicU64::new(0),
             upgraded: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
         });
         known.push(state.clone());
         state

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -244,7 +245,6 @@ pub(crate) struct Pool {
     #[expect(clippy::vec_box, reason = "they move in and out with every request")]
     idle: RefCell<Vec<Box<Upstream>>>,
     open: Cell<usize>,
-    waiting: Cell<usize>,
     freed: Notify,
     retired: Cell<bool>,
     suspect_until: Cell<Option<Instant>>,
@@ -259,7 +259,6 @@ impl Pool {
             instance,
             idle: RefCell::default(),
             open: Cell::new(0),
-            waiting: Cell::new(0),
             freed: Notify::new(),
             retired: Cell::new(false),
             suspect_until: Cell::new(None),
@@ -312,10 +311,11 @@ impl Pool {
         if let Some(permit) = self.permit(limits, workers) {
             return self.connect(permit, limits).await;
         }
-        if self.waiting.get() >= (limits.upstream_queue / workers).max(1) {
+        // Clients don't spread evenly over the workers, so the queue is one for all of them.
+        let place = Place::new(&self.instance.waiting);
+        if place.number > limits.upstream_queue.max(1) {
             return Err(NoConnection::QueueFull);
         }
-        let _place = Place::new(&self.waiting);
         let deadline = tokio::time::sleep(limits.upstream_queue_within);
         tokio::pin!(deadline, changed);
         loop {
@@ -373,18 +373,20 @@ impl Pool {
     }
 }
 
-/// A place in the queue.
-struct Place<'a>(&'a Cell<usize>);
+/// A place in the queue, counted from one.
+struct Place<'a> {
+    queue: &'a AtomicUsize,
+    number: usize,
+}
 
 impl<'a> Place<'a> {
-    fn new(count: &'a Cell<usize>) -> Self {
-        count.set(count.get() + 1);
-        Self(count)
+    fn new(queue: &'a AtomicUsize) -> Self {
+        Self { queue, number: queue.fetch_add(1, Relaxed) + 1 }
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.queue.fetch_sub(1, Relaxed);
     }
 }

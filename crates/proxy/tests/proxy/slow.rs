@@ -163,6 +163,26 @@ fn a_full_queue_says_so() {
     assert_eq!(proxy.status().release("shop/local", 1).lost, 12);
 }
 
+/// However the clients spread over the two workers, each with one connection: six may wait.
+#[test]
+fn the_queue_is_one_for_all_workers() {
+    let proxy = Proxy::with(Limits { upstream_connections: 2, upstream_queue: 6, ..short() });
+    let app = App::with("slow", |_, stream| {
+        std::thread::sleep(Duration::from_millis(20));
+        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")?;
+        Ok(true)
+    });
+    proxy.route(1, 1, &[&app]);
+    for _ in 0..5 {
+        let mut wires: Vec<_> = (0..7).map(|_| proxy.connect()).collect();
+        for wire in &mut wires {
+            wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        }
+        let statuses: Vec<_> = wires.iter_mut().map(|wire| wire.answer().unwrap().status).collect();
+        assert_eq!(statuses, [200; 7]);
+    }
+}
+
 #[test]
 fn at_the_limit_of_connections_clients_wait_in_the_backlog() {
     let limits = Limits { connections: 4, ..Limits::default() };
