@@ -58,15 +58,11 @@ struct Sample {
 struct Process(Child);
 
 impl Process {
-    /// Starts a command on one core.
-    fn on_core(core: u32, command: &mut Command) -> io::Result<Self> {
-        let child = command.stdout(Stdio::null()).spawn()?;
-        let pinned = Command::new("taskset")
-            .args(["-a", "-c", "-p", &core.to_string(), &child.id().to_string()])
-            .stdout(Stdio::null())
-            .status();
-        let process = Self(child);
-        if pinned?.success() { Ok(process) } else { Err(io::Error::other("taskset failed")) }
+    /// Starts a command that sees only one core, so that it makes one worker.
+    fn on_core(core: u32, command: &Command, stdin: Stdio) -> io::Result<Self> {
+        let mut pinned = Command::new("taskset");
+        pinned.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+        pinned.stdin(stdin).stdout(Stdio::null()).spawn().map(Self)
     }
 
     fn processor_seconds(&self) -> io::Result<f64> {
@@ -123,7 +119,9 @@ impl Workplace {
         );
         let file = directory.join("nginx.conf");
         fs::write(&file, configuration)?;
-        Process::on_core(core, Command::new("nginx").arg("-c").arg(&file).arg("-p").arg(&directory))
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-c").arg(&file).arg("-p").arg(&directory);
+        Process::on_core(core, &nginx, Stdio::null())
     }
 }
 
@@ -135,8 +133,8 @@ impl Drop for Workplace {
 
 /// Measures and prints the table; what is returned are the misses, empty when all is well.
 ///
-/// `command` makes the command of the proxy from the paths of its control socket and its table file;
-/// one worker is expected. Its standard input becomes the listening socket.
+/// `command` makes the command of the proxy from the paths of its control socket and its table file.
+/// Its standard input becomes the listening socket.
 pub fn run(command: &dyn Fn(&Path, &Path) -> Command) -> io::Result<Vec<String>> {
     let place = Workplace::new()?;
     let [backend_port, yardstick_port] = [free_port()?, free_port()?];
@@ -187,9 +185,8 @@ fn start_own(
     place: &Workplace,
     listener: TcpListener,
 ) -> io::Result<Process> {
-    let mut command = command(&place.join("control"), &place.join("table.json"));
-    command.stdin(Stdio::from(OwnedFd::from(listener)));
-    let process = Process::on_core(0, &mut command)?;
+    let command = command(&place.join("control"), &place.join("table.json"));
+    let process = Process::on_core(0, &command, Stdio::from(OwnedFd::from(listener)))?;
     let deadline = Instant::now() + START_WITHIN;
     while UnixStream::connect(place.join("control")).is_err() {
         if Instant::now() > deadline {
