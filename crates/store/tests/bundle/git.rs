@@ -56,7 +56,7 @@ fn a_reference_is_never_an_option() {
     let world = repository();
     for reference in ["nowhere", "--output=/tmp/x", "-h", "", "HEAD:apps", "main --all"] {
         let error = of(&world, "", reference).unwrap_err();
-        assert!(matches!(error, Error::Git { .. }), "{reference}: {error}");
+        assert!(matches!(error, Error::NoSuchCommit { .. }), "{reference}: {error}");
     }
     git(&world.tree(), &["tag", "-a", "v1", "-m", "v1"]);
     assert_eq!(of(&world, "apps/shop", "v1").unwrap().len(), 3);

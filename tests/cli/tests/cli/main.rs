@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bad_releases;
+mod bundles;
 mod full_disk;
 mod interrupts;
 mod killed;

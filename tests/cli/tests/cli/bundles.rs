@@ -41,7 +41,7 @@ fn a_commit_is_deployed_without_what_is_not_committed() {
     assert_eq!(body(&url), "committed");
     assert!(!commit["label"].as_str().expect("a label").contains("dirty"), "{commit}");
 
-    let missing = project.run(&["deploy", "--git", "nowhere"]).code_is(1);
+    let missing = project.run(&["deploy", "--git", "nowhere"]).code_is(2);
     assert!(missing.stderr.contains("nowhere"), "{}", missing.stderr);
     assert_eq!(body(&url), "committed");
 
@@ -92,7 +92,7 @@ fn a_hostile_archive_is_refused_whole_and_the_old_release_serves() {
     assert!(made.expect("python3 runs").success());
     let archive = archive.to_str().expect("a plain path");
     let refused = project.run(&["deploy", "--bundle", archive]);
-    assert_eq!(refused.code, Some(1), "{refused:?}");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("../escaped"), "the entry is named: {}", refused.stderr);
     assert!(!outside.exists());
     assert_eq!(body(&url), "committed");
