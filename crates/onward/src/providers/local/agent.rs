@@ -21,6 +21,9 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 const TRY_EVERY: Duration = Duration::from_millis(2);
 /// The pause before another agent is started, while one that is ending still has the tree.
 const START_PAUSE: Duration = Duration::from_millis(20);
+/// Staging uses megabytes for a moment; an agent at rest gives them back. The C library reads these
+/// at the start of a process; apps and the proxy do not inherit them.
+const FRUGAL: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 /// How many lines of an agent that ended are shown.
 const LINES_SHOWN: usize = 10;
 
@@ -111,6 +114,7 @@ impl Local {
             .arg(&self.root)
             .arg("--runtime")
             .arg(&self.runtime)
+            .envs(FRUGAL)
             .current_dir(&self.root)
             .stdin(Stdio::null())
             .stdout(out)
