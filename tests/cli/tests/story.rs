@@ -161,8 +161,9 @@ fn goes_back_and_kills(ana: &Person) {
     Project::kill(proxy);
     assert!(ana.body().starts_with("Hello from release 1"), "the listening socket is held");
     assert_ne!(ana.project.pid_of("proxy"), Some(proxy), "another proxy runs");
-    let status = ana.project.status();
-    assert_eq!(status["degraded"], serde_json::json!([]), "{status:#}");
+    eventually("nothing is degraded", || {
+        (ana.project.status()["degraded"] == serde_json::json!([])).then_some(())
+    });
 }
 
 fn edits_the_state(ana: &Person) {
