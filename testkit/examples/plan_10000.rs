@@ -61,12 +61,9 @@ fn in_flight(now: Timestamp) -> Document {
     };
     let config = Config {
         processes: BTreeMap::from([(name("web"), process)]),
-        values: BTreeMap::new(),
-        release_command: None,
-        check_command: None,
         watch_ms: 10_000,
         warm_ms: 600_000,
-        shared_dirs: Vec::new(),
+        ..Config::default()
     };
     let bundle = BundleRef { digest: Digest::of(b"files"), label: "1".to_owned() };
     let ask =

@@ -147,12 +147,11 @@ fn config(bits: u32) -> Config {
     }
     Config {
         processes,
-        values: BTreeMap::new(),
         release_command: (bits & 2 != 0).then(|| "./migrate".to_owned()),
         check_command: (bits & 2 != 0).then(|| "./smoke".to_owned()),
         watch_ms: WATCH_MS,
         warm_ms: if bits & 4 != 0 { WARM_MS } else { 0 },
-        shared_dirs: Vec::new(),
+        ..Config::default()
     }
 }
 

@@ -31,7 +31,7 @@ pub struct BundleRef {
 }
 
 /// How the files of a release are run: all that changes a release besides its bundle.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// The processes by name.
     pub processes: BTreeMap<ProcessName, Process>,

@@ -41,12 +41,9 @@ pub fn config(processes: &[&str]) -> Config {
             .iter()
             .map(|name| (name.parse().expect("a legal name"), process()))
             .collect(),
-        values: BTreeMap::new(),
-        release_command: None,
-        check_command: None,
         watch_ms: 1_000,
         warm_ms: 600_000,
-        shared_dirs: Vec::new(),
+        ..Config::default()
     }
 }
 

@@ -86,12 +86,9 @@ pub fn web() -> Process {
 pub fn config(processes: &[(&str, Process)]) -> Config {
     Config {
         processes: processes.iter().map(|(n, p)| (n.parse().unwrap(), p.clone())).collect(),
-        values: BTreeMap::new(),
-        release_command: None,
-        check_command: None,
         watch_ms: 300,
         warm_ms: 60_000,
-        shared_dirs: Vec::new(),
+        ..Config::default()
     }
 }
 
