@@ -2,6 +2,8 @@
 
 mod bench;
 mod install;
+mod reference;
+mod release;
 mod sim;
 mod steps;
 mod test;
@@ -13,6 +15,8 @@ usage: cargo xtask TASK
 
   test             everything that CI runs: format, lints, tests, simulation, gates
   sim [OPTIONS]    the simulation; --seeds N, --seed K, --planted NAME, --plan PLAN
+  docs [--check]   the pages of docs/reference that are made from the source
+  release          the archives that people install, in target/release-archives
   bench [NAME …]   the figures of docs/benchmarks.md, each with its yardstick
 ";
 
@@ -26,6 +30,8 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),
+        "docs" => reference::run(rest),
+        "release" => release::run(rest),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");
             ExitCode::SUCCESS

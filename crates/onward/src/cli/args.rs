@@ -89,6 +89,19 @@ pub enum Verb {
     Bundle(BundleVerb),
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// The directory; made when it is not there
+        directory: PathBuf,
+    },
+    /// Print the reference of the command line as Markdown
+    #[command(hide = true)]
+    Reference,
     /// The agent of this machine
     #[command(subcommand, hide = true)]
     Agent(AgentVerb),

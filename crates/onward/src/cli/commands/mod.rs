@@ -3,6 +3,7 @@
 mod abort;
 mod bundle;
 mod check;
+mod command_line;
 mod deploy;
 mod down;
 mod events;
@@ -31,6 +32,9 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     match &cli.verb {
         Verb::Init => return init::run(&cli.global, screen),
         Verb::Check => return check::run(&cli.global, screen),
+        Verb::Completions { shell } => return command_line::completions(*shell),
+        Verb::Man { directory } => return command_line::man(directory, screen),
+        Verb::Reference => return command_line::reference(),
         Verb::Agent(_) | Verb::Proxy(_) => {
             return Err(Problem::Bug("a process of onward came here").into());
         }
@@ -79,8 +83,12 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::State(verb) => state::run(context, verb, &cli.global, screen),
         Verb::Bundle(verb) => bundle::run(context, verb, screen),
         Verb::Down(args) => down::run(context, args, &cli.global, screen),
-        Verb::Init | Verb::Check | Verb::Agent(_) | Verb::Proxy(_) => {
-            Err(Problem::Bug("a verb without a project came here").into())
-        }
+        Verb::Init
+        | Verb::Check
+        | Verb::Completions { .. }
+        | Verb::Man { .. }
+        | Verb::Reference
+        | Verb::Agent(_)
+        | Verb::Proxy(_) => Err(Problem::Bug("a verb without a project came here").into()),
     }
 }
