@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         release: version + 1,
         instances: (1..=50).map(instance).collect(),
         hold_ms: 10_000,
+        fleet: None,
     };
     store_table(path, &Table { version: version + 1, routes: vec![route] }).expect("stored");
     ExitCode::SUCCESS

@@ -12,6 +12,7 @@ use hyper::body::{Body, Bytes, Frame, SizeHint};
 
 use crate::client_side::{ClientSide, Stop};
 use crate::counters::{Outcome, ReleaseCounters};
+use crate::fleet::Way;
 use crate::shared::InstanceState;
 use crate::upstream::{Cut, Upstream};
 use crate::worker::Worker;
@@ -38,6 +39,7 @@ pub(crate) struct Tally {
     counters: Option<Arc<ReleaseCounters>>,
     started: Instant,
     server_error: bool,
+    of_peer: bool,
     in_flight: Option<InFlight>,
 }
 
@@ -46,12 +48,14 @@ impl Tally {
         client: &Rc<ClientSide>,
         counters: &Arc<ReleaseCounters>,
         started: Instant,
+        of_peer: bool,
     ) -> Self {
         Self {
             client: client.clone(),
             counters: Some(counters.clone()),
             started,
             server_error: false,
+            of_peer,
             in_flight: None,
         }
     }
@@ -93,7 +97,13 @@ impl Tally {
 
     fn close(&mut self, outcome: Outcome, now: Instant) {
         if let Some(counters) = self.counters.take() {
-            counters.count(outcome, now.saturating_duration_since(self.started));
+            let to_peer = self.in_flight.as_ref().is_some_and(|in_flight| in_flight.0.peer);
+            let way = match (self.of_peer, to_peer) {
+                (true, _) => Way::FromPeer,
+                (false, true) => Way::ToPeer,
+                (false, false) => Way::Own,
+            };
+            counters.count(outcome, way, now.saturating_duration_since(self.started));
         }
         self.in_flight = None;
     }

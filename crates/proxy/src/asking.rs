@@ -38,6 +38,8 @@ pub(crate) struct Asking {
     data: Bytes,
     tail: &'static [u8],
     body: Option<ClientBody>,
+    /// The body stays where it is until the other side asks for it.
+    waits: bool,
 }
 
 struct ClientBody {
@@ -48,10 +50,12 @@ struct ClientBody {
 }
 
 impl Asking {
-    /// Writes the head (and nothing of the body) as far as the socket takes it now.
+    /// Writes the head (and nothing of the body) as far as the socket takes it now. `waits`: the
+    /// body is sent after [`Asking::go_on`].
     pub(crate) fn begin(
         parts: &Parts,
         body: Option<Incoming>,
+        waits: bool,
         stream: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Result<Self, NotSent> {
@@ -59,7 +63,8 @@ impl Asking {
             head.clear();
             let body = body.map(|incoming| ClientBody::new(incoming, &parts.headers));
             write_head(head, parts, body.as_ref());
-            let mut asking = Self { body, ..Self::default() };
+            let waits = waits && body.is_some();
+            let mut asking = Self { body, waits, ..Self::default() };
             // A body's first piece leaves together with the head.
             let written = match &asking.body {
                 None => write_now(stream, cx, head)?,
@@ -76,6 +81,16 @@ impl Asking {
         self.body.is_none() && !self.has_bytes()
     }
 
+    /// The other side asked for the body.
+    pub(crate) fn go_on(&mut self) {
+        self.waits = false;
+    }
+
+    /// The body, when nothing was taken of it yet.
+    pub(crate) fn take_back(&mut self) -> Option<Incoming> {
+        if self.waits { self.body.take().map(|body| body.incoming) } else { None }
+    }
+
     fn has_bytes(&self) -> bool {
         self.at < self.front.len() || !self.data.is_empty() || !self.tail.is_empty()
     }
@@ -87,7 +102,8 @@ impl Asking {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), NotSent>> {
         while !self.is_over() {
-            let starved = self.data.is_empty() && self.tail.is_empty() && self.fetch(cx)?;
+            let starved =
+                self.data.is_empty() && self.tail.is_empty() && (self.waits || self.fetch(cx)?);
             if self.has_bytes() {
                 let pieces = [&self.front[self.at..], &self.data, self.tail].map(IoSlice::new);
                 let written = ready!(scratch::poll_write_pieces(stream, cx, &pieces));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Way;
 use crate::histogram::{Histogram, Recorder};
 
 /// How one request ended.
@@ -26,6 +27,8 @@ pub(crate) struct ReleaseCounters {
     lost: AtomicU64,
     app_errors: AtomicU64,
     aborted_by_client: AtomicU64,
+    own_requests: AtomicU64,
+    own_app_errors: AtomicU64,
     latency: Recorder,
 }
 
@@ -38,11 +41,22 @@ impl ReleaseCounters {
             lost: AtomicU64::new(0),
             app_errors: AtomicU64::new(0),
             aborted_by_client: AtomicU64::new(0),
+            own_requests: AtomicU64::new(0),
+            own_app_errors: AtomicU64::new(0),
             latency: Recorder::new(),
         }
     }
 
-    pub(crate) fn count(&self, outcome: Outcome, latency: Duration) {
+    pub(crate) fn count(&self, outcome: Outcome, way: Way, latency: Duration) {
+        if way != Way::ToPeer {
+            if outcome == (Outcome::Answered { server_error: true }) {
+                self.own_app_errors.fetch_add(1, Relaxed);
+            }
+            self.own_requests.fetch_add(1, Relaxed);
+        }
+        if way == Way::FromPeer {
+            return;
+        }
         match outcome {
             Outcome::Answered { server_error } => {
                 if server_error {
@@ -66,6 +80,8 @@ impl ReleaseCounters {
             lost: self.lost.load(Relaxed),
             app_errors: self.app_errors.load(Relaxed),
             aborted_by_client: self.aborted_by_client.load(Relaxed),
+            own_requests: self.own_requests.load(Relaxed),
+            own_app_errors: self.own_app_errors.load(Relaxed),
             latency: self.latency.snapshot(),
         }
     }
@@ -73,8 +89,10 @@ impl ReleaseCounters {
 
 /// Counters of one release behind one route, since the proxy started. They only rise.
 ///
-/// `requests` holds all of them; `lost`, `app_errors` and `aborted_by_client` are parts of it and
-/// don't overlap.
+/// `requests` holds all that came from clients; `lost`, `app_errors` and `aborted_by_client` are
+/// parts of it and don't overlap. What a peer passed on counts there: so the sums over the proxies
+/// of several servers have each request once. `own_requests` and `own_app_errors` are about the
+/// instances of this server, whoever passed the request on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// Requests that ended, in whatever way. A connection that was upgraded counts when it was.
@@ -86,6 +104,12 @@ pub struct Counters {
     pub app_errors: u64,
     /// Requests whose client went away, stalled or broke its own body before the answer was over.
     pub aborted_by_client: u64,
+    /// Requests that were for the instances of this server.
+    #[serde(default)]
+    pub own_requests: u64,
+    /// Answers of the instances of this server with a status of 500 or more.
+    #[serde(default)]
+    pub own_app_errors: u64,
     /// From the end of the request head to the end of the answer, for whole answers of the app.
     pub latency: Histogram,
 }
@@ -100,6 +124,8 @@ impl Counters {
             lost: self.lost.saturating_sub(earlier.lost),
             app_errors: self.app_errors.saturating_sub(earlier.app_errors),
             aborted_by_client: self.aborted_by_client.saturating_sub(earlier.aborted_by_client),
+            own_requests: self.own_requests.saturating_sub(earlier.own_requests),
+            own_app_errors: self.own_app_errors.saturating_sub(earlier.own_app_errors),
             latency: self.latency.since(&earlier.latency),
         }
     }
@@ -110,6 +136,8 @@ impl Counters {
         self.lost += other.lost;
         self.app_errors += other.app_errors;
         self.aborted_by_client += other.aborted_by_client;
+        self.own_requests += other.own_requests;
+        self.own_app_errors += other.own_app_errors;
         self.latency.add(&other.latency);
     }
 }

@@ -13,6 +13,7 @@ use hyper::body::{Body, Incoming};
 
 use crate::answer::{self, AnswerBody, InFlight, Tally};
 use crate::client_side::{ClientSide, Phase, Stop};
+use crate::fleet::{self, Missed};
 use crate::forward::{self, Nature};
 use crate::hold::Hold;
 use crate::reading::Head;
@@ -81,6 +82,10 @@ struct Exchange<'a> {
     empty: bool,
     nature: Nature,
     hold: Hold,
+    /// Passed on by the proxy of another server: an instance of this one answers.
+    of_peer: bool,
+    /// An instance may have seen some of it.
+    sent: bool,
     retried: bool,
     /// The last attempt was on a new connection that ended at once.
     spurned: bool,
@@ -94,22 +99,33 @@ impl<'a> Exchange<'a> {
     ) -> Result<Self, Response<AnswerBody>> {
         let started = Instant::now();
         let (mut parts, body) = request.into_parts();
-        let nature = forward::request(&mut parts, client);
+        let nature = forward::request(&mut parts);
+        let key = fleet::take_key(&mut parts.headers);
         let Some(routed) = worker.route(host(&parts.headers)) else {
             worker.shared.unrouted.fetch_add(1, Relaxed);
             let text = "this proxy runs, but nothing is deployed under this host name yet";
-            return Err(answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text));
+            let mut own = answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text);
+            if key.is_some() {
+                Missed::Unsent.tell(own.headers_mut());
+            }
+            return Err(own);
         };
+        let of_peer = routed.is_of_peer(key.as_ref());
+        if !of_peer {
+            forward::say_who_asks(&mut parts.headers, client);
+        }
         let empty = body.is_end_stream();
         Ok(Self {
             worker,
             client,
-            tally: Some(Tally::new(client, routed.counters(), started)),
+            tally: Some(Tally::new(client, routed.counters(), started, of_peer)),
             request: parts,
             body: (!empty).then_some(body),
             empty,
             nature,
             hold: Hold::new(started),
+            of_peer,
+            sent: false,
             retried: false,
             spurned: false,
         })
@@ -122,13 +138,27 @@ impl<'a> Exchange<'a> {
                 Err((status, text)) => return self.lost(status, text),
             };
             match self.attempt(&mut upstream).await {
+                Attempt::Answered(head) if upstream.is_peer() && missed(&head).is_some() => {
+                    self.body = upstream.take_body_back();
+                    if missed(&head) == Some(Missed::Lost) || !self.has_whole_body() {
+                        return self.lost(head.status, "no server has an answer of the app");
+                    }
+                    upstream.pass_over();
+                    self.spurned = true;
+                }
                 Attempt::Answered(head) if head.status == StatusCode::SWITCHING_PROTOCOLS => {
                     return self.switch_protocols(head, *upstream);
                 }
                 Attempt::Answered(head) => return self.pass(head, upstream),
                 Attempt::Unsent => {}
-                Attempt::Broken(Broken::Closed) if self.is_repeatable() => self.retried = true,
-                Attempt::Broken(broken) => return self.broken(broken),
+                Attempt::Broken(broken) => {
+                    self.body = upstream.take_body_back();
+                    let again = self.nature.idempotent && !self.retried && self.has_whole_body();
+                    if broken != Broken::Closed || !again {
+                        return self.broken(broken);
+                    }
+                    self.retried = true;
+                }
                 Attempt::Stopped(stop) => {
                     let (status, text) = stopped(stop);
                     return self.lost(status, text);
@@ -140,6 +170,11 @@ impl<'a> Exchange<'a> {
     /// Whether the request may be sent a second time if no answer comes.
     fn is_repeatable(&self) -> bool {
         self.nature.idempotent && !self.retried && self.empty
+    }
+
+    /// Whether nothing of the body has been given away.
+    fn has_whole_body(&self) -> bool {
+        self.empty || self.body.is_some()
     }
 
     fn route(&self) -> Option<Routed> {
@@ -191,7 +226,11 @@ impl<'a> Exchange<'a> {
     /// Chooses an instance and counts into it. Whoever stops instances reads that number after a
     /// switch; so it is raised first and the table compared again afterwards.
     fn pick(&mut self, routed: &Routed) -> Option<Rc<Pool>> {
-        let pool = routed.least_busy();
+        let pool = routed.least_busy(self.of_peer);
+        if let Some(key) = routed.key() {
+            let to_peer = pool.as_ref().is_some_and(|pool| pool.instance.peer);
+            fleet::address(&mut self.request.headers, to_peer.then_some(key), !self.empty);
+        }
         if let Some(tally) = &mut self.tally {
             tally.move_to(routed.counters());
             tally.give(pool.as_ref().map(|pool| InFlight::new(&pool.instance)));
@@ -214,13 +253,14 @@ impl<'a> Exchange<'a> {
 
     /// Nobody answered the door: tries another, or holds the request for a moment.
     async fn wait(&mut self, routed: &Routed, generation: u64) -> Result<(), Failure> {
-        if routed.has_another() {
+        if routed.has_another(self.of_peer) {
             return Ok(());
         }
-        if Box::pin(self.hold.wait(self.worker, routed, generation)).await {
+        // What a peer passed on is better off on another server.
+        if !self.of_peer && Box::pin(self.hold.wait(self.worker, routed, generation)).await {
             return Ok(());
         }
-        Err(if routed.is_empty() {
+        Err(if routed.is_empty(self.of_peer) {
             (StatusCode::SERVICE_UNAVAILABLE, "the app runs nowhere at the moment")
         } else {
             (StatusCode::BAD_GATEWAY, "the app takes no connections")
@@ -229,14 +269,14 @@ impl<'a> Exchange<'a> {
 
     async fn attempt(&mut self, upstream: &mut Upstream) -> Attempt {
         self.client.enter(Phase::Waiting, self.worker.now());
-        let Self { request, body, spurned, client, .. } = self;
+        let Self { request, body, spurned, client, sent, .. } = self;
         let mut asked = false;
         poll_fn(|cx| {
             if !asked && !upstream.ask(cx, request, body) {
                 *spurned = upstream.ended_unused();
                 return Poll::Ready(Attempt::Unsent);
             }
-            asked = true;
+            (asked, *sent) = (true, true);
             let result = upstream.poll_answer(cx, &request.method);
             match client.take_answerable_stop() {
                 Some(stop) if result.is_pending() => Poll::Ready(Attempt::Stopped(stop)),
@@ -255,6 +295,10 @@ impl<'a> Exchange<'a> {
         *answer.status_mut() = head.status;
         *answer.headers_mut() = head.headers;
         forward::answer(answer.headers_mut());
+        if self.of_peer {
+            // Only this proxy may say that no instance answered.
+            answer.headers_mut().remove(fleet::HOP);
+        }
         answer
     }
 
@@ -303,8 +347,17 @@ impl<'a> Exchange<'a> {
         if let Some(tally) = &mut self.tally {
             tally.lost();
         }
-        answer::own(self.worker, self.client, status, text)
+        let mut own = answer::own(self.worker, self.client, status, text);
+        if self.of_peer {
+            let missed = if self.sent { Missed::Lost } else { Missed::Unsent };
+            missed.tell(own.headers_mut());
+        }
+        own
     }
+}
+
+fn missed(head: &Head) -> Option<Missed> {
+    Missed::told(&head.headers)
 }
 
 fn stopped(stop: Stop) -> Failure {

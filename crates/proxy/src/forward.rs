@@ -32,8 +32,8 @@ pub(crate) struct Nature {
     pub(crate) upgrade: bool,
 }
 
-/// Makes the client's request the one that the instance gets.
-pub(crate) fn request(parts: &mut Parts, client: &ClientSide) -> Nature {
+/// Makes the client's request the one that the instance gets, but for what [`say_who_asks`] says.
+pub(crate) fn request(parts: &mut Parts) -> Nature {
     let upgrade = wanted_upgrade(parts);
     origin_form(parts);
     strip_connection_headers(&mut parts.headers);
@@ -44,7 +44,6 @@ pub(crate) fn request(parts: &mut Parts, client: &ClientSide) -> Nature {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, protocol.clone());
     }
-    say_who_asks(&mut parts.headers, client);
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     Nature { idempotent: is_idempotent(&parts.method), upgrade: upgrade.is_some() }
@@ -160,7 +159,7 @@ fn remove_lookalikes(headers: &mut HeaderMap) {
 }
 
 /// What the client said about itself is replaced: the app may believe these headers.
-fn say_who_asks(headers: &mut HeaderMap, client: &ClientSide) {
+pub(crate) fn say_who_asks(headers: &mut HeaderMap, client: &ClientSide) {
     headers.insert(X_FORWARDED_FOR, client.forwarded_for.clone());
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
     match headers.get(header::HOST).cloned() {

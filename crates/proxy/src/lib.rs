@@ -22,6 +22,7 @@ mod control;
 mod counters;
 mod exchange;
 pub mod files;
+mod fleet;
 mod forward;
 mod framing;
 mod gate;
@@ -43,6 +44,7 @@ mod worker;
 
 pub use client::{Client, ClientError};
 pub use counters::Counters;
+pub use fleet::Fleet;
 pub use histogram::Histogram;
 pub use limits::Limits;
 pub use protocol::{InstanceStatus, ReleaseStatus, Status, Why};

@@ -52,13 +52,18 @@ pub(crate) struct Opening {
 }
 
 /// Takes the head of the final answer off `inbox`, and interim ones before it; `None` when more is
-/// needed.
-pub(crate) fn opening(inbox: &mut Bytes, method: &Method) -> Result<Option<Opening>, NotHttp> {
+/// needed. `continues` tells that the instance asked for the body (100).
+pub(crate) fn opening(
+    inbox: &mut Bytes,
+    method: &Method,
+    continues: &mut bool,
+) -> Result<Option<Opening>, NotHttp> {
     loop {
         let Some((length, version, head)) = parse(inbox)? else {
             return if inbox.len() < HEAD_BYTES { Ok(None) } else { Err(NotHttp) };
         };
         let _ = inbox.split_to(length);
+        *continues |= head.status == StatusCode::CONTINUE;
         if head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS {
             continue;
         }
@@ -232,7 +237,7 @@ mod tests {
     use super::*;
 
     fn open(text: &str, method: &Method) -> Result<Option<Opening>, NotHttp> {
-        opening(&mut Bytes::copy_from_slice(text.as_bytes()), method)
+        opening(&mut Bytes::copy_from_slice(text.as_bytes()), method, &mut false)
     }
 
     /// The body of an answer that comes in pieces of this size, its trailer, and what is left over.

@@ -12,6 +12,7 @@ use std::sync::atomic::{
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use http::HeaderValue;
 use tokio::sync::Notify;
 
 use crate::counters::{Counters, ReleaseCounters};
@@ -28,6 +29,8 @@ const CUTS_KEPT: usize = 256;
 /// One instance: the numbers that decide whether it may be stopped.
 pub(crate) struct InstanceState {
     pub(crate) instance: Instance,
+    /// It is the proxy of another server.
+    pub(crate) peer: bool,
     pub(crate) in_flight: AtomicU64,
     pub(crate) upgraded: AtomicU64,
     /// Requests in the queues of all workers for a connection.
@@ -43,7 +46,12 @@ impl InstanceState {
 /// A route of the table with its live parts.
 pub(crate) struct RouteState {
     pub(crate) route: Route,
+    /// Those of this server, then its peers.
     pub(crate) instances: Vec<Arc<InstanceState>>,
+    /// How many of them are of this server.
+    pub(crate) own: usize,
+    /// What its peers say, and are told.
+    pub(crate) key: Option<HeaderValue>,
     pub(crate) counters: Arc<ReleaseCounters>,
 }
 
@@ -143,21 +151,29 @@ impl Shared {
     }
 
     fn route_state(&self, route: &Route) -> RouteState {
-        let instances = route.instances.iter().map(|instance| self.instance_state(instance));
+        let fleet = route.fleet.as_ref();
+        let own = route.instances.iter().map(|instance| self.instance_state(instance, false));
+        let peers = fleet.into_iter().flat_map(|fleet| &fleet.peers);
+        let peers = peers.map(|peer| self.instance_state(peer, true));
         RouteState {
             route: route.clone(),
-            instances: instances.collect(),
+            instances: own.chain(peers).collect(),
+            own: route.instances.len(),
+            key: fleet.and_then(|fleet| HeaderValue::from_str(&fleet.key).ok()),
             counters: self.release_counters(&route.name, route.release),
         }
     }
 
-    fn instance_state(&self, instance: &Instance) -> Arc<InstanceState> {
+    fn instance_state(&self, instance: &Instance, peer: bool) -> Arc<InstanceState> {
         let mut known = lock(&self.instances);
-        if let Some(state) = known.iter().find(|state| state.instance == *instance) {
+        if let Some(state) =
+            known.iter().find(|state| state.instance == *instance && state.peer == peer)
+        {
             return state.clone();
         }
         let state = Arc::new(InstanceState {
             instance: instance.clone(),
+            peer,
             in_flight: AtomicU64::new(0),
             upgraded: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
@@ -289,7 +305,8 @@ mod tests {
         let shared = Shared::new(Limits::default(), 1, None);
         for release in 1..=3 * RELEASES_KEPT as u64 {
             let counters = shared.release_counters("shop", release);
-            counters.count(Outcome::Answered { server_error: false }, Duration::from_millis(1));
+            let answered = Outcome::Answered { server_error: false };
+            counters.count(answered, crate::fleet::Way::Own, Duration::from_millis(1));
             let status = shared.release_status();
             let sum: u64 = status.iter().map(|own| own.counters.requests).sum();
             assert_eq!(sum, release);

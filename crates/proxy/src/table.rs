@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::fleet::Fleet;
+
 /// Most routes a table may have: a server carries tens of apps, not thousands.
 pub const MAX_ROUTES: usize = 1_000;
 /// Most instances a route may have.
@@ -41,6 +43,9 @@ pub struct Route {
     /// answers 502 or 503 itself.
     #[serde(default = "default_hold_ms")]
     pub hold_ms: u64,
+    /// The other servers that answer the same requests; none for a server that is alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Fleet>,
 }
 
 /// One running process that answers requests.
@@ -104,10 +109,12 @@ impl Table {
 
 impl Route {
     fn validate(&self) -> Result<(), Invalid> {
-        within("number of instances", self.instances.len() as u64, MAX_INSTANCES as u64)?;
+        let peers = self.fleet.as_ref().map_or(&[][..], |fleet| &fleet.peers);
+        let number = self.instances.len() + peers.len();
+        within("number of instances", number as u64, MAX_INSTANCES as u64)?;
         within("hold_ms", self.hold_ms, MAX_HOLD_MS)?;
         let mut ids = BTreeSet::new();
-        for instance in &self.instances {
+        for instance in self.instances.iter().chain(peers) {
             if !ids.insert(&instance.id) {
                 return Err(Invalid::SameInstance {
                     route: self.name.clone(),
@@ -152,6 +159,7 @@ mod tests {
             release: 1,
             instances: vec![],
             hold_ms: 0,
+            fleet: None,
         }
     }
 

@@ -53,6 +53,8 @@ pub(crate) struct Upstream {
     keeps: bool,
     /// It doesn't take the rest of this request.
     deaf: bool,
+    /// The body that it didn't ask for.
+    kept_back: Option<Incoming>,
     /// Carried a request before: that it ends now says nothing about the instance.
     reused: bool,
     idle_since: Instant,
@@ -68,6 +70,7 @@ impl Upstream {
             rest: Rest::Bytes(0),
             keeps: false,
             deaf: false,
+            kept_back: None,
             reused: false,
             idle_since: Instant::now(),
             permit,
@@ -86,7 +89,8 @@ impl Upstream {
             return false;
         }
         (self.keeps, self.deaf) = (false, false);
-        match Asking::begin(parts, body.take(), &mut self.stream, cx) {
+        let waits = self.is_peer();
+        match Asking::begin(parts, body.take(), waits, &mut self.stream, cx) {
             Ok(asking) => {
                 self.asking = asking;
                 true
@@ -107,11 +111,18 @@ impl Upstream {
         }
         loop {
             if !self.inbox.is_empty() {
-                let opening = reading::opening(&mut self.inbox, method);
+                let mut continues = false;
+                let opening = reading::opening(&mut self.inbox, method, &mut continues);
                 if let Some(opening) = opening.map_err(|NotHttp| Broken::NotHttp)? {
                     self.rest = opening.rest;
                     self.keeps = opening.keeps;
                     return Poll::Ready(Ok(opening.head));
+                }
+                if continues {
+                    self.asking.go_on();
+                    if let Err(NotSent::Client) = self.send_on(cx) {
+                        return Poll::Ready(Err(Broken::Client));
+                    }
                 }
             }
             match ready!(self.poll_fill(cx)) {
@@ -164,6 +175,7 @@ impl Upstream {
         }
         match self.asking.poll(&mut self.stream, cx) {
             Poll::Ready(Err(NotSent::Instance)) => {
+                self.kept_back = self.asking.take_back();
                 self.asking = Asking::default();
                 self.deaf = true;
                 Ok(())
@@ -189,9 +201,24 @@ impl Upstream {
     /// It ended before it took its request. True when it was new, which is as good as none.
     pub(crate) fn ended_unused(&self) -> bool {
         if !self.reused {
-            self.permit.pool.suspect();
+            self.permit.pool.suspect(SUSPECT_FOR);
         }
         !self.reused
+    }
+
+    /// Whether it leads to the proxy of another server.
+    pub(crate) fn is_peer(&self) -> bool {
+        self.permit.pool.instance.peer
+    }
+
+    /// The request's body, when the peer didn't ask for it.
+    pub(crate) fn take_body_back(&mut self) -> Option<Incoming> {
+        self.kept_back.take().or_else(|| self.asking.take_back())
+    }
+
+    /// The peer has no instance for a request: others come first for a moment.
+    pub(crate) fn pass_over(&self) {
+        self.permit.pool.suspect(SUSPECT_FOR);
     }
 
     /// The socket, and what was read from it and not taken.
@@ -248,10 +275,15 @@ pub(crate) struct Pool {
     freed: Notify,
     retired: Cell<bool>,
     suspect_until: Cell<Option<Instant>>,
+    /// How often in a row it refused a connection.
+    refusals: Cell<u32>,
 }
 
 /// How long an instance that refused a connection is passed over while there are others.
 const SUSPECT_FOR: Duration = Duration::from_millis(250);
+/// The longest time that a peer is: it doubles, because a dead machine costs each attempt the whole
+/// time that a connection may take.
+const SUSPECT_PEER_FOR: Duration = Duration::from_secs(4);
 
 impl Pool {
     pub(crate) fn new(instance: Arc<InstanceState>) -> Self {
@@ -262,6 +294,7 @@ impl Pool {
             freed: Notify::new(),
             retired: Cell::new(false),
             suspect_until: Cell::new(None),
+            refusals: Cell::new(0),
         }
     }
 
@@ -269,8 +302,16 @@ impl Pool {
         self.suspect_until.get().is_some_and(|until| Instant::now() < until)
     }
 
-    fn suspect(&self) {
-        self.suspect_until.set(Some(Instant::now() + SUSPECT_FOR));
+    fn suspect(&self, within: Duration) {
+        self.suspect_until.set(Some(Instant::now() + within));
+    }
+
+    fn refused(&self) {
+        let refusals = self.refusals.get();
+        self.refusals.set(refusals.saturating_add(1));
+        let doubled = SUSPECT_FOR * (1 << refusals.min(8));
+        let most = if self.instance.peer { SUSPECT_PEER_FOR } else { SUSPECT_FOR };
+        self.suspect(doubled.min(most));
     }
 
     /// The instance left the table: nothing is kept for it any more.
@@ -364,11 +405,12 @@ impl Pool {
             TcpStream::connect(self.instance.instance.addr),
         );
         let Ok(Ok(stream)) = connected.await else {
-            self.suspect();
+            self.refused();
             return Err(NoConnection::Unreachable);
         };
         sockets::prepare(&stream);
         self.suspect_until.set(None);
+        self.refusals.set(0);
         Ok(Box::new(Upstream::new(stream, permit)))
     }
 }

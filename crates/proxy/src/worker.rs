@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client_side::{ClientSide, Millis, Stop};
@@ -52,20 +53,35 @@ impl Routed {
         self.0.state.route.hold_ms
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.pools.is_empty()
+    /// Whether a request is passed on by a peer, which its key shows.
+    pub(crate) fn is_of_peer(&self, key: Option<&HeaderValue>) -> bool {
+        key.is_some() && key == self.0.state.key.as_ref()
+    }
+
+    /// What peers are told; none for a server that is alone.
+    pub(crate) fn key(&self) -> Option<&HeaderValue> {
+        self.0.state.key.as_ref()
+    }
+
+    /// Who may get a request: what a peer passed on stays on this server.
+    fn pools(&self, of_peer: bool) -> &[Rc<Pool>] {
+        if of_peer { &self.0.pools[..self.0.state.own] } else { &self.0.pools }
+    }
+
+    pub(crate) fn is_empty(&self, of_peer: bool) -> bool {
+        self.pools(of_peer).is_empty()
     }
 
     /// Whether some instance hasn't just refused a connection.
-    pub(crate) fn has_another(&self) -> bool {
-        self.0.pools.iter().any(|pool| !pool.is_suspect())
+    pub(crate) fn has_another(&self, of_peer: bool) -> bool {
+        self.pools(of_peer).iter().any(|pool| !pool.is_suspect())
     }
 
     /// The instance with the fewest requests in flight; those with equally many take turns, and
     /// one that just refused a connection comes last.
-    pub(crate) fn least_busy(&self) -> Option<Rc<Pool>> {
-        let pools = &self.0.pools;
-        if let [only] = pools.as_slice() {
+    pub(crate) fn least_busy(&self, of_peer: bool) -> Option<Rc<Pool>> {
+        let pools = self.pools(of_peer);
+        if let [only] = pools {
             return Some(only.clone());
         }
         let turn = self.0.turn.get();

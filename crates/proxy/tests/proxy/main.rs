@@ -6,6 +6,7 @@ mod answers;
 mod bodies;
 mod control;
 mod files;
+mod fleet;
 mod framing;
 mod hold;
 mod load;

@@ -113,6 +113,7 @@ pub fn table(version: u64, release: u64, apps: &[&App], hold_ms: u64) -> Table {
         release,
         instances: instances.collect(),
         hold_ms,
+        fleet: None,
     };
     Table { version, routes: vec![route] }
 }

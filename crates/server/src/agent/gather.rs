@@ -128,10 +128,10 @@ fn watch(app: &App, own: &Watch, status: Option<&Status>, now: Instant) -> Watch
         operation: own.order.operation,
         elapsed_ms: u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
         ended: own.ended.clone(),
-        requests: since.requests,
-        app_errors: since.app_errors,
-        requests_before: before.requests,
-        app_errors_before: before.app_errors,
+        requests: since.own_requests,
+        app_errors: since.own_app_errors,
+        requests_before: before.own_requests,
+        app_errors_before: before.own_app_errors,
         outcome: own.outcome.clone(),
     }
 }
