@@ -1,6 +1,7 @@
 //! The tasks of people who work on onward: `cargo xtask test | sim | bench`.
 
 mod bench;
+mod deny;
 mod install;
 mod reference;
 mod release;

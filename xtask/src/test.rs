@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::steps::{cargo, has, step};
-use crate::{bench, install, reference, sim};
+use crate::{bench, deny, install, reference, sim};
 
 /// The seeds of the simulation in CI.
 const SEEDS: &str = "100000";
@@ -31,6 +31,7 @@ fn steps() -> Result<(), String> {
     let lints = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     step("lints", &mut cargo(&lints))?;
     reference::check()?;
+    deny::check()?;
     step("the binary", &mut cargo(&["build", "--release", "--locked"]))?;
     if has("cargo-nextest") {
         let tests = ["nextest", "run", "--workspace", "--locked", "--no-fail-fast"];
