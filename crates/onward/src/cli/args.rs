@@ -89,6 +89,8 @@ pub enum Verb {
     Bundle(BundleVerb),
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
+    /// Look for what would make a deploy fail, and say how to mend it; changes nothing
+    Doctor,
     /// Print the completions of a shell
     Completions {
         /// The shell

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_releases;
 mod bundles;
+mod doctor;
 mod full_disk;
 mod interrupts;
 mod killed;

@@ -5,6 +5,7 @@ mod bundle;
 mod check;
 mod command_line;
 mod deploy;
+mod doctor;
 mod down;
 mod events;
 mod history;
@@ -32,6 +33,7 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     match &cli.verb {
         Verb::Init => return init::run(&cli.global, screen),
         Verb::Check => return check::run(&cli.global, screen),
+        Verb::Doctor => return doctor::run(&cli.global, screen),
         Verb::Completions { shell } => return command_line::completions(*shell),
         Verb::Man { directory } => return command_line::man(directory, screen),
         Verb::Reference => return command_line::reference(),
@@ -85,6 +87,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Down(args) => down::run(context, args, &cli.global, screen),
         Verb::Init
         | Verb::Check
+        | Verb::Doctor
         | Verb::Completions { .. }
         | Verb::Man { .. }
         | Verb::Reference

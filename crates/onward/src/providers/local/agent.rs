@@ -45,18 +45,19 @@ pub enum AgentError {
 }
 
 impl Local {
-    fn socket(&self) -> PathBuf {
+    /// Where the agent listens.
+    pub fn agent_socket(&self) -> PathBuf {
         self.runtime.join("agent.sock")
     }
 
     /// The agent, when it runs.
     pub fn running_agent(&self) -> Option<Client> {
-        Client::connect(&self.socket()).ok()
+        Client::connect(&self.agent_socket()).ok()
     }
 
     /// The way for orders to the agent.
     pub fn link(&self) -> LocalLink {
-        LocalLink { local: self.clone(), link: AgentLink::new(self.socket()) }
+        LocalLink { local: self.clone(), link: AgentLink::new(self.agent_socket()) }
     }
 
     /// The agent, started when it does not run. A restarted one adopts what runs.
@@ -69,7 +70,7 @@ impl Local {
         // Where in the log an agent that is started here begins to speak.
         let mut said = 0;
         while began.elapsed() < START_WITHIN {
-            match Client::connect(&self.socket()).map(|mut agent| (agent.hello(), agent)) {
+            match Client::connect(&self.agent_socket()).map(|mut agent| (agent.hello(), agent)) {
                 Ok((Ok(_), agent)) => return Ok(agent),
                 // An agent of another version makes room; the next one adopts what runs.
                 Ok((Err(ClientError::Version(_)), agent)) => {

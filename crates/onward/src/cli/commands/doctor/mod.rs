@@ -1,0 +1,85 @@
+//! `onward doctor`: is everything there that a deploy needs, and what to do where it is not?
+//!
+//! It changes nothing: no agent is started, no directory is made.
+
+mod check;
+mod machine;
+mod place;
+mod programs;
+mod state;
+mod system;
+
+use serde_json::json;
+
+use check::{Check, Verdict};
+
+use crate::cli::args::Global;
+use crate::cli::complaint::Complaint;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::numbers;
+use crate::cli::screen::Screen;
+
+/// Looks at everything and tells what it found; ends with 1 when a deploy would fail.
+pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
+    let mut checks = machine::checks(&global.directory);
+    match Context::load(global) {
+        Ok(context) => {
+            checks.push(project(&context));
+            checks.extend(programs::checks(&context));
+            checks.extend(place::checks(&context));
+            checks.extend(state::checks(&context));
+        }
+        Err(complaint) => checks.push(unreadable(&complaint)),
+    }
+    tell(&checks, screen);
+    let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
+    screen.document(&json!({ "ok": !broken, "checks": checks }));
+    Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+fn project(context: &Context) -> Check {
+    let title = format!("onward.toml is valid; {}", context.title());
+    match &context.warnings {
+        None => Check::fine("project", title),
+        Some(found) => {
+            let count = numbers::count(found.diagnostics.len() as u64, "warning");
+            Check::warning("project", format!("{title}, {count}"), "`onward check` shows them")
+        }
+    }
+}
+
+fn unreadable(complaint: &Complaint) -> Check {
+    let fix = match &complaint.findings {
+        Some(_) => "`onward check` shows every problem with its place",
+        None => "`onward init` writes an onward.toml; `-C DIR` names another directory",
+    };
+    let what = match &complaint.findings {
+        Some(found) => format!(
+            "{} has {}",
+            found.file,
+            numbers::count(found.diagnostics.len() as u64, "problem")
+        ),
+        None => complaint.what.clone(),
+    };
+    Check::broken("project", what, fix)
+}
+
+fn tell(checks: &[Check], screen: &Screen) {
+    let width = checks.iter().map(|check| check.name.len()).max().unwrap_or_default();
+    for check in checks {
+        screen.line(&format!("{}  {:width$}  {}", check.verdict.mark(), check.name, check.text));
+        if let Some(fix) = &check.fix {
+            screen.line(&format!("      {:width$}  → {fix}", ""));
+        }
+    }
+    let of = |verdict| checks.iter().filter(|check| check.verdict == verdict).count() as u64;
+    let last = match (of(Verdict::Broken), of(Verdict::Warning)) {
+        (0, 0) => "Everything is as it should be".to_owned(),
+        (0, warnings) => format!("A deploy can work; {}", numbers::count(warnings, "warning")),
+        (broken, _) => {
+            format!("A deploy would fail: {}", numbers::count(broken, "thing to mend first"))
+        }
+    };
+    screen.line(&last);
+}

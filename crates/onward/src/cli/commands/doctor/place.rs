@@ -1,0 +1,92 @@
+//! The project's place on this machine: `.onward`, its sockets, its agent.
+
+use std::os::unix::ffi::OsStrExt;
+
+use super::check::Check;
+use super::system;
+use crate::cli::context::Context;
+
+/// Locks, links and renames of these reach other machines late or never.
+const SHARED_FILE_SYSTEMS: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs"];
+/// The kernel's limit for the path of a socket, without its closing NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Looks at the place.
+pub fn checks(context: &Context) -> Vec<Check> {
+    let root = context.local.root();
+    let mut checks = Vec::new();
+    checks.push(file_system(system::file_system(root).as_deref()));
+    if root.exists() {
+        let access = rustix::fs::access(root, rustix::fs::Access::WRITE_OK);
+        if let Err(error) = access {
+            checks.push(Check::broken(
+                "place",
+                format!("{} cannot be written: {error}", root.display()),
+                "make it yours again: `sudo chown -R \"$USER\" .onward`; was onward run with sudo?",
+            ));
+        }
+    }
+    let socket = context.local.agent_socket();
+    if socket.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX {
+        checks.push(Check::broken(
+            "sockets",
+            format!("{} is longer than a socket's path may be", socket.display()),
+            "set XDG_RUNTIME_DIR to a shorter directory",
+        ));
+    }
+    checks.push(agent(context));
+    checks
+}
+
+fn file_system(kind: Option<&str>) -> Check {
+    match kind {
+        Some(kind) if SHARED_FILE_SYSTEMS.contains(&kind) => Check::warning(
+            "file system",
+            format!("the project is on {kind}, which other machines share"),
+            "run onward on one of them only, or move the project to a local disk",
+        ),
+        Some(kind) => Check::fine("file system", kind.to_owned()),
+        None => Check::fine("file system", "unknown"),
+    }
+}
+
+fn agent(context: &Context) -> Check {
+    let Some(mut agent) = context.local.running_agent() else {
+        return Check::fine("agent", "not running; the next command starts it");
+    };
+    let hello = match agent.hello() {
+        Ok(hello) => hello,
+        Err(error) => {
+            return Check::broken(
+                "agent",
+                format!("it does not answer: {error}"),
+                format!(
+                    "{} says what it does; `onward up` replaces it, apps and proxy go on",
+                    context.local.root().join("agent.log").display()
+                ),
+            );
+        }
+    };
+    match hello.proxy_problem {
+        None => {
+            Check::fine("agent", format!("onward {}, answers at {}", hello.onward, hello.address))
+        }
+        Some(problem) => Check::broken(
+            "proxy",
+            format!("{} does not answer: {problem}", hello.address),
+            "end the program that has the port (`ss -ltnp`), and `onward up` takes it again",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    #[test]
+    fn a_shared_file_system_warns() {
+        assert_eq!(file_system(Some("nfs4")).verdict, Verdict::Warning);
+        assert_eq!(file_system(Some("ext4")).verdict, Verdict::Fine);
+    }
+}

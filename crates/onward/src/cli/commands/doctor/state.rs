@@ -1,0 +1,82 @@
+//! The state document: damage, clocks, what is in flight, what waits.
+
+use jiff::{SignedDuration, Timestamp};
+use onward_core::document::Document;
+use onward_core::ports::StateStore;
+
+use super::check::Check;
+use crate::cli::carry;
+use crate::cli::context::Context;
+use crate::cli::outcome;
+
+/// Machines whose clocks agree better than this are said to agree.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// Looks at the state.
+pub fn checks(context: &Context) -> Vec<Check> {
+    let stored = match context.store().read() {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return vec![Check::fine("state", "nothing has been released here yet")],
+        Err(error) => {
+            return vec![Check::broken(
+                "state",
+                error.to_string(),
+                "`onward state diff` shows what differs, `onward state undo` puts the last good \
+                 generation back, `onward state accept` takes a valid file as it is",
+            )];
+        }
+    };
+    let document = &*stored.document;
+    let mut checks = vec![at_rest(document), clock(document.written, Timestamp::now())];
+    if let Some(report) = carry::local_report(context)
+        && let Some(first) = report.waiting.first()
+    {
+        checks.push(Check::warning(
+            "waiting",
+            format!("{}: {}", first.what, first.why),
+            "`onward status` shows all that waits, `onward logs` what it printed",
+        ));
+    }
+    checks
+}
+
+fn at_rest(document: &Document) -> Check {
+    match &document.operation {
+        Some(operation) => Check::warning(
+            "state",
+            format!("operation {} is in flight: {}", operation.number, operation.phase.title()),
+            "`onward up` carries it on, `onward abort` stops one that is not decided",
+        ),
+        None => Check::fine(
+            "state",
+            format!("generation {}, {}", document.generation, outcome::serves(document, None)),
+        ),
+    }
+}
+
+/// A document from the future was written by a machine whose clock is ahead, or ours is behind.
+fn clock(written: Timestamp, now: Timestamp) -> Check {
+    let ahead = written.duration_since(now);
+    if ahead <= CLOCK_TOLERANCE {
+        return Check::fine("clock", now.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
+    }
+    Check::warning(
+        "clock",
+        format!("the state was written {} s in the future", ahead.as_secs()),
+        "set the clock: `timedatectl set-ntp true`; safety does not hang on it, times that you read do",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::Verdict;
+    use super::*;
+
+    #[test]
+    fn a_state_from_the_future_warns() {
+        let now: Timestamp = "2026-01-01T00:00:00Z".parse().expect("a time");
+        let later = now + SignedDuration::from_secs(60);
+        assert_eq!(clock(later, now).verdict, Verdict::Warning);
+        assert_eq!(clock(now, later).verdict, Verdict::Fine);
+    }
+}
