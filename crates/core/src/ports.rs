@@ -106,6 +106,30 @@ pub enum StoreError {
         /// The last good generation.
         last_good: Generation,
     },
+    /// The documents were moved; this place is closed and stays so.
+    #[error("{place}: the state was moved to {to}")]
+    Moved {
+        /// The file or object.
+        place: String,
+        /// Where they are now.
+        to: String,
+    },
+    /// A move to this place has begun and has not ended.
+    #[error("{place}: the state is being moved here from {from}")]
+    Arriving {
+        /// The file or object.
+        place: String,
+        /// Where they come from.
+        from: String,
+    },
+    /// The store does not keep what every store has to promise, so nothing is written there.
+    #[error("{place}: {reason}")]
+    Unfit {
+        /// The store.
+        place: String,
+        /// What it does, and why that is not enough.
+        reason: String,
+    },
 }
 
 /// The way from a runner to the agent of a server.

@@ -216,7 +216,29 @@ impl From<StoreError> for Complaint {
                 "`onward state undo` puts generation {last_good} back, `onward state \
                          accept` takes the file as it is when it is valid"
             )),
+            StoreError::Moved { to, .. } => moved(&to),
+            StoreError::Arriving { from, .. } => Self::new(Exit::Refused, what)
+                .fact(format!("Until the move has ended the state is in {from}"))
+                .hint("repeat the `onward state move` that was interrupted"),
+            StoreError::Unfit { .. } => Self::new(Exit::Refused, what)
+                .nothing_changed()
+                .hint("keep the state in another store; docs/guide/state-in-a-bucket.md says what one has to promise"),
         }
+    }
+}
+
+/// The complaint about a place that was closed by a move.
+fn moved(to: &str) -> Complaint {
+    let complaint =
+        Complaint::new(Exit::Refused, format!("the state of this environment was moved to {to}"))
+            .fact("What is here is closed, so that there are never two truths");
+    if to.contains("://") {
+        complaint.hint(format!("write `store = \"{to}\"` below `[environment.NAME]`"))
+    } else {
+        complaint.hint(format!(
+            "the project whose `.onward/state` is {to} has it; there `onward state move` takes it \
+             to a store that others reach"
+        ))
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use onward_core::model::{AppName, EnvironmentName};
 use onward_server::client::Client;
-use onward_store::state::DirectoryStore;
+use onward_store::state::Documents;
 
 use super::args::Global;
 use super::complaint::{self, Complaint};
 use super::exit::Exit;
+use super::stores;
 use crate::project::{self, Findings, Project, Resolved};
 use crate::providers::local::{self, AgentError, Local};
 use crate::runner::Links;
@@ -23,17 +24,15 @@ pub struct Context {
     pub warnings: Option<Findings>,
     /// Its place on this machine.
     pub local: Local,
+    store: Documents,
 }
 
 impl Context {
     /// Reads the project file that the arguments name.
     pub fn load(global: &Global) -> Result<Self, Complaint> {
-        let (mut project, text) = project::load(&global.directory)?;
-        let warnings = warnings(global, &mut project, text);
-        let resolved = project::resolve(&project, global.environment.clone())?;
-        let local = Local::of(&global.directory)
-            .map_err(|error| complaint::system(&global.directory, error))?;
-        Ok(Self { resolved, warnings, local })
+        let (resolved, warnings, local) = project(global)?;
+        let store = stores::of(&resolved, &local)?;
+        Ok(Self { resolved, warnings, local, store })
     }
 
     /// The app.
@@ -52,8 +51,8 @@ impl Context {
     }
 
     /// The documents of the environment.
-    pub fn store(&self) -> DirectoryStore {
-        self.local.store(self.app(), self.environment())
+    pub fn store(&self) -> Documents {
+        self.store.clone()
     }
 
     /// Makes `.onward`.
@@ -94,6 +93,16 @@ pub fn agent_complaint(log: &Path, error: &AgentError) -> Complaint {
         .fact("What runs goes on without it")
         .printed(lines)
         .hint(format!("{} has all that it printed", log.display()))
+}
+
+/// What the project file wishes, warnings about it, and its place on this machine.
+pub fn project(global: &Global) -> Result<(Resolved, Option<Findings>, Local), Complaint> {
+    let (mut project, text) = project::load(&global.directory)?;
+    let warnings = warnings(global, &mut project, text);
+    let resolved = project::resolve(&project, global.environment.clone())?;
+    let local = Local::of(&global.directory)
+        .map_err(|error| complaint::system(&global.directory, error))?;
+    Ok((resolved, warnings, local))
 }
 
 fn warnings(global: &Global, project: &mut Project, text: String) -> Option<Findings> {

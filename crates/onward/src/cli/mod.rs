@@ -20,6 +20,7 @@ mod progress;
 mod reading;
 mod retention;
 mod screen;
+mod stores;
 mod table;
 #[cfg(test)]
 mod tests;

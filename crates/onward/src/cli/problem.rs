@@ -177,6 +177,21 @@ pub enum Problem {
     /// The agent gave no lines.
     #[error("the logs cannot be read: {0}")]
     NoLogs(String),
+    /// A store in a cloud, and a build without.
+    #[error("the state is in {0}, and this build of onward has no cloud stores")]
+    NoCloud(String),
+    /// The project file names one store, and another place has a state of its own.
+    #[error(
+        "there are two states of this environment: the project file names {url}, and {here} has one of its own"
+    )]
+    TwoStates {
+        /// What the file names.
+        url: String,
+        /// The other place.
+        here: String,
+        /// Its last generation.
+        generation: Generation,
+    },
     /// The system refused something.
     #[error("{}: {source}", path.display())]
     System {
@@ -199,6 +214,7 @@ impl Problem {
             | Self::NoGeneration(_)
             | Self::EditInvalid { .. }
             | Self::AcceptInvalid { .. }
+            | Self::NoCloud(_)
             | Self::NoFormat(_) => Exit::Usage,
             Self::IsDown { .. }
             | Self::EditNeedsEditor
@@ -207,6 +223,7 @@ impl Problem {
             | Self::UndoGone { .. }
             | Self::NothingToUndo
             | Self::NothingToAccept
+            | Self::TwoStates { .. }
             | Self::AcceptMissing
             | Self::AcceptNeedsYes
             | Self::DownNeedsName(_)
@@ -235,6 +252,16 @@ impl Problem {
             Self::NoRelease { .. } | Self::UndoGone { .. } => "`onward history` lists the releases",
             Self::NoGeneration(_) | Self::NothingToUndo => {
                 "`onward state log` lists the generations"
+            }
+            Self::NoCloud(_) => {
+                "`cargo install --locked --path crates/onward --features cloud` in onward's own \
+                 repository makes one that has them"
+            }
+            Self::TwoStates { url, here, .. } => {
+                return Some(format!(
+                    "`onward state move '{url}'` takes the state there when that store is empty; \
+                     otherwise move {here} away, or remove the line `store`"
+                ));
             }
             Self::EditNeedsEditor => {
                 "run it in a terminal without --json and --no-input, or edit state.json yourself \

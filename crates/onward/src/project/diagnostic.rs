@@ -47,6 +47,10 @@ pub enum Code {
     ReservedValue,
     /// A name that is a value and a secret.
     SecretIsValue,
+    /// A text that names no state store.
+    InvalidStore,
+    /// A secret in a URL. Its place is never drawn as it is.
+    SecretInUrl,
     /// Two keys that exclude each other.
     Conflict,
     /// Something given that has no meaning here.
@@ -63,7 +67,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
@@ -80,6 +84,8 @@ impl Code {
         Self::InvalidValue,
         Self::ReservedValue,
         Self::SecretIsValue,
+        Self::InvalidStore,
+        Self::SecretInUrl,
         Self::Conflict,
         Self::Meaningless,
         Self::Repeated,
@@ -107,6 +113,8 @@ impl Code {
             Self::InvalidValue => "invalid-value",
             Self::ReservedValue => "reserved-value",
             Self::SecretIsValue => "secret-is-value",
+            Self::InvalidStore => "invalid-store",
+            Self::SecretInUrl => "secret-in-url",
             Self::Conflict => "conflict",
             Self::Meaningless => "meaningless",
             Self::Repeated => "repeated",
@@ -238,17 +246,28 @@ impl Findings {
             Colour::Off => Renderer::plain(),
         }
         .term_width(WIDTH_MAX);
+        let text = self.without_secrets();
         let drawn: Vec<String> =
-            self.diagnostics.iter().map(|found| self.draw(&renderer, found)).collect();
+            self.diagnostics.iter().map(|found| self.draw(&renderer, &text, found)).collect();
         drawn.join("\n\n")
     }
 
-    fn draw(&self, renderer: &Renderer, found: &Diagnostic) -> String {
+    /// The text, with a star for each byte of a secret that was found.
+    fn without_secrets(&self) -> String {
+        let mut text = self.text.clone();
+        let secrets = self.diagnostics.iter().filter(|found| found.code == Code::SecretInUrl);
+        for (span, _) in secrets.flat_map(|found| &found.labels) {
+            text.replace_range(span.clone(), &"*".repeat(span.len()));
+        }
+        text
+    }
+
+    fn draw(&self, renderer: &Renderer, text: &str, found: &Diagnostic) -> String {
         let level = match found.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let mut snippet = Snippet::source(&self.text).path(&self.file);
+        let mut snippet = Snippet::source(text).path(&self.file);
         for (i, (span, label)) in found.labels.iter().enumerate() {
             let kind = if i == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
             snippet = snippet.annotation(kind.span(span.clone()).label(label));

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use onward_core::model::{AppName, EnvironmentName, ProcessName};
+use onward_store::state::StoreUrl;
 
 use super::diagnostic::Diagnostic;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
@@ -130,6 +131,8 @@ pub struct Environment {
     pub default: bool,
     /// Where it runs.
     pub provider: Provider,
+    /// Where its state is kept, when that is not the provider's own place.
+    pub store: Option<StoreUrl>,
     /// Values of this environment; they win over `[values]`.
     pub values: BTreeMap<ValueName, String>,
 }

@@ -14,7 +14,7 @@ use super::model::{Build, Environment, Project, Provider, Release};
 use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
-use super::{process, suggest, syntax, unbuilt};
+use super::{process, store, suggest, syntax, unbuilt};
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
 /// the environment of a process far below what Linux accepts (a quarter of the stack, 2 MiB).
@@ -363,11 +363,12 @@ fn environments<'t>(
         let values =
             values_section.as_ref().map(|section| values(section, sink)).unwrap_or_default();
         values_sections.extend(values_section);
+        let store = store::store(section.get("store"), sink);
         unbuilt::environment(&mut section, sink);
         section.finish(sink);
         if let Some(name) = name {
             let provider = provider.unwrap_or(Provider::Local);
-            environments.push(Environment { name, default: is_default, provider, values });
+            environments.push(Environment { name, default: is_default, provider, store, values });
         }
     }
     environments

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use onward_core::model::{AppName, EnvironmentName, ProcessName};
+use onward_store::state::StoreUrl;
 
 use super::model::{
     Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Serves, Stop,
@@ -51,6 +52,8 @@ pub struct Resolved {
     pub environment: EnvironmentName,
     /// Who has its servers.
     pub provider: Provider,
+    /// Where its state is kept, when that is not the provider's own place.
+    pub store: Option<StoreUrl>,
     /// What runs before anything leaves this machine.
     pub build: Build,
     /// Paths that are shipped although git ignores them.
@@ -185,6 +188,7 @@ pub fn resolve(
     Ok(Resolved {
         app: project.app.clone(),
         provider: environment.provider,
+        store: environment.store.clone(),
         build: project.build.clone(),
         include: project.include.clone(),
         processes: project.processes.iter().map(process).collect(),
@@ -216,7 +220,7 @@ fn choose(
     }
     if name == local {
         let (provider, values) = (Provider::Local, BTreeMap::new());
-        return Ok(Environment { name, default: false, provider, values });
+        return Ok(Environment { name, default: false, provider, store: None, values });
     }
     let mut known: Vec<String> =
         project.environments.iter().map(|environment| environment.name.to_string()).collect();

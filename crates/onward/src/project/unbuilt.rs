@@ -247,11 +247,6 @@ pub(super) fn environment(section: &mut Section<'_>, sink: &mut Sink) {
             "remove the line for now: the address is printed by `onward up`",
         ),
         ("region", "regions are", "remove the line for now"),
-        (
-            "store",
-            "choosing a state store is",
-            "remove the line for now: the state is kept in `.onward/state/` of the project",
-        ),
     ] {
         if let Some(item) = section.get(key) {
             item.text(sink);

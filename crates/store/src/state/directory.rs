@@ -12,6 +12,7 @@ use onward_core::report::Report;
 
 use super::file;
 use super::inspect::{self, Current};
+use super::sign::{Address, Sign};
 
 /// The documents of one app and environment below a directory.
 ///
@@ -25,6 +26,7 @@ use super::inspect::{self, Current};
 /// not relied upon.
 #[derive(Debug, Clone)]
 pub struct DirectoryStore {
+    root: PathBuf,
     directory: PathBuf,
 }
 
@@ -44,7 +46,21 @@ pub struct Difference {
 impl DirectoryStore {
     /// The store of one app and environment below `root`. Nothing is made before the first write.
     pub fn new(root: &Path, app: &AppName, environment: &EnvironmentName) -> Self {
-        Self { directory: root.join(app.as_str()).join(environment.as_str()) }
+        let directory = root.join(app.as_str()).join(environment.as_str());
+        Self { root: root.to_owned(), directory }
+    }
+
+    /// The directory of all environments.
+    pub fn address(&self) -> Address {
+        Address::new(self.root.display().to_string())
+    }
+
+    /// The sign in the place of the document, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn sign(&self) -> Result<Option<Sign>, StoreError> {
+        Ok(file::read(&self.state_file())?.as_deref().and_then(Sign::decode))
     }
 
     /// The file that holds the current document.
@@ -57,7 +73,7 @@ impl DirectoryStore {
     }
 
     fn recorded_file(&self, generation: Generation) -> PathBuf {
-        self.history().join(format!("{:08}.json", generation.0))
+        self.history().join(inspect::recorded_name(generation))
     }
 
     fn report_file(&self, server: &ServerName) -> PathBuf {
@@ -72,9 +88,9 @@ impl DirectoryStore {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(file::failed(&directory, &error)),
         };
-        let number = |name: &str| name.strip_suffix(".json")?.parse().ok().map(Generation);
-        let mut generations: Vec<_> =
-            entries.filter_map(|entry| number(entry.ok()?.file_name().to_str()?)).collect();
+        let mut generations: Vec<_> = entries
+            .filter_map(|entry| inspect::recorded_generation(entry.ok()?.file_name().to_str()?))
+            .collect();
         generations.sort_unstable();
         Ok(generations)
     }
@@ -142,6 +158,7 @@ impl DirectoryStore {
                 self.record(document.generation, &bytes.unwrap_or_default())?;
                 Ok(Some(stored(document, digest)))
             }
+            Current::Elsewhere(sign) => Err(inspect::elsewhere(path.display().to_string(), sign)),
             Current::Edited(document) => self.obey(document).map(Some),
             Current::Damaged(reason) => {
                 let last_good = self.generations()?.last().copied().unwrap_or_default();
@@ -252,7 +269,7 @@ fn decode(path: &Path, bytes: &[u8]) -> Result<Stored, StoreError> {
 }
 
 /// A person's document as the generation that follows `good`.
-fn chained(good: &Stored, mut document: Document, by: WriteId) -> Document {
+pub(super) fn chained(good: &Stored, mut document: Document, by: WriteId) -> Document {
     document.generation = good.document.generation.next();
     document.parent = Some(good.digest);
     document.write_id = by;

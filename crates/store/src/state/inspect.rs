@@ -2,6 +2,9 @@
 
 use onward_core::document::Document;
 use onward_core::model::{Digest, Generation};
+use onward_core::ports::StoreError;
+
+use super::sign::Sign;
 
 /// The current file, judged.
 #[derive(Debug)]
@@ -12,6 +15,8 @@ pub(super) enum Current {
     Good(Document, Digest),
     /// It was written, and its copy in the history is still to be made.
     Unrecorded(Document, Digest),
+    /// A sign: the documents are elsewhere.
+    Elsewhere(Sign),
     /// A person edited it, validly, and raised the generation by one.
     Edited(Document),
     /// It is neither.
@@ -33,6 +38,9 @@ pub(super) fn judge(
             Some(_) => Current::Damaged("the file is missing".to_owned()),
         };
     };
+    if let Some(sign) = Sign::decode(bytes) {
+        return Current::Elsewhere(sign);
+    }
     let document = match Document::decode(bytes) {
         Ok(document) => document,
         Err(reason) => return Current::Damaged(reason.to_string()),
@@ -62,4 +70,22 @@ pub(super) fn judge(
         "its generation is {generation}, and the last one written is {}",
         last.unwrap_or_default()
     ))
+}
+
+/// The error of whoever wants a document where there is a sign.
+pub(super) fn elsewhere(place: String, sign: Sign) -> StoreError {
+    match sign {
+        Sign::Moved { to, .. } => StoreError::Moved { place, to: to.to_string() },
+        Sign::Arriving { from } => StoreError::Arriving { place, from: from.to_string() },
+    }
+}
+
+/// The file or object name of a generation.
+pub(super) fn recorded_name(generation: Generation) -> String {
+    format!("{:08}.json", generation.0)
+}
+
+/// The generation of a file or object name.
+pub(super) fn recorded_generation(name: &str) -> Option<Generation> {
+    name.strip_suffix(".json")?.parse().ok().map(Generation)
 }

@@ -9,7 +9,7 @@ use onward_core::engine::Refusal;
 use onward_core::model::{Generation, WriteId};
 use onward_core::outcome::Outcome;
 use onward_core::ports::{StateStore, Stored, WriteRefused};
-use onward_store::state::{Difference, DirectoryStore};
+use onward_store::state::{Difference, Documents};
 use serde_json::json;
 use similar::TextDiff;
 
@@ -47,7 +47,7 @@ pub fn run(
 }
 
 /// The document of a generation, else the current one.
-fn find(store: &DirectoryStore, generation: Option<Generation>) -> Result<Stored, Complaint> {
+fn find(store: &Documents, generation: Option<Generation>) -> Result<Stored, Complaint> {
     match generation {
         Some(number) => Ok(store.read_generation(number)?.ok_or(Problem::NoGeneration(number))?),
         None => Ok(store.read()?.ok_or(Refusal::NothingReleased)?),
@@ -61,7 +61,7 @@ fn text(stored: &Stored) -> String {
 /// Prints a generation; of a damaged file the last good one.
 fn show(
     context: &Context,
-    store: &DirectoryStore,
+    store: &Documents,
     generation: Option<Generation>,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
@@ -75,7 +75,7 @@ fn show(
     Ok(Exit::Done)
 }
 
-fn log(store: &DirectoryStore, count: usize, screen: &Screen) -> Result<Exit, Complaint> {
+fn log(store: &Documents, count: usize, screen: &Screen) -> Result<Exit, Complaint> {
     let generations = store.generations()?;
     let mut lines = Vec::new();
     for generation in generations.iter().rev().take(count) {
@@ -114,7 +114,7 @@ fn difference_text(difference: &Difference) -> String {
 }
 
 fn diff(
-    store: &DirectoryStore,
+    store: &Documents,
     from: Option<Generation>,
     to: Option<Generation>,
     screen: &Screen,
@@ -142,7 +142,7 @@ fn diff(
 
 fn edit(
     context: &Context,
-    store: &DirectoryStore,
+    store: &Documents,
     global: &Global,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
@@ -214,7 +214,7 @@ impl From<NotWritten> for Complaint {
 
 /// Makes `next` the generation after `stored`.
 fn write(
-    store: &DirectoryStore,
+    store: &Documents,
     stored: &Stored,
     mut next: Document,
     word: &str,
@@ -240,7 +240,7 @@ fn written(outcome: Outcome<Stored, WriteRefused>) -> Result<(), NotWritten> {
 /// generation comes back.
 fn undo(
     context: &Context,
-    store: &DirectoryStore,
+    store: &Documents,
     to: Option<Generation>,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
@@ -276,7 +276,7 @@ fn undo(
 }
 
 /// The last generation whose demand differs from the current one.
-fn before_last_change(store: &DirectoryStore, current: &Stored) -> Result<Stored, Complaint> {
+fn before_last_change(store: &Documents, current: &Stored) -> Result<Stored, Complaint> {
     for generation in store.generations()?.into_iter().rev() {
         if let Some(stored) = store.read_generation(generation)?
             && stored.document.demand != current.document.demand
@@ -291,7 +291,7 @@ fn before_last_change(store: &DirectoryStore, current: &Stored) -> Result<Stored
 /// Takes a file that onward did not write, after showing how it differs.
 fn accept(
     context: &Context,
-    store: &DirectoryStore,
+    store: &Documents,
     global: &Global,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {

@@ -5,6 +5,7 @@ use onward_core::document::{Document, Ended, Failure, Finished, Phase};
 use onward_core::engine::Refusal;
 use onward_core::model::{Generation, ReleaseNumber};
 use onward_core::ports::StateStore;
+use onward_store::state::Documents;
 use serde_json::{Value, json};
 
 use crate::cli::complaint::Complaint;
@@ -51,10 +52,7 @@ fn last_release(document: &Document) -> Option<ReleaseNumber> {
 }
 
 /// The phases that the release went through, read from the generations.
-fn moments(
-    store: &onward_store::state::DirectoryStore,
-    number: ReleaseNumber,
-) -> Result<Vec<Moment>, Complaint> {
+fn moments(store: &Documents, number: ReleaseNumber) -> Result<Vec<Moment>, Complaint> {
     let mut moments = Vec::new();
     let mut last: Option<(u64, Phase)> = None;
     for generation in store.generations()? {

@@ -84,6 +84,14 @@ fn the_store_cannot_be_used() {
         StoreError::Damaged { .. } => StoreError::Damaged {
             place: place(), reason: "the file is missing".to_owned(), last_good: Generation(7),
         },
+        StoreError::Moved { .. } =>
+            StoreError::Moved { place: place(), to: "s3://bucket/state".to_owned() },
+        StoreError::Arriving { .. } =>
+            StoreError::Arriving { place: place(), from: "s3://bucket/state".to_owned() },
+        StoreError::Unfit { .. } => StoreError::Unfit {
+            place: "s3://bucket/state".to_owned(),
+            reason: "it ignores If-Match".to_owned(),
+        },
     };
     insta::assert_snapshot!(page(all));
     let reasons = every! { InvalidDocument:

@@ -83,6 +83,11 @@ fn all() -> Vec<(&'static str, Problem)> {
         Problem::DoesNotServe { .. } =>
             Problem::DoesNotServe { number: ReleaseNumber(3), failure: failure() },
         Problem::NoLogs(_) => Problem::NoLogs("the agent did not answer".to_owned()),
+        Problem::NoCloud(_) => Problem::NoCloud("s3://bucket/state".to_owned()),
+        Problem::TwoStates { .. } => Problem::TwoStates {
+            url: "s3://bucket/state".to_owned(), here: "/shop/.onward/state".to_owned(),
+            generation: Generation(12),
+        },
         Problem::System { .. } =>
             Problem::System { path: PathBuf::from("/shop/.onward"), source: denied() },
         Problem::Bug(_) => Problem::Bug("a verb without a project came here"),
