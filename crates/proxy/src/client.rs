@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use crate::heritage::{Entry, Heritage};
 use crate::protocol::{Answer, MAX_LINE, Request, Status, Why};
 use crate::table::Table;
 
@@ -116,6 +117,52 @@ impl Client {
             other => return Err(unexpected(&other)),
         }
         descriptor.ok_or_else(|| ClientError::Nonsense("no descriptor came with it".into()))
+    }
+
+    /// Lets a proxy that waits beside another one accept connections.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn accept(&mut self) -> Result<(), ClientError> {
+        match self.ask(&Request::Accept)? {
+            Answer::Accepting => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// The proxy accepts nobody any more, and ends once the connections that it has are over or
+    /// [`crate::Limits::leave_within`] is. Then it tells the proxy whose control socket is `heir`
+    /// what it counted.
+    ///
+    /// # Errors
+    /// See [`ClientError`]; [`Why::Malformed`] from a proxy that is too old to know this.
+    pub fn leave(&mut self, heir: &Path) -> Result<(), ClientError> {
+        match self.ask(&Request::Leave { heir: heir.to_owned() })? {
+            Answer::Left => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the proxy counted, for its successor.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn heritage(&mut self) -> Result<Heritage, ClientError> {
+        match self.ask(&Request::Heritage)? {
+            Answer::Heritage(heritage) => Ok(heritage),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells the proxy what an earlier one counted. It may be told again and again.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn inherit(&mut self, epoch: &str, entry: Entry) -> Result<(), ClientError> {
+        match self.ask(&Request::Inherit { epoch: epoch.to_owned(), entry })? {
+            Answer::Inherited => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     fn ask(&mut self, request: &Request) -> Result<Answer, ClientError> {

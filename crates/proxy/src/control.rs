@@ -1,5 +1,6 @@
 //! The control socket: takes tables, tells counters, cuts, hands out the listener.
 
+use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::net::TcpListener;
 use std::os::fd::AsFd;
@@ -15,6 +16,7 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::protocol::{Answer, MAX_LINE, Request, Why};
 use crate::shared::Shared;
+use crate::stage::Stage;
 use crate::table::Table;
 use crate::table_file;
 
@@ -61,6 +63,8 @@ pub(crate) struct Control {
     pub(crate) shared: Arc<Shared>,
     pub(crate) table_file: PathBuf,
     pub(crate) listener: TcpListener,
+    /// Who is told what was counted, once this proxy has left.
+    pub(crate) heir: RefCell<Option<PathBuf>>,
 }
 
 /// Answers control connections; never ends by itself.
@@ -122,10 +126,25 @@ impl Control {
                 no(Why::Unknown, &format!("the proxy knows no instance {instance:?}"))
             }
             Ok(Request::Listener) => Answer::Listener,
+            Ok(Request::Accept) => {
+                self.shared.advance(Stage::Serving);
+                Answer::Accepting
+            }
+            Ok(Request::Leave { heir }) => {
+                *self.heir.borrow_mut() = Some(heir);
+                self.shared.advance(Stage::Leaving);
+                Answer::Left
+            }
+            Ok(Request::Heritage) => Answer::Heritage(self.shared.heritage()),
+            Ok(Request::Inherit { epoch, entry }) => {
+                self.shared.inherit(&epoch, entry);
+                Answer::Inherited
+            }
         }
     }
 
-    /// Durable first, then in force, then acknowledged. Runs on the one control thread, so two
+    /// Durable first, then in force, then acknowledged. A proxy that waits or leaves only follows:
+    /// the file belongs to the one that serves. Runs on the one control thread, so two
     /// tables can't overtake each other.
     fn set(&self, table: Table) -> Answer {
         let snapshot = self.shared.snapshot();
@@ -148,7 +167,9 @@ impl Control {
         if let Err(error) = table.validate() {
             return no(Why::Invalid, &error);
         }
-        if let Err(error) = table_file::store(&self.table_file, &table) {
+        if self.shared.stage() == Stage::Serving
+            && let Err(error) = table_file::store(&self.table_file, &table)
+        {
             return no(Why::Storage, &error);
         }
         self.shared.switch(table);

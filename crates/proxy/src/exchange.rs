@@ -35,7 +35,7 @@ pub(crate) async fn answer(
         }
         None => routed(&worker, &client, request).await,
     };
-    if worker.shared.is_draining() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+    if worker.shared.stage().is_closing() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)

@@ -49,6 +49,9 @@ pub struct Limits {
     /// After SIGTERM: how long an idle client connection stays open for one more request, so that
     /// a request already on its way isn't cut.
     pub shutdown_idle_within: Duration,
+    /// After another proxy took over: how long connections may go on that were open by then. Ten
+    /// minutes, as WebSockets have when their release is replaced.
+    pub leave_within: Duration,
 }
 
 impl Default for Limits {
@@ -70,6 +73,7 @@ impl Default for Limits {
             unrepeatable_idle_within: Duration::from_millis(500),
             shutdown_within: Duration::from_secs(30),
             shutdown_idle_within: Duration::from_secs(3),
+            leave_within: Duration::from_secs(600),
         }
     }
 }

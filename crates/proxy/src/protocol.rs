@@ -5,15 +5,22 @@
 //! | `{"do":"set","table":{…}}` | `{"ok":"set"}`, once the table is durable and in force |
 //! | `{"do":"status"}` | `{"ok":"status", …}` |
 //! | `{"do":"cut","instance":"ID"}` | `{"ok":"cut"}` |
+//! | `{"do":"accept"}` | `{"ok":"accepting"}`: a proxy that waited accepts from now on |
+//! | `{"do":"leave","heir":"PATH"}` | `{"ok":"left"}`: it accepts nobody any more, finishes what it has and tells the heir what it counted |
+//! | `{"do":"heritage"}` | `{"ok":"heritage", …}`: what it counted, for a successor |
+//! | `{"do":"inherit","epoch":"…","entry":{…}}` | `{"ok":"inherited"}` |
 //! | `{"do":"listener"}` | `{"ok":"listener"}` with the listening socket attached to its first byte |
 //!
 //! A refusal is `{"ok":"no","why":"stale","text":"…"}`. [`crate::Client`] speaks all of this.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::counters::Counters;
+use crate::heritage::{Entry, Heritage};
+use crate::stage::Stage;
 use crate::table::Table;
 
 /// Longest line either side reads: a table file of the largest table stays below it.
@@ -26,6 +33,10 @@ pub(crate) enum Request {
     Status,
     Cut { instance: String },
     Listener,
+    Accept,
+    Leave { heir: PathBuf },
+    Heritage,
+    Inherit { epoch: String, entry: Entry },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -35,6 +46,10 @@ pub(crate) enum Answer {
     Status(Status),
     Cut,
     Listener,
+    Accepting,
+    Left,
+    Heritage(Heritage),
+    Inherited,
     No { why: Why, text: String },
 }
 
@@ -60,8 +75,15 @@ pub enum Why {
 pub struct Status {
     /// Version of the table in force; `None` before the first one.
     pub version: Option<u64>,
-    /// Differs for each start of a proxy. Counters may be compared only within one epoch.
+    /// Counters may be compared only within one epoch. A proxy that takes over from another one
+    /// continues its epoch and its counters; any other start begins a new one.
     pub epoch: String,
+    /// Differs for each process of a proxy.
+    #[serde(default)]
+    pub id: String,
+    /// How far the proxy is in its life.
+    #[serde(default)]
+    pub stage: Stage,
     /// When the proxy started, milliseconds since 1970.
     pub started_unix_ms: u64,
     /// Process id of the proxy.
@@ -104,7 +126,7 @@ pub struct ReleaseStatus {
     pub route: String,
     /// Number of the release; 0 is the sum of those that served longest ago.
     pub release: u64,
-    /// The counters, cumulative since [`Status::started_unix_ms`].
+    /// The counters, cumulative within [`Status::epoch`].
     #[serde(flatten)]
     pub counters: Counters,
 }

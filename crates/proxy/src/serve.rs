@@ -1,25 +1,35 @@
 //! The proxy as a whole: starts the workers and the control socket, ends them in order.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::thread;
+use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::client::{Client, ClientError};
 use crate::control::{self, Control, ControlSocket};
+use crate::heritage::Heritage;
 use crate::limits::Limits;
 use crate::shared::Shared;
 use crate::sockets;
+use crate::stage::Stage;
 use crate::table_file::{self, TableFileError};
 use crate::worker;
 
 /// Most workers by default: beyond it the apps want the cores themselves.
 const MOST_WORKERS: usize = 4;
+/// How long a successor waits until it is told to accept. Whoever started it has died by then.
+const CLAIMED_WITHIN: Duration = Duration::from_secs(60);
+/// How often, and how many times, a proxy that left tries to tell its heir what it counted: the heir
+/// may be starting again.
+const BEQUEATH_EVERY: Duration = Duration::from_millis(100);
+const BEQUEATH_TRIES: u32 = 30;
 
 /// What a proxy needs to run.
 #[derive(Debug)]
@@ -93,11 +103,31 @@ pub fn run(config: Config) -> Result<(), Error> {
 /// # Errors
 /// As [`run`].
 pub fn run_until(config: Config, stopper: &Stopper) -> Result<(), Error> {
+    run_as(config, stopper, |shared| shared)
+}
+
+/// [`run`], as the successor of the proxy whose control socket is `predecessor`: it continues that
+/// one's epoch and counters, and accepts nobody until it is told to by [`Client::accept`]. It ends
+/// when that does not happen within a minute.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_after(config: Config, predecessor: &Path) -> Result<(), Error> {
+    // Without an answer it starts with new counters: serving goes before counting.
+    let heritage = Client::connect(predecessor).and_then(|mut own| own.heritage()).ok();
+    run_as(config, &Stopper::default(), |shared| shared.succeed(heritage))
+}
+
+fn run_as(
+    config: Config,
+    stopper: &Stopper,
+    prepare: impl FnOnce(Shared) -> Shared,
+) -> Result<(), Error> {
     let Config { listener, control, table_file, workers, limits } = config;
     let workers = workers.max(1);
     sockets::raise_descriptor_limit(limits.connections, limits.upstream_connections * workers);
     let table = table_file::load(&table_file)?;
-    let shared = Arc::new(Shared::new(limits, workers, table));
+    let shared = Arc::new(prepare(Shared::new(limits, workers, table)));
     let threads = start_workers(&shared, &listener)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -106,25 +136,30 @@ pub fn run_until(config: Config, stopper: &Stopper) -> Result<(), Error> {
     let controlled = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("wait for SIGTERM"))?;
         let socket = ControlSocket::bind(&control).map_err(failed("open its control socket"))?;
-        let parts = Control { shared: shared.clone(), table_file, listener };
+        let heir = RefCell::default();
+        let parts = Control { shared: shared.clone(), table_file, listener, heir };
         let parts = Rc::new(parts);
         tokio::select! {
             () = control::serve(&socket, parts.clone()) => {}
-            _ = terminate.recv() => {}
-            () = stopper.0.notified() => {}
+            _ = terminate.recv() => shared.advance(Stage::Draining),
+            () = stopper.0.notified() => shared.advance(Stage::Draining),
+            () = unclaimed(&shared) => shared.advance(Stage::Draining),
+            () = shared.left() => {}
         }
-        stop_workers(&shared);
         // While the workers finish, the counters stay readable.
         let joined = tokio::task::spawn_blocking(move || join(threads));
-        tokio::select! {
-            () = control::serve(&socket, parts) => Ok(()),
+        let ended = tokio::select! {
+            () = control::serve(&socket, parts.clone()) => Ok(()),
+            () = drain_when(&mut terminate, stopper, &shared) => Ok(()),
             result = joined => result.unwrap_or_else(|error| {
                 Err(Error::Io { what: "end its workers", source: io::Error::other(error) })
             }),
-        }
+        };
+        bequeath(&shared, &socket, parts).await;
+        ended
     });
     if controlled.is_err() {
-        stop_workers(&shared);
+        shared.advance(Stage::Draining);
     }
     controlled
 }
@@ -143,9 +178,43 @@ fn start_workers(shared: &Arc<Shared>, listener: &TcpListener) -> Result<Threads
         .map_err(failed("start a worker"))
 }
 
-fn stop_workers(shared: &Shared) {
-    shared.draining.store(true, Relaxed);
-    shared.ring();
+/// Ends when a successor was not claimed in time.
+async fn unclaimed(shared: &Shared) {
+    tokio::time::sleep(CLAIMED_WITHIN).await;
+    if shared.stage() != Stage::Waiting {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// A proxy that leaves may still be told to end; never ends by itself.
+async fn drain_when(terminate: &mut Signal, stopper: &Stopper, shared: &Shared) {
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            () = stopper.0.notified() => {}
+        }
+        shared.advance(Stage::Draining);
+    }
+}
+
+/// Tells the heir what was counted to the end. Questions are answered until it has been told, so
+/// that whoever asks both finds it at one of them.
+async fn bequeath(shared: &Shared, socket: &ControlSocket, parts: Rc<Control>) {
+    let Some(heir) = parts.heir.take() else { return };
+    let Heritage { epoch, own, .. } = shared.heritage();
+    let told = tokio::task::spawn_blocking(move || {
+        for _ in 0..BEQUEATH_TRIES {
+            let tell = |mut client: Client| client.inherit(&epoch, own.clone());
+            match Client::connect(&heir).and_then(tell) {
+                Ok(()) | Err(ClientError::Refused { .. }) => return,
+                Err(_) => thread::sleep(BEQUEATH_EVERY),
+            }
+        }
+    });
+    tokio::select! {
+        () = control::serve(socket, parts) => {}
+        _ = told => {}
+    }
 }
 
 fn join(threads: Threads) -> Result<(), Error> {

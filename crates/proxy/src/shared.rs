@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{
-    AtomicBool, AtomicU64, AtomicUsize,
+    AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,8 +16,10 @@ use http::HeaderValue;
 use tokio::sync::Notify;
 
 use crate::counters::{Counters, ReleaseCounters};
+use crate::heritage::{self, Entry, Heritage, Ledger};
 use crate::limits::Limits;
 use crate::protocol::{InstanceStatus, ReleaseStatus, Status};
+use crate::stage::Stage;
 use crate::table::{Instance, Route, Table};
 
 /// Releases of one route whose counters are kept apart: as many as a day of busy deploying. Those of
@@ -83,7 +85,7 @@ pub(crate) struct Shared {
     pub(crate) held: AtomicUsize,
     pub(crate) refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
-    pub(crate) draining: AtomicBool,
+    stage: AtomicU8,
     generation: AtomicU64,
     current: Mutex<Arc<Snapshot>>,
     instances: Mutex<Vec<Arc<InstanceState>>>,
@@ -91,6 +93,9 @@ pub(crate) struct Shared {
     /// The sums of releases that are not kept apart any more, so that a route's counters only rise.
     /// Locked while `releases` is.
     older: Mutex<Vec<ReleaseStatus>>,
+    /// What earlier proxies of this address counted.
+    ledger: Mutex<Ledger>,
+    id: String,
     epoch: String,
     started_unix_ms: u64,
 }
@@ -103,6 +108,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(limits: Limits, workers: usize, table: Option<Table>) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let id = format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id());
         let shared = Self {
             limits,
             workers: (0..workers).map(|_| Mailbox::default()).collect(),
@@ -110,13 +116,15 @@ impl Shared {
             held: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
-            draining: AtomicBool::new(false),
+            stage: AtomicU8::new(Stage::Serving.number()),
             generation: AtomicU64::new(0),
             current: Mutex::new(Arc::new(Snapshot { generation: 0, table: None, routes: vec![] })),
             instances: Mutex::default(),
             releases: Mutex::default(),
             older: Mutex::default(),
-            epoch: format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id()),
+            ledger: Mutex::default(),
+            epoch: id.clone(),
+            id,
             started_unix_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
         };
         if let Some(table) = table {
@@ -135,8 +143,58 @@ impl Shared {
         lock(&self.current).clone()
     }
 
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Relaxed)
+    /// Makes this the successor of a proxy: it waits, and continues what that one counted.
+    pub(crate) fn succeed(mut self, heritage: Option<Heritage>) -> Self {
+        self.stage = AtomicU8::new(Stage::Waiting.number());
+        if let Some(heritage) = heritage {
+            self.epoch.clone_from(&heritage.epoch);
+            self.ledger = Mutex::new(heritage.into_ledger());
+        }
+        self
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::of_number(self.stage.load(SeqCst))
+    }
+
+    /// Goes forward to a stage and tells every worker.
+    pub(crate) fn advance(&self, stage: Stage) {
+        self.stage.fetch_max(stage.number(), SeqCst);
+        self.ring();
+    }
+
+    /// Ends when this proxy leaves.
+    pub(crate) async fn left(&self) {
+        loop {
+            let rung = self.workers[0].bell.notified();
+            if self.stage().is_closing() {
+                return;
+            }
+            rung.await;
+        }
+    }
+
+    /// What this proxy itself counted.
+    pub(crate) fn own_entry(&self) -> Entry {
+        Entry {
+            id: self.id.clone(),
+            releases: self.own_releases(),
+            refused: self.refused.load(Relaxed),
+            unrouted: self.unrouted.load(Relaxed),
+        }
+    }
+
+    /// Everything that a successor continues.
+    pub(crate) fn heritage(&self) -> Heritage {
+        let ledger = lock(&self.ledger).clone();
+        Heritage { epoch: self.epoch.clone(), own: self.own_entry(), ledger }
+    }
+
+    /// Takes over what an earlier proxy counted, when its counters are continued here.
+    pub(crate) fn inherit(&self, epoch: &str, entry: Entry) {
+        if epoch == self.epoch && entry.id != self.id {
+            lock(&self.ledger).enter(entry);
+        }
     }
 
     /// Puts a table in force. The caller has made it durable.
@@ -242,18 +300,24 @@ impl Shared {
 
     pub(crate) fn status(&self) -> Status {
         let snapshot = self.snapshot();
+        let earlier = lock(&self.ledger).sum();
+        let mut releases = earlier.releases;
+        heritage::add(&mut releases, &self.own_releases());
+        let stage = self.stage();
         Status {
             version: snapshot.table.as_ref().map(|table| table.version),
             epoch: self.epoch.clone(),
+            id: self.id.clone(),
+            stage,
             started_unix_ms: self.started_unix_ms,
             pid: std::process::id(),
-            draining: self.is_draining(),
+            draining: stage == Stage::Draining,
             connections: self.connections.load(Relaxed) as u64,
             held: self.held.load(Relaxed) as u64,
-            refused: self.refused.load(Relaxed),
-            unrouted: self.unrouted.load(Relaxed),
+            refused: self.refused.load(Relaxed) + earlier.refused,
+            unrouted: self.unrouted.load(Relaxed) + earlier.unrouted,
             instances: self.instance_status(&snapshot),
-            releases: self.release_status(),
+            releases,
         }
     }
 
@@ -274,7 +338,7 @@ impl Shared {
         status.collect()
     }
 
-    fn release_status(&self) -> Vec<ReleaseStatus> {
+    fn own_releases(&self) -> Vec<ReleaseStatus> {
         let kept = lock(&self.releases);
         let status = kept.iter().map(|counters| ReleaseStatus {
             route: counters.route.clone(),
@@ -307,7 +371,7 @@ mod tests {
             let counters = shared.release_counters("shop", release);
             let answered = Outcome::Answered { server_error: false };
             counters.count(answered, crate::fleet::Way::Own, Duration::from_millis(1));
-            let status = shared.release_status();
+            let status = shared.own_releases();
             let sum: u64 = status.iter().map(|own| own.counters.requests).sum();
             assert_eq!(sum, release);
             assert!(status.len() <= RELEASES_KEPT + 1);

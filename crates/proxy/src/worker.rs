@@ -21,6 +21,7 @@ use crate::client_side::{ClientSide, Millis, Stop};
 use crate::connection;
 use crate::counters::ReleaseCounters;
 use crate::shared::{Mailbox, RouteState, Shared};
+use crate::stage::Stage;
 use crate::upstream::Pool;
 
 /// How often the watchdog looks at most, and how exact the limits are: a second in a minute.
@@ -189,7 +190,7 @@ impl Worker {
     /// One look of the watchdog at everything that has a limit.
     fn look_around(&self) {
         self.now.set(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX) + 1);
-        let draining = self.shared.is_draining();
+        let draining = self.shared.stage() == Stage::Draining;
         for client in self.clients.borrow().iter() {
             if let Some(stop) = client.overdue(self.now(), &self.shared.limits, draining) {
                 client.stop(stop);
@@ -235,7 +236,7 @@ async fn watch(worker: &Rc<Worker>) {
     let mut tick = ticker(worker);
     loop {
         let rung = worker.table_change();
-        if worker.shared.is_draining() {
+        if worker.shared.stage().is_closing() {
             return;
         }
         tokio::select! {
@@ -268,12 +269,20 @@ fn ticker(worker: &Worker) -> tokio::time::Interval {
     tick
 }
 
-/// Lets what is open finish.
+/// Lets what is open finish, within the time that the stage allows.
 async fn drain(worker: &Rc<Worker>) {
-    let deadline = Instant::now() + worker.shared.limits.shutdown_within;
+    let limits = &worker.shared.limits;
+    let leave_until = Instant::now() + limits.leave_within;
+    let mut until = None;
     let mut tick = tokio::time::interval(ACCEPT_PAUSE);
     let mut watchdog = ticker(worker);
-    while !worker.clients.borrow().is_empty() && Instant::now() < deadline {
+    while !worker.clients.borrow().is_empty() {
+        if worker.shared.stage() == Stage::Draining {
+            until.get_or_insert_with(|| Instant::now() + limits.shutdown_within);
+        }
+        if Instant::now() >= until.unwrap_or(leave_until) {
+            return;
+        }
         let rung = worker.table_change();
         tokio::select! {
             _ = tick.tick() => {}
@@ -283,7 +292,19 @@ async fn drain(worker: &Rc<Worker>) {
     }
 }
 
+/// A successor accepts nobody until it is told to.
+async fn until_accepting(worker: &Worker) {
+    loop {
+        let rung = worker.table_change();
+        if worker.shared.stage() != Stage::Waiting {
+            return;
+        }
+        rung.await;
+    }
+}
+
 async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    until_accepting(&worker).await;
     loop {
         if worker.shared.connections.load(Relaxed) >= worker.shared.limits.connections {
             tokio::time::sleep(ACCEPT_PAUSE).await;

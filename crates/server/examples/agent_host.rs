@@ -33,7 +33,10 @@ fn main() -> Result<(), Box<dyn Error>> {
                 workers: 1,
                 limits: onward_proxy::Limits::default(),
             };
-            Ok(onward_proxy::run(config)?)
+            match value("--after") {
+                Some(predecessor) => Ok(onward_proxy::run_after(config, &predecessor)?),
+                None => Ok(onward_proxy::run(config)?),
+            }
         }
         ["proxy", "files", directory] => {
             let port: u16 = std::env::var("PORT")?.parse()?;

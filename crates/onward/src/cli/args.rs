@@ -275,6 +275,9 @@ pub enum ProxyVerb {
         /// The control socket
         #[arg(long)]
         control: PathBuf,
+        /// The control socket of the proxy that it takes over from, once it is told to
+        #[arg(long)]
+        after: Option<PathBuf>,
     },
     /// Serve the files of a directory on PORT
     Files {

@@ -1,6 +1,7 @@
 //! The processes behind the commands: `onward agent …` and `onward proxy …`.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::args::{AgentVerb, ProxyVerb, Verb};
@@ -9,7 +10,9 @@ use super::args::{AgentVerb, ProxyVerb, Verb};
 pub fn run(verb: &Verb) -> Option<ExitCode> {
     let result = match verb {
         Verb::Agent(AgentVerb::Run { root, runtime }) => agent(root, runtime),
-        Verb::Proxy(ProxyVerb::Run { table, control }) => proxy(table, control),
+        Verb::Proxy(ProxyVerb::Run { table, control, after }) => {
+            proxy(table, control, after.as_deref())
+        }
         Verb::Proxy(ProxyVerb::Files { directory }) => files(directory),
         _ => return None,
     };
@@ -24,7 +27,7 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
 
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn agent(root: &std::path::Path, runtime: &std::path::Path) -> Result {
+fn agent(root: &Path, runtime: &Path) -> Result {
     let config = onward_server::agent::Config {
         root: root.to_owned(),
         runtime_dir: runtime.to_owned(),
@@ -36,7 +39,7 @@ fn agent(root: &std::path::Path, runtime: &std::path::Path) -> Result {
     Ok(onward_server::agent::run(config)?)
 }
 
-fn proxy(table: &std::path::Path, control: &std::path::Path) -> Result {
+fn proxy(table: &Path, control: &Path, after: Option<&Path>) -> Result {
     let config = onward_proxy::Config {
         listener: onward_proxy::listener_from_stdin()?,
         control: control.to_owned(),
@@ -44,10 +47,13 @@ fn proxy(table: &std::path::Path, control: &std::path::Path) -> Result {
         workers: onward_proxy::default_workers(),
         limits: onward_proxy::Limits::default(),
     };
-    Ok(onward_proxy::run(config)?)
+    match after {
+        Some(predecessor) => Ok(onward_proxy::run_after(config, predecessor)?),
+        None => Ok(onward_proxy::run(config)?),
+    }
 }
 
-fn files(directory: &std::path::Path) -> Result {
+fn files(directory: &Path) -> Result {
     let port: u16 = std::env::var("PORT")?.parse()?;
     Ok(onward_proxy::files::serve(directory, TcpListener::bind(("127.0.0.1", port))?)?)
 }

@@ -12,6 +12,7 @@ mod hold;
 mod load;
 mod shutdown;
 mod slow;
+mod succession;
 mod support;
 mod switch;
 mod upgrade;
