@@ -12,3 +12,4 @@ pub mod client;
 pub mod layout;
 pub mod process;
 pub mod protocol;
+pub mod runtimes;

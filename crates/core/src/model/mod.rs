@@ -4,6 +4,7 @@ mod digest;
 mod name;
 mod number;
 mod release;
+mod runtime;
 
 pub use digest::{Digest, InvalidDigest};
 pub use name::{
@@ -11,3 +12,4 @@ pub use name::{
 };
 pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
 pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, Stop};
+pub use runtime::{Runtime, RuntimeSource};

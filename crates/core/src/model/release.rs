@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ProcessName, ReleaseNumber};
+use super::{Digest, ProcessName, ReleaseNumber, Runtime};
 
 /// Release number n of an environment. It never changes once it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,6 +51,12 @@ pub struct Config {
     /// Directories that survive releases, relative to the release directory.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shared_dirs: Vec<String>,
+    /// Files that survive releases, relative to the release directory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shared_files: Vec<String>,
+    /// The language runtimes that everything of the release runs with, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runtimes: BTreeMap<String, Runtime>,
 }
 
 impl Config {

@@ -25,6 +25,8 @@ pub struct Project {
     pub release: Release,
     /// `[shared] dirs`: directories that survive releases. None contains another.
     pub shared: Vec<ProjectPath>,
+    /// `[shared] files`: files that survive releases. None is in a shared directory.
+    pub shared_files: Vec<ProjectPath>,
     /// `[values]`.
     pub values: BTreeMap<ValueName, String>,
     /// `[environment.NAME]`, in file order. `local` exists even when it is not here.

@@ -14,7 +14,7 @@ use super::model::{Build, Environment, Project, Provider, Release};
 use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
-use super::{process, store, suggest, syntax, unbuilt};
+use super::{process, shared, store, suggest, syntax, unbuilt};
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
 /// the environment of a process far below what Linux accepts (a quarter of the stack, 2 MiB).
@@ -66,7 +66,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let include = bundle(&mut root, sink);
     let processes = process::processes(&mut root, sink);
     let (release, check_span) = release(&mut root, sink);
-    let shared = shared(&mut root, sink);
+    let (shared, shared_files) = shared::read(&mut root, sink);
     unbuilt::files(&mut root, sink);
     unbuilt::schedules(&mut root, sink);
     unbuilt::tasks(&mut root, sink);
@@ -94,6 +94,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
         processes,
         release,
         shared,
+        shared_files,
         values,
         environments,
         warnings: Vec::new(),
@@ -196,7 +197,7 @@ fn bundle(root: &mut Section<'_>, sink: &mut Sink) -> Vec<ProjectPath> {
 }
 
 /// Paths of a list, each once.
-fn paths(texts: &[Text<'_>], sink: &mut Sink) -> Vec<(ProjectPath, Span)> {
+pub(super) fn paths(texts: &[Text<'_>], sink: &mut Sink) -> Vec<(ProjectPath, Span)> {
     let mut paths: Vec<(ProjectPath, Span)> = Vec::new();
     for text in texts {
         let Some(path) = word(sink, Code::InvalidPath, text, ProjectPath::new) else { continue };
@@ -223,32 +224,6 @@ fn paths(texts: &[Text<'_>], sink: &mut Sink) -> Vec<(ProjectPath, Span)> {
         paths.push((path, text.span.clone()));
     }
     paths
-}
-
-fn shared(root: &mut Section<'_>, sink: &mut Sink) -> Vec<ProjectPath> {
-    let Some(mut section) = root.get("shared").and_then(|item| item.table(sink)) else {
-        return Vec::new();
-    };
-    let texts = section.get("dirs").and_then(|item| item.texts(sink)).unwrap_or_default();
-    section.finish(sink);
-    let paths = paths(&texts, sink);
-    for (i, (path, span)) in paths.iter().enumerate() {
-        for (other, other_span) in &paths[..i] {
-            let (outer, inner) = if other.contains(path) { (other, path) } else { (path, other) };
-            if !outer.contains(inner) {
-                continue;
-            }
-            let found = Diagnostic::error(
-                Code::Conflict,
-                span.clone(),
-                format!("`{outer}` already contains `{inner}`"),
-                "one shared directory inside the other",
-            );
-            let help = format!("share `{outer}` alone: everything below it is kept");
-            sink.push(found.also(other_span.clone(), "the other").help(help));
-        }
-    }
-    paths.into_iter().map(|(path, _)| path).collect()
 }
 
 /// `[release]`, and where its check is.

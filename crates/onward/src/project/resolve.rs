@@ -64,6 +64,8 @@ pub struct Resolved {
     pub release: ResolvedRelease,
     /// Directories that survive releases.
     pub shared: Vec<ProjectPath>,
+    /// Files that survive releases.
+    pub shared_files: Vec<ProjectPath>,
     /// Values for every process; the environment's own win.
     pub values: BTreeMap<ValueName, String>,
 }
@@ -201,6 +203,7 @@ pub fn resolve(
             warm: project.release.warm.unwrap_or(WARM),
         },
         shared: project.shared.clone(),
+        shared_files: project.shared_files.clone(),
         values,
         environment: environment.name,
     })

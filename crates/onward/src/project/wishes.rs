@@ -29,8 +29,14 @@ pub fn config(resolved: &Resolved) -> Arc<Config> {
         check_command: command(&resolved.release.check),
         watch_ms: ms(resolved.release.watch),
         warm_ms: ms(resolved.release.warm),
-        shared_dirs: resolved.shared.iter().map(|path| path.as_str().to_owned()).collect(),
+        shared_dirs: paths(&resolved.shared),
+        shared_files: paths(&resolved.shared_files),
+        runtimes: BTreeMap::new(),
     })
+}
+
+fn paths(paths: &[super::ProjectPath]) -> Vec<String> {
+    paths.iter().map(|path| path.as_str().to_owned()).collect()
 }
 
 /// The one server of a local environment, with every role that the project knows.

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::app::{App, RunningCommand};
 use super::context::{Context, environment, ready_port};
 use super::event::{CommandEnd, News};
-use super::instances::LINES_TOLD;
+use super::instances::{LINES_TOLD, runtime_is_there};
 use super::note::note;
 use super::record::CommandRecord;
 use crate::layout::command_word;
@@ -73,6 +73,7 @@ impl App {
     ) -> Result<RunningCommand, String> {
         let release = self.order().and_then(|own| own.releases.get(&order.release));
         let release = release.ok_or("its release is in no order")?;
+        runtime_is_there(release).map_err(|error| error.to_string())?;
         let mut environment = environment(self, order.release, release);
         environment.insert("ONWARD_COMMAND".to_owned(), command_word(order.kind).into());
         environment.insert("ONWARD_OPERATION".to_owned(), order.operation.to_string().into());

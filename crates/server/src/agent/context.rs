@@ -16,6 +16,7 @@ use super::event::{AppKey, Event, Events, Life, News};
 use super::{Config, gather};
 use crate::layout::Tree;
 use crate::process;
+use crate::runtimes;
 
 /// How many releases have their files handled at a time; each uses several threads already.
 const FILES_AT_ONCE: usize = 2;
@@ -82,6 +83,7 @@ pub(super) fn environment(
     order: &ReleaseOrder,
 ) -> BTreeMap<String, OsString> {
     let mut all = process::inherited_environment();
+    runtimes::enter(&order.config.runtimes, &mut all);
     all.extend(order.config.values.iter().map(|(name, value)| (name.clone(), value.into())));
     let own: [(&str, OsString); 6] = [
         ("ONWARD_APP", app.key.0.as_str().into()),

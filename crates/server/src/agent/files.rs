@@ -20,6 +20,7 @@ pub(super) struct Wanted {
     pub(super) release: ReleaseNumber,
     pub(super) bundle: Digest,
     pub(super) shared_dirs: Vec<String>,
+    pub(super) shared_files: Vec<String>,
     /// Whether something runs from the files, which then stay where they are.
     pub(super) in_use: bool,
 }
@@ -59,7 +60,8 @@ pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(
     Ok(())
 }
 
-/// Compares the files of a release with its bundle, and links the directories that it shares.
+/// Compares the files of a release with its bundle, and links the directories and files that it
+/// shares.
 pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(), Unfit> {
     let directory = tree.release(wanted.release);
     let manifest = Store::open(bundles).and_then(|store| store.manifest(wanted.bundle));
@@ -72,10 +74,13 @@ pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<
     for shared in &wanted.shared_dirs {
         link_shared(tree, &directory, shared).map_err(Unfit::Failed)?;
     }
+    for shared in &wanted.shared_files {
+        link_shared_file(tree, &directory, shared).map_err(Unfit::Failed)?;
+    }
     Ok(())
 }
 
-/// The manifest without the directories that are shared, which are links once the release is made
+/// The manifest without the directories and files that are shared, which are links once the release is made
 /// ready.
 fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
     let is_own = |entry: &&Entry| {
@@ -84,7 +89,7 @@ fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
             path.strip_prefix(shared.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        !wanted.shared_dirs.iter().any(is_below)
+        !wanted.shared_dirs.iter().chain(&wanted.shared_files).any(is_below)
     };
     let entries = manifest.entries().iter().filter(is_own).cloned().collect();
     Manifest::new(entries).map_err(|error| Failure {
@@ -98,8 +103,7 @@ fn link_shared(tree: &AppTree, directory: &Path, shared: &str) -> Result<(), Fai
     let target = tree.shared().join(shared);
     fs::create_dir_all(&target).map_err(|error| io_failure(&target, &error))?;
     let link = directory.join(shared);
-    let depth = Path::new(shared).components().count();
-    let relative = PathBuf::from("../".repeat(depth + 1)).join("shared").join(shared);
+    let relative = way_to_shared(shared);
     match fs::symlink_metadata(&link) {
         Ok(meta) if meta.is_symlink() && fs::read_link(&link).is_ok_and(|own| own == relative) => {
             return Ok(());
@@ -120,10 +124,54 @@ fn link_shared(tree: &AppTree, directory: &Path, shared: &str) -> Result<(), Fai
         }
         Err(_) => {}
     }
-    if let Some(parent) = link.parent() {
-        fs::create_dir_all(parent).map_err(|error| io_failure(parent, &error))?;
+    make_link(&relative, &link)
+}
+
+/// Puts a link to the shared file where the app expects it. A file of the bundle at that place is
+/// its first content. As long as there is no content, the link leads to a file that the app makes
+/// by opening it for writing.
+fn link_shared_file(tree: &AppTree, directory: &Path, shared: &str) -> Result<(), Failure> {
+    let target = tree.shared().join(shared);
+    make_parent(&target)?;
+    let link = directory.join(shared);
+    let relative = way_to_shared(shared);
+    match fs::symlink_metadata(&link) {
+        Ok(meta) if meta.is_symlink() && fs::read_link(&link).is_ok_and(|own| own == relative) => {
+            return Ok(());
+        }
+        Ok(meta) if meta.is_file() => {
+            // The link takes the place of the file only once its content is safe.
+            match fs::hard_link(&link, &target) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(io_failure(&target, &error));
+                }
+                _ => {}
+            }
+            fs::remove_file(&link).map_err(|error| io_failure(&link, &error))?;
+        }
+        Ok(_) => {
+            let reason = format!("`{shared}` shall be a shared file, and is none in the bundle");
+            return Err(Failure { reason, ..Failure::default() });
+        }
+        Err(_) => {}
     }
-    symlink(&relative, &link).map_err(|error| io_failure(&link, &error))
+    make_link(&relative, &link)
+}
+
+/// From the place of a shared path in a release to where it really is.
+fn way_to_shared(shared: &str) -> PathBuf {
+    let depth = Path::new(shared).components().count();
+    PathBuf::from("../".repeat(depth + 1)).join("shared").join(shared)
+}
+
+fn make_link(target: &Path, link: &Path) -> Result<(), Failure> {
+    make_parent(link)?;
+    symlink(target, link).map_err(|error| io_failure(link, &error))
+}
+
+fn make_parent(path: &Path) -> Result<(), Failure> {
+    let Some(parent) = path.parent() else { return Ok(()) };
+    fs::create_dir_all(parent).map_err(|error| io_failure(parent, &error))
 }
 
 /// Removes a directory that holds nothing but what keeps it in Git.

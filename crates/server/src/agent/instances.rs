@@ -89,6 +89,7 @@ impl App {
         if slot.process.has_traffic() && own.port.is_none() {
             return Err(std::io::Error::other("no port is free"));
         }
+        runtime_is_there(order)?;
         let program = match &process.run {
             Run::Command(line) => Program::Line(line.clone()),
             Run::Static(directory) => Program::Direct(
@@ -364,4 +365,12 @@ fn clear(group: Identity, end: End, slot: SlotId, life: Life, teller: Teller) {
         process::end_group(group.pid, end).await;
         teller.tell(News::GroupGone(slot, life)).await;
     });
+}
+
+/// A runtime that was removed is told by its name, not as a program that is not found.
+pub(super) fn runtime_is_there(order: &ReleaseOrder) -> std::io::Result<()> {
+    match crate::runtimes::missing(&order.config.runtimes) {
+        Some(lost) => Err(std::io::Error::other(format!("{lost}; `onward up` brings it again"))),
+        None => Ok(()),
+    }
 }

@@ -450,6 +450,7 @@ impl Agent {
             release,
             bundle: order.bundle.digest,
             shared_dirs: order.config.shared_dirs.clone(),
+            shared_files: order.config.shared_files.clone(),
             in_use: app.uses(release),
         })
     }

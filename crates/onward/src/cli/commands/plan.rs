@@ -159,6 +159,20 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
             .filter(|name| !new.values.contains_key(*name))
             .map(|n| format!("- value {n}")),
     );
+    for (name, runtime) in &new.runtimes {
+        match old.runtimes.get(name) {
+            None => lines.push(format!("+ {name} {}", runtime.version)),
+            Some(before) if before.version != runtime.version => {
+                lines.push(format!("~ {name} {} instead of {}", runtime.version, before.version));
+            }
+            Some(before) if before != runtime => {
+                lines.push(format!("~ {name} {} from another place", runtime.version));
+            }
+            Some(_) => {}
+        }
+    }
+    let gone = old.runtimes.keys().filter(|name| !new.runtimes.contains_key(*name));
+    lines.extend(gone.map(|name| format!("- {name}: no longer pinned")));
     let rest = |config: &Config| {
         (
             config.release_command.clone(),
@@ -166,10 +180,11 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
             config.watch_ms,
             config.warm_ms,
             config.shared_dirs.clone(),
+            config.shared_files.clone(),
         )
     };
     if rest(old) != rest(new) {
-        lines.push("~ release settings or shared directories change".to_owned());
+        lines.push("~ release settings, or shared directories or files change".to_owned());
     }
     lines
 }
