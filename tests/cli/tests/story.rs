@@ -79,6 +79,7 @@ fn filters() -> Vec<(&'static str, &'static str)> {
         (r"(?m)^ +0 of \d+ requests? lost, app errors 0.*\n", ""),
         (r"thread 'main' \(\d+\)", "thread 'main'"),
         (r"edit-[0-9a-f]{16}", "edit-ID"),
+        (r"▪+", ""),
         (r"(?m)[ ]+$", ""),
     ]
 }
