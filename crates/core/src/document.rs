@@ -13,6 +13,7 @@ use crate::model::{
     AppName, Digest, EnvironmentName, Generation, OperationNumber, Release, ReleaseNumber,
     RequestId, Role, ServerName, WriteId,
 };
+use crate::secrets::Secrets;
 use crate::traffic::{Proof, Traffic};
 
 /// The shape that this version writes. A document with a higher number is refused.
@@ -57,6 +58,9 @@ pub struct Document {
     /// A release command that may still run somewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandInFlight>,
+    /// The secrets, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<Secrets>,
     /// Releases that can run, by number.
     pub releases: BTreeMap<ReleaseNumber, Release>,
     /// The highest release number that was given.
@@ -286,6 +290,7 @@ impl Document {
             servers: BTreeMap::new(),
             operation: None,
             command: None,
+            secrets: None,
             releases: BTreeMap::new(),
             last_release: ReleaseNumber(0),
             last_operation: OperationNumber(0),
@@ -341,7 +346,7 @@ impl Document {
         if operation.is_some_and(|operation| operation.number > self.last_operation) {
             return Err("operation.number is above last_operation".to_owned());
         }
-        Ok(())
+        self.validate_secrets()
     }
 
     /// The bytes that are stored: indented JSON, fields in the order of this type.

@@ -13,4 +13,5 @@ pub mod ports;
 pub mod reconcile;
 pub mod report;
 pub mod runner;
+pub mod secrets;
 pub mod traffic;

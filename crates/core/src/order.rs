@@ -13,6 +13,7 @@ use crate::model::{
     ServerName,
 };
 use crate::planted::planted;
+use crate::secrets::OrderSecrets;
 
 /// What one server shall be for one app and environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +36,9 @@ pub struct Order {
     /// A release to watch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchOrder>,
+    /// The secrets of the environment, sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<OrderSecrets>,
 }
 
 impl Order {

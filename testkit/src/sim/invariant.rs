@@ -496,6 +496,10 @@ fn is_refusal_true(refusal: &Refusal, document: &Document) -> bool {
             document.generation == *actual && planned != actual
         }
         Refusal::UnknownServer(server) => !document.servers.contains_key(server),
+        Refusal::NoValue(names) => {
+            let secrets = document.secrets.as_ref();
+            names.iter().all(|name| secrets.is_none_or(|own| !own.current.contains_key(name)))
+        }
     }
 }
 

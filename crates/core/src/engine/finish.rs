@@ -78,4 +78,5 @@ fn forget_old(document: &mut Document) {
     for number in old.into_iter().filter(|number| !in_use.contains(&Some(*number))) {
         document.releases.remove(&number);
     }
+    document.forget_secret_versions();
 }

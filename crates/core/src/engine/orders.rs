@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::document::{Document, Kind, Operation, Phase, Server};
 use crate::model::{Config, OperationNumber, Release, ReleaseNumber, ServerName};
 use crate::order::{CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
+use crate::secrets::Secrets;
 
 /// How many releases keep their files on the servers, besides those that run.
 pub const STAGED_KEPT: usize = 5;
@@ -28,6 +29,7 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         releases,
         command: operation.and_then(|operation| command(document, operation, name)),
         watch: operation.and_then(|operation| watch(document, operation)),
+        secrets: document.secrets.as_ref().map(Secrets::for_servers),
     })
 }
 

@@ -10,6 +10,7 @@ use crate::document::{Document, Ended, Kind, Operation, Phase, REQUESTS_KEPT, Se
 use crate::model::{
     BundleRef, Config, Generation, OperationNumber, Release, ReleaseNumber, RequestId, ServerName,
 };
+use crate::secrets::SecretName;
 
 /// What a person or a program asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,6 +96,13 @@ pub enum Refusal {
     /// A server is named that the environment does not have.
     #[error("there is no server `{0}`")]
     UnknownServer(ServerName),
+    /// Secrets that the app needs have no value in this environment.
+    #[error("{} no value here: {}", if .0.len() == 1 { "a secret has" } else { "secrets have" }, listed(.0))]
+    NoValue(BTreeSet<SecretName>),
+}
+
+fn listed(names: &BTreeSet<SecretName>) -> String {
+    names.iter().map(SecretName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Records a request as an operation.
@@ -173,6 +181,8 @@ fn begin(
     let (kind, release, phase) = match &request.ask {
         Ask::Deploy { bundle, config, servers, force } => {
             next.servers = servers.clone();
+            let config = next.with_secret_versions(config).map_err(Refusal::NoValue)?;
+            let config = &Arc::new(config);
             if !force && serves_already(next, bundle, config) {
                 return Ok(None);
             }

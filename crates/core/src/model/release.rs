@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, ProcessName, ReleaseNumber, Runtime};
+use crate::secrets::{SecretName, SecretVersion};
 
 /// Release number n of an environment. It never changes once it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +39,9 @@ pub struct Config {
     /// Environment variables of every process and command.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub values: BTreeMap<String, String>,
+    /// The secrets that every process and command gets, each in this version.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretVersion>,
     /// Runs once before the new version starts, at least once and never two at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release_command: Option<String>,

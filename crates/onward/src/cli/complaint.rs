@@ -1,8 +1,12 @@
 //! Errors for people: what failed, where, what still serves, what to type next.
 
+use std::collections::BTreeSet;
+
 use onward_core::document::Failure;
 use onward_core::engine::Refusal;
+use onward_core::model::EnvironmentName;
 use onward_core::ports::StoreError;
+use onward_core::secrets::SecretName;
 use onward_server::client::ClientError;
 use onward_store::bundle;
 use serde_json::{Value, json};
@@ -189,9 +193,20 @@ impl From<Refusal> for Complaint {
             Refusal::AlreadyDecided(_) => "`onward rollback` goes back when it has ended",
             Refusal::StalePlan { .. } => "`onward plan` makes a new one",
             Refusal::UnknownServer(_) => "`onward status` lists the servers",
+            Refusal::NoValue(names) => return no_value(names, None),
         };
         Self::new(Exit::Refused, refusal.to_string()).hint(hint)
     }
+}
+
+/// Secrets without a value, and the command that gives them one.
+pub fn no_value(names: &BTreeSet<SecretName>, environment: Option<&EnvironmentName>) -> Complaint {
+    let all = names.iter().map(SecretName::as_str).collect::<Vec<_>>().join(" ");
+    let environment = environment.map_or_else(String::new, |name| format!("-e {name} "));
+    Complaint::new(Exit::Refused, Refusal::NoValue(names.clone()).to_string())
+        .fact("`[secrets]` in onward.toml says that the app needs it")
+        .nothing_changed()
+        .hint(format!("`onward {environment}secret set {all}` asks for what is missing"))
 }
 
 impl From<StoreError> for Complaint {

@@ -12,6 +12,7 @@ mod parse;
 mod process;
 mod read;
 mod resolve;
+mod secrets;
 mod shared;
 mod store;
 mod suggest;

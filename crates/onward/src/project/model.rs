@@ -1,10 +1,11 @@
 //! The project as its file says it: typed, nothing added. Defaults come in [`super::resolve`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use onward_core::model::{AppName, EnvironmentName, ProcessName};
+use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
 use super::diagnostic::Diagnostic;
@@ -29,6 +30,8 @@ pub struct Project {
     pub shared_files: Vec<ProjectPath>,
     /// `[values]`.
     pub values: BTreeMap<ValueName, String>,
+    /// `[secrets] names`: what every environment needs. None of them is a value.
+    pub secrets: BTreeSet<SecretName>,
     /// `[environment.NAME]`, in file order. `local` exists even when it is not here.
     pub environments: Vec<Environment>,
     /// What is legal but looks like a mistake.
@@ -137,6 +140,8 @@ pub struct Environment {
     pub store: Option<StoreUrl>,
     /// Values of this environment; they win over `[values]`.
     pub values: BTreeMap<ValueName, String>,
+    /// Secrets that only this environment needs.
+    pub secrets: BTreeSet<SecretName>,
 }
 
 /// Who has the servers of an environment.

@@ -14,7 +14,7 @@ use super::model::{Build, Environment, Project, Provider, Release};
 use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
-use super::{process, shared, store, suggest, syntax, unbuilt};
+use super::{process, secrets, shared, store, suggest, syntax, unbuilt};
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
 /// the environment of a process far below what Linux accepts (a quarter of the stack, 2 MiB).
@@ -73,10 +73,11 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     unbuilt::services(&mut root, sink);
     let values_section = root.get("values").and_then(|item| item.table(sink));
     let values = values_section.as_ref().map(|section| values(section, sink)).unwrap_or_default();
-    let secrets = unbuilt::secrets(&mut root, sink);
+    let secret_texts = secrets::names(&mut root, sink);
+    let secrets = secrets::set(&secret_texts, sink);
     let mut named = Vec::from_iter(values_section);
     let environments = environments(&mut root, &mut named, sink);
-    secrets_are_not_values(&secrets, &named, sink);
+    secrets_are_not_values(&secret_texts, &named, sink);
     if let Some(span) = check_span
         && !processes.is_empty()
         && processes.iter().all(|process| !process.name.has_traffic())
@@ -96,6 +97,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
         shared,
         shared_files,
         values,
+        secrets,
         environments,
         warnings: Vec::new(),
     })
@@ -321,6 +323,8 @@ fn environments<'t>(
     let Some(all) = root.get("environment").and_then(|item| item.table(sink)) else {
         return Vec::new();
     };
+    // What another environment has as a value may be a secret here.
+    let for_all = values_sections.len();
     let mut environments = Vec::new();
     let mut default: Option<Span> = None;
     for item in all.entries() {
@@ -337,13 +341,18 @@ fn environments<'t>(
         let values_section = section.get("values").and_then(|item| item.table(sink));
         let values =
             values_section.as_ref().map(|section| values(section, sink)).unwrap_or_default();
+        let own = secrets::names(&mut section, sink);
+        let secrets = secrets::set(&own, sink);
+        let for_all = values_sections.iter().take(for_all);
+        secrets_are_not_values(&own, for_all.chain(&values_section), sink);
         values_sections.extend(values_section);
         let store = store::store(section.get("store"), sink);
         unbuilt::environment(&mut section, sink);
         section.finish(sink);
         if let Some(name) = name {
             let provider = provider.unwrap_or(Provider::Local);
-            environments.push(Environment { name, default: is_default, provider, store, values });
+            let default = is_default;
+            environments.push(Environment { name, default, provider, store, values, secrets });
         }
     }
     environments
@@ -364,9 +373,14 @@ fn one_default(default: &mut Option<Span>, span: Span, sink: &mut Sink) {
     sink.push(found.also(first, "the first").help(help));
 }
 
-fn secrets_are_not_values(secrets: &[Text<'_>], values: &[Section<'_>], sink: &mut Sink) {
+fn secrets_are_not_values<'s, 't: 's>(
+    secrets: &[Text<'_>],
+    values: impl IntoIterator<Item = &'s Section<'t>>,
+    sink: &mut Sink,
+) {
+    let values: Vec<_> = values.into_iter().flat_map(Section::entries).collect();
     for secret in secrets {
-        for item in values.iter().flat_map(Section::entries) {
+        for item in &values {
             if item.key != secret.text {
                 continue;
             }

@@ -10,10 +10,11 @@
 //! | `watch` | 1 s on the provider `local`, 10 s elsewhere |
 //! | `warm` | 10 min |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onward_core::model::{AppName, EnvironmentName, ProcessName};
+use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
 use super::model::{
@@ -68,6 +69,8 @@ pub struct Resolved {
     pub shared_files: Vec<ProjectPath>,
     /// Values for every process; the environment's own win.
     pub values: BTreeMap<ValueName, String>,
+    /// The secrets that every process gets, those of the environment among them.
+    pub secrets: BTreeSet<SecretName>,
 }
 
 /// One process of an environment.
@@ -205,6 +208,7 @@ pub fn resolve(
         shared: project.shared.clone(),
         shared_files: project.shared_files.clone(),
         values,
+        secrets: project.secrets.union(&environment.secrets).cloned().collect(),
         environment: environment.name,
     })
 }
@@ -223,7 +227,8 @@ fn choose(
     }
     if name == local {
         let (provider, values) = (Provider::Local, BTreeMap::new());
-        return Ok(Environment { name, default: false, provider, store: None, values });
+        let (store, secrets) = (None, BTreeSet::new());
+        return Ok(Environment { name, default: false, provider, store, values, secrets });
     }
     let mut known: Vec<String> =
         project.environments.iter().map(|environment| environment.name.to_string()).collect();

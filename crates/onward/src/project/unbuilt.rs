@@ -5,7 +5,7 @@
 
 use super::diagnostic::{Code, Diagnostic, Span};
 use super::model::Provider;
-use super::parse::{command, name, unknown_word, value_name};
+use super::parse::{command, name, unknown_word};
 use super::read::{Item, Section, Sink, Text};
 use super::words::ProjectPath;
 use onward_core::model::{ProcessName, Role, ServerName};
@@ -126,24 +126,6 @@ pub(super) fn services(root: &mut Section<'_>, sink: &mut Sink) {
             section.get(key).and_then(|item| item.text(sink));
         }
     }
-}
-
-/// `[secrets] names`: returns the names, so that they can be compared with the values.
-pub(super) fn secrets<'t>(root: &mut Section<'t>, sink: &mut Sink) -> Vec<Text<'t>> {
-    let Some(item) = root.get("secrets") else { return Vec::new() };
-    not_yet(
-        sink,
-        item.key_span.clone(),
-        "secrets are",
-        "remove the table for now; never put a secret into `[values]`: they are kept in plain text",
-    );
-    let Some(mut section) = item.table(sink) else { return Vec::new() };
-    let names = section.get("names").and_then(|item| item.texts(sink)).unwrap_or_default();
-    section.finish(sink);
-    for name in &names {
-        value_name(name, sink);
-    }
-    names
 }
 
 /// `[build] where`: only `here` is built.

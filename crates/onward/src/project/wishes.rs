@@ -8,6 +8,7 @@ use onward_core::document::Server;
 use onward_core::model::{
     Config, Probe as ReleaseProbe, ProbeKind, Process, ProcessName, Role, Run, ServerName, Stop,
 };
+use onward_core::secrets::SecretVersion;
 
 use super::{
     PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Resolved, ResolvedProcess, Serves, Statuses, Try,
@@ -20,11 +21,13 @@ const STATIC_WITHIN: Duration = Duration::from_secs(10);
 pub fn config(resolved: &Resolved) -> Arc<Config> {
     let processes = resolved.processes.iter();
     let values = resolved.values.iter();
+    let secrets = resolved.secrets.iter();
     let command =
         |given: &Option<super::ShellCommand>| given.as_ref().map(|c| c.as_str().to_owned());
     Arc::new(Config {
         processes: processes.map(|one| (one.name.clone(), process(one))).collect(),
         values: values.map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect(),
+        secrets: secrets.map(|name| (name.clone(), SecretVersion::CURRENT)).collect(),
         release_command: command(&resolved.release.run),
         check_command: command(&resolved.release.check),
         watch_ms: ms(resolved.release.watch),

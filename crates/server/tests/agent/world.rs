@@ -223,6 +223,7 @@ impl World {
             releases: self.releases.clone(),
             command: None,
             watch: None,
+            secrets: None,
         }
     }
 

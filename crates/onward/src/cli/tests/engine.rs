@@ -20,6 +20,9 @@ fn each_refusal_says_what_to_type() {
         Refusal::StalePlan { .. } =>
             Refusal::StalePlan { planned: Generation(4), actual: Generation(6) },
         Refusal::UnknownServer(_) => Refusal::UnknownServer("two".parse().expect("a legal name")),
+        Refusal::NoValue(_) => Refusal::NoValue(
+            ["SESSION_KEY", "SMTP_PASSWORD"].map(|name| name.parse().expect("a legal name")).into()
+        ),
     };
     insta::assert_snapshot!(page(all));
 }
