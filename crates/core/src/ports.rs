@@ -146,6 +146,11 @@ pub trait Link {
     /// Brings the order and returns the report. Waits a little for news when the report is the
     /// same as `seen`.
     fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused>;
+
+    /// Leaves a copy of the document with the server, for the day on which the store is lost. The
+    /// server keeps the copy with the highest generation. Nothing waits for it and nothing hangs on
+    /// it: a copy that does not arrive is not tried again.
+    fn keep_copy(&self, _document: &Document) {}
 }
 
 /// Why a server did not take an order.

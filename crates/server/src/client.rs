@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use onward_core::document::Document;
 use onward_core::model::{AppName, EnvironmentName};
 use onward_core::order::Order;
 use onward_core::outcome::Outcome;
@@ -121,6 +122,33 @@ impl Client {
         let (app, environment) = (app.clone(), environment.clone());
         let request = Request::Report { app, environment, known_revision, wait_ms };
         self.report_of(&request, wait_ms)
+    }
+
+    /// Leaves a copy of the state document with the server.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when the server does not carry the app, or cannot write.
+    pub fn keep_copy(&mut self, document: &Document) -> Result<(), ClientError> {
+        match self.ask(&Request::KeepCopy { document: Box::new(document.clone()) }, 0)? {
+            Answer::Kept => Ok(()),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// The copy of the state document that the server has.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it cannot be read.
+    pub fn copy(
+        &mut self,
+        app: &AppName,
+        environment: &EnvironmentName,
+    ) -> Result<Option<Document>, ClientError> {
+        let request = Request::Copy { app: app.clone(), environment: environment.clone() };
+        match self.ask(&request, 0)? {
+            Answer::Copy { document } => Ok(document.map(|document| *document)),
+            other => Err(nonsense(&other)),
+        }
     }
 
     /// The lines that processes printed. While it follows, this returns when `each` says no.
@@ -275,5 +303,13 @@ impl Link for AgentLink {
             }
             Err(error) => Outcome::Unknown(error.to_string()),
         }
+    }
+
+    fn keep_copy(&self, document: &Document) {
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let client = state.client.take().map_or_else(|| Client::connect(&self.socket), Ok);
+        // A connection on which it failed is not used again.
+        state.client =
+            client.ok().and_then(|mut own| own.keep_copy(document).is_ok().then_some(own));
     }
 }

@@ -5,6 +5,7 @@
 //!      agent.lock  agent.log  proxy.log
 //!      proxy/table.json                 the proxy's durable table
 //!      apps/APP/ENV/app.json            the last order and the commands that were begun
+//!                   state-copy.json      the state document, for a store that is lost
 //!                   instances.json      what runs, so that it is found again
 //!                   releases/N/         the files of a release
 //!                   current             -> releases/N, the release that serves
@@ -98,6 +99,11 @@ impl AppTree {
     /// The last order and the commands that were begun.
     pub fn kept_file(&self) -> PathBuf {
         self.directory.join("app.json")
+    }
+
+    /// A copy of the state document.
+    pub fn copy_file(&self) -> PathBuf {
+        self.directory.join("state-copy.json")
     }
 
     /// What runs.

@@ -5,6 +5,8 @@
 //! | `hello` | `hello` |
 //! | `deliver` an order | `report`, or `refused` |
 //! | `report` | `report`, or `refused` |
+//! | `keep_copy` | `kept`, or `refused` |
+//! | `copy` | `copy` |
 //! | `logs` | `line` for each line, then `end` |
 //! | `quit`, `shutdown` | `ending`, or `refused` |
 //!
@@ -13,6 +15,7 @@
 
 use std::path::PathBuf;
 
+use onward_core::document::Document;
 use onward_core::model::{AppName, EnvironmentName, ProcessName, ReleaseNumber};
 use onward_core::order::Order;
 use onward_core::report::Report;
@@ -51,6 +54,18 @@ pub enum Request {
         known_revision: Option<u64>,
         /// As for `deliver`.
         wait_ms: u64,
+    },
+    /// Keep this copy of the state document, unless there is one of a higher generation.
+    KeepCopy {
+        /// The document.
+        document: Box<Document>,
+    },
+    /// Which copy of the state document is there?
+    Copy {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
     },
     /// What did the processes print?
     Logs(LogsRequest),
@@ -91,6 +106,14 @@ pub enum Answer {
         revision: u64,
         /// The report.
         report: Box<Report>,
+    },
+    /// The copy is kept, or one of a higher generation was there already.
+    Kept,
+    /// The copy of the state document, when there is one.
+    Copy {
+        /// The document.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        document: Option<Box<Document>>,
     },
     /// One line that a process printed.
     Line(LogLine),

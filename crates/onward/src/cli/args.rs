@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use onward_core::model::EnvironmentName;
+use onward_core::model::{EnvironmentName, ServerName};
 
 use super::exit::Exit;
 
@@ -199,6 +199,14 @@ pub enum StateVerb {
     },
     /// Take a state file that onward did not write
     Accept,
+    /// Bring back a state that is lost, from the copy on a server or from a saved document
+    Restore {
+        /// The server; by default the one whose copy is the newest
+        #[arg(long, value_name = "SERVER", conflicts_with = "file")]
+        from: Option<ServerName>,
+        /// A document, as `state show` printed it
+        file: Option<PathBuf>,
+    },
 }
 
 /// What can be done with bundles.

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use onward_core::model::ServerName;
+use onward_core::model::{OperationNumber, ReleaseNumber, ServerName};
 use onward_core::order::Order;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link, StateStore};
@@ -45,6 +45,7 @@ pub fn drive(
     observer: &mut dyn Observer,
 ) -> Option<End> {
     let began = Instant::now();
+    let mut copies = Copies::default();
     loop {
         let tick = || Tick {
             now: Timestamp::now(),
@@ -61,11 +62,45 @@ pub fn drive(
                 }
                 Got::Reports(answers)
             }
-            Need::End(end) => return Some(end),
+            Need::End(end) => {
+                copies.leave(runner, links);
+                return Some(end);
+            }
         };
+        if matches!(got, Got::Reports(_)) {
+            copies.leave(runner, links);
+        }
         runner.got(got, &tick());
         if observer.look(runner) == Stop::Leave {
             return None;
+        }
+    }
+}
+
+/// Copies of the document on the servers, for the day on which the store is lost: one after each
+/// decision and one at rest. What a copy in between could tell, the next one tells as well.
+#[derive(Default)]
+struct Copies {
+    left: Option<Decided>,
+}
+
+/// What a copy has to have, to be worth more than the one before.
+type Decided = (Option<ReleaseNumber>, Option<OperationNumber>, bool);
+
+impl Copies {
+    fn leave(&mut self, runner: &Runner, links: &Links) {
+        let Some(document) = runner.document() else { return };
+        let operation = document.operation.as_ref();
+        let decided = operation.is_none_or(|operation| operation.phase.is_decided());
+        let number = operation.map(|operation| operation.number);
+        let now = (document.serving, number, operation.is_none());
+        if decided && self.left != Some(now) {
+            self.left = Some(now);
+            for server in document.servers.keys() {
+                if let Some(link) = links.get(server) {
+                    link.keep_copy(document);
+                }
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ mod app;
 mod commands;
 mod context;
 mod control;
+mod copies;
 mod durable;
 mod event;
 mod files;

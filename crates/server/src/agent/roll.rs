@@ -341,7 +341,10 @@ impl Agent {
                 let text = format!("{}/{} was never deployed here", key.0, key.1);
                 Answer::Refused { text }
             }
-            Request::Logs(_) => Answer::End,
+            Request::Logs(_) | Request::KeepCopy { .. } | Request::Copy { .. } => {
+                let text = "this is answered where it is read".to_owned();
+                Answer::Refused { text }
+            }
             Request::Quit => {
                 let _ = reply.send(Reply::Answer(Answer::Ending));
                 return Next::Quit;

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
 use super::control::Control;
+use super::copies;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
@@ -62,6 +63,13 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
         match serde_json::from_slice(&line) {
             Ok(Request::Logs(request)) => {
                 follow::answer(&desk.tree, request, &mut reader, &mut writer).await?;
+            }
+            Ok(Request::KeepCopy { document }) => {
+                write_line(&mut writer, &copies::keep(&desk.tree, *document).await).await?;
+            }
+            Ok(Request::Copy { app, environment }) => {
+                let answer = copies::read(&desk.tree, &app, &environment).await;
+                write_line(&mut writer, &answer).await?;
             }
             Ok(request) => {
                 let answer = ask_agent(request, desk).await;

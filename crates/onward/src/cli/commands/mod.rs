@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod logs;
 mod plan;
+mod restore;
 mod rollback;
 mod state;
 mod status;

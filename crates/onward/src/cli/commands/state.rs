@@ -13,6 +13,7 @@ use onward_store::state::{Difference, Documents};
 use serde_json::json;
 use similar::TextDiff;
 
+use super::restore;
 use crate::cli::args::{Global, StateVerb};
 use crate::cli::caret;
 use crate::cli::carry;
@@ -43,6 +44,9 @@ pub fn run(
         StateVerb::Edit => edit(context, &store, global, screen),
         StateVerb::Undo { to } => undo(context, &store, to.map(Generation), screen),
         StateVerb::Accept => accept(context, &store, global, screen),
+        StateVerb::Restore { from, file } => {
+            restore::run(context, from.as_ref(), file.as_deref(), global, screen)
+        }
     }
 }
 
@@ -196,7 +200,7 @@ fn editor(global: &Global) -> Result<String, Complaint> {
 }
 
 /// Why a document was not written.
-enum NotWritten {
+pub(super) enum NotWritten {
     /// Something else was written since it was read.
     Conflict,
     /// Everything else.
@@ -227,7 +231,7 @@ fn write(
     written(store.write(expected, &std::sync::Arc::new(next)))
 }
 
-fn written(outcome: Outcome<Stored, WriteRefused>) -> Result<(), NotWritten> {
+pub(super) fn written(outcome: Outcome<Stored, WriteRefused>) -> Result<(), NotWritten> {
     match outcome {
         Outcome::Done(_) => Ok(()),
         Outcome::Refused(WriteRefused::Store(error)) => Err(NotWritten::Other(error.into())),
@@ -313,7 +317,7 @@ fn accept(
 }
 
 /// Carries out what the changed state demands.
-fn follow(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
+pub(super) fn follow(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     carry::follow(context, screen, &interrupt::watch(), |document| {
         let url = carry::url(context);
         screen.success(&outcome::capitalised(&outcome::serves(document, url.as_deref())));

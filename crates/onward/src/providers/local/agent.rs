@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use onward_core::document::Document;
 use onward_core::order::Order;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link};
@@ -146,6 +147,10 @@ impl Link for LocalLink {
             Ok(_) => self.link.deliver(order, None),
             Err(error) => Outcome::Refused(DeliveryRefused(error.to_string())),
         }
+    }
+
+    fn keep_copy(&self, document: &Document) {
+        self.link.keep_copy(document);
     }
 }
 

@@ -1,0 +1,176 @@
+//! `onward state restore`: a state that is lost, from a copy.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use onward_core::document::{Document, InvalidDocument};
+use onward_core::model::{Digest, Generation, ServerName, WriteId};
+use onward_core::ports::StateStore;
+use onward_server::client::Client;
+
+use super::state;
+use crate::cli::args::Global;
+use crate::cli::complaint::{self, Complaint};
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::outcome;
+use crate::cli::screen::Screen;
+use crate::providers::local;
+use crate::runner;
+
+/// Why a state is not brought back.
+#[derive(Debug, thiserror::Error)]
+enum NotRestored {
+    /// It is there.
+    #[error("nothing is lost: the state is there, at generation {0}")]
+    NotLost(Generation),
+    /// No server has a copy.
+    #[error("no copy of the state was found on {0}")]
+    NoCopy(String),
+    /// A document of another app or environment.
+    #[error("this is the state of {found}, not of {wanted}")]
+    OtherState { found: String, wanted: String },
+    /// A saved document that is none.
+    #[error("{} is not a state document: {reason}", path.display())]
+    NotADocument { path: PathBuf, reason: InvalidDocument },
+    /// Nobody said yes.
+    #[error("bringing the state back needs a yes")]
+    NeedsYes,
+}
+
+impl From<NotRestored> for Complaint {
+    fn from(reason: NotRestored) -> Self {
+        let (exit, hint) = match &reason {
+            NotRestored::NotLost(_) => {
+                (Exit::Refused, "`onward state undo` goes back to what was demanded before")
+            }
+            NotRestored::NoCopy(_) => (
+                Exit::Refused,
+                "`onward state restore FILE` takes a document that you saved, `onward up` begins \
+                 anew",
+            ),
+            NotRestored::OtherState { .. } => {
+                (Exit::Usage, "`-e ENV` and `-C DIR` name another environment or project")
+            }
+            NotRestored::NotADocument { .. } => (Exit::Usage, "`onward state show` prints one"),
+            NotRestored::NeedsYes => (Exit::Refused, "`onward state restore -y` does it"),
+        };
+        Self::new(exit, reason.to_string()).hint(hint)
+    }
+}
+
+/// A copy, and where it is from.
+struct Copy {
+    document: Document,
+    place: String,
+    /// The highest generation that a server has followed; the copy may be older.
+    followed: Generation,
+}
+
+/// Writes a lost state anew, above every generation that a server has followed, and makes true
+/// what it demands.
+pub fn run(
+    context: &Context,
+    from: Option<&ServerName>,
+    file: Option<&Path>,
+    global: &Global,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
+    let store = context.store();
+    if let Some(stored) = store.read()? {
+        return Err(NotRestored::NotLost(stored.document.generation).into());
+    }
+    let copy = match file {
+        Some(path) => saved(context, path)?,
+        None => newest(context, from)?,
+    };
+    must_be_of(context, &copy.document)?;
+    tell(&copy, screen);
+    if !global.yes {
+        return Err(NotRestored::NeedsYes.into());
+    }
+    state::written(store.write(None, &Arc::new(restored(&copy))))?;
+    state::follow(context, screen)
+}
+
+/// The document that is written: the copy, under a generation that every server obeys.
+fn restored(copy: &Copy) -> Document {
+    let mut document = copy.document.clone();
+    document.parent = Some(Digest::of(&document.encode()));
+    document.generation = document.generation.max(copy.followed).next();
+    document.write_id = WriteId::new(&format!("restore-{}", runner::fresh()));
+    document.written = Timestamp::now();
+    document
+}
+
+fn saved(context: &Context, path: &Path) -> Result<Copy, Complaint> {
+    let bytes = fs::read(path).map_err(|error| complaint::system(path, error))?;
+    let document = Document::decode(&bytes)
+        .map_err(|reason| NotRestored::NotADocument { path: path.to_owned(), reason })?;
+    let followed = agents(context)?.iter_mut().map(|(_, agent)| followed(context, agent)).max();
+    let place = path.display().to_string();
+    Ok(Copy { document, place, followed: followed.unwrap_or_default() })
+}
+
+fn newest(context: &Context, from: Option<&ServerName>) -> Result<Copy, Complaint> {
+    let mut best: Option<Copy> = None;
+    let mut highest = Generation::default();
+    let mut asked = Vec::new();
+    for (name, mut agent) in agents(context)? {
+        highest = highest.max(followed(context, &mut agent));
+        if from.is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        asked.push(name.to_string());
+        let copy = agent.copy(context.app(), context.environment())?;
+        let newer = |copy: &Document| {
+            best.as_ref().is_none_or(|best| best.document.generation < copy.generation)
+        };
+        if let Some(document) = copy.filter(newer) {
+            let place = format!("the copy on {name}");
+            best = Some(Copy { document, place, followed: Generation::default() });
+        }
+    }
+    let name = from.map_or_else(|| asked.join(", "), ToString::to_string);
+    let best = best.ok_or(NotRestored::NoCopy(name))?;
+    Ok(Copy { followed: highest, ..best })
+}
+
+/// The agents that can be reached. A server that cannot has no say.
+fn agents(context: &Context) -> Result<Vec<(ServerName, Client)>, Complaint> {
+    Ok(vec![(local::server_name(), context.agent()?)])
+}
+
+fn followed(context: &Context, agent: &mut Client) -> Generation {
+    let seen = agent.report(context.app(), context.environment(), None, 0);
+    seen.map(|seen| seen.report.accepted).unwrap_or_default()
+}
+
+fn must_be_of(context: &Context, document: &Document) -> Result<(), Complaint> {
+    if document.app == *context.app() && document.environment == *context.environment() {
+        return Ok(());
+    }
+    let found = format!("{} in {}", document.app, document.environment);
+    let wanted = format!("{} in {}", context.app(), context.environment());
+    Err(NotRestored::OtherState { found, wanted }.into())
+}
+
+fn tell(copy: &Copy, screen: &Screen) {
+    let document = &copy.document;
+    screen.line(&format!(
+        "{}: generation {} of {}; {}",
+        outcome::capitalised(&copy.place),
+        document.generation,
+        document.written.strftime("%Y-%m-%d %H:%M:%SZ"),
+        outcome::serves(document, None)
+    ));
+    if copy.followed > document.generation {
+        screen.warn(&format!(
+            "the servers have followed generation {}, which no copy has: what it changed is taken \
+             back to what generation {} demands",
+            copy.followed, document.generation
+        ));
+    }
+}
