@@ -17,6 +17,7 @@ fn main() -> ExitCode {
             table_file: table_file.into(),
             workers: workers.unwrap_or_else(onward_proxy::default_workers),
             limits: onward_proxy::Limits::default(),
+            access_log: None,
         })
     });
     match result {

@@ -23,8 +23,8 @@ fn main() -> ExitCode {
         release: version + 1,
         instances: (1..=50).map(instance).collect(),
         hold_ms: 10_000,
-        fleet: None,
+        ..Route::default()
     };
-    store_table(path, &Table { version: version + 1, routes: vec![route] }).expect("stored");
+    store_table(path, &Table { version: version + 1, routes: vec![route], metrics: vec![] }).expect("stored");
     ExitCode::SUCCESS
 }

@@ -25,6 +25,8 @@ thread_local! {
 pub(crate) enum NotSent {
     /// The client's own body broke off.
     Client,
+    /// The client's body is longer than the route takes.
+    TooLong,
     /// The instance takes no more of it. It may answer all the same.
     Instance,
 }
@@ -45,24 +47,27 @@ pub(crate) struct Asking {
 struct ClientBody {
     incoming: Incoming,
     chunked: bool,
+    /// How much of it may still come.
+    left: u64,
     /// The fields that the client announced for after the body; others are dropped.
     trailers: Vec<HeaderName>,
 }
 
 impl Asking {
-    /// Writes the head (and nothing of the body) as far as the socket takes it now. `waits`: the
-    /// body is sent after [`Asking::go_on`].
+    /// Writes the head (and nothing of the body) as far as the socket takes it now. At
+    /// `most` so many bytes of the body are sent, and, when it `waits`, after [`Asking::go_on`].
     pub(crate) fn begin(
         parts: &Parts,
+        skip: usize,
         body: Option<Incoming>,
-        waits: bool,
+        (most, waits): (Option<u64>, bool),
         stream: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Result<Self, NotSent> {
         HEAD.with_borrow_mut(|head| {
             head.clear();
-            let body = body.map(|incoming| ClientBody::new(incoming, &parts.headers));
-            write_head(head, parts, body.as_ref());
+            let body = body.map(|incoming| ClientBody::new(incoming, &parts.headers, most));
+            write_head(head, parts, skip, body.as_ref());
             let waits = waits && body.is_some();
             let mut asking = Self { body, waits, ..Self::default() };
             // A body's first piece leaves together with the head.
@@ -131,7 +136,11 @@ impl Asking {
                 self.body = None;
             }
             Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                Ok(data) => self.take(data),
+                Ok(data) => {
+                    let length = data.len() as u64;
+                    body.left = body.left.checked_sub(length).ok_or(NotSent::TooLong)?;
+                    self.take(data);
+                }
                 Err(frame) => {
                     if let (Ok(fields), true) = (frame.into_trailers(), body.chunked) {
                         self.front.extend_from_slice(b"0\r\n");
@@ -169,7 +178,7 @@ impl Asking {
 }
 
 impl ClientBody {
-    fn new(incoming: Incoming, headers: &HeaderMap) -> Self {
+    fn new(incoming: Incoming, headers: &HeaderMap, most: Option<u64>) -> Self {
         let chunked = !headers.contains_key(header::CONTENT_LENGTH);
         let named = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
         let trailers = named
@@ -177,7 +186,7 @@ impl ClientBody {
             .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
             .filter(may_follow);
         let trailers = if chunked { trailers.collect() } else { vec![] };
-        Self { incoming, chunked, trailers }
+        Self { incoming, chunked, left: most.unwrap_or(u64::MAX), trailers }
     }
 }
 
@@ -204,10 +213,10 @@ fn write_now(stream: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Resu
     }
 }
 
-fn write_head(head: &mut Vec<u8>, parts: &Parts, body: Option<&ClientBody>) {
+fn write_head(head: &mut Vec<u8>, parts: &Parts, skip: usize, body: Option<&ClientBody>) {
     head.extend_from_slice(parts.method.as_str().as_bytes());
     head.push(b' ');
-    write_target(head, &parts.uri);
+    write_target(head, &parts.uri, skip);
     head.extend_from_slice(b" HTTP/1.1\r\n");
     for (name, value) in &parts.headers {
         write_field(head, name, value.as_bytes());
@@ -230,9 +239,11 @@ fn expects_body(method: &Method) -> bool {
     !matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// Path and query; what the gate let pass has no line break in it.
-fn write_target(head: &mut Vec<u8>, uri: &Uri) {
+/// Path and query; what the gate let pass has no line break in it. The path begins with what is
+/// skipped, because that chose the route.
+fn write_target(head: &mut Vec<u8>, uri: &Uri, skip: usize) {
     let target = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let target = target.get(skip..).unwrap_or("/");
     if !target.starts_with(['/', '*']) {
         head.push(b'/');
     }

@@ -12,7 +12,7 @@ use crate::histogram::{Histogram, Recorder};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The app's answer was passed on whole.
-    Answered { server_error: bool },
+    Answered { status: u16 },
     /// The proxy answered itself, or the answer was cut on the side of the app or of the proxy.
     Lost,
     /// The client went away or broke its own request.
@@ -29,8 +29,14 @@ pub(crate) struct ReleaseCounters {
     aborted_by_client: AtomicU64,
     own_requests: AtomicU64,
     own_app_errors: AtomicU64,
+    own: AtomicU64,
+    /// Answers by the first digit of their status; the last is for none that has one.
+    classes: [AtomicU64; CLASSES],
     latency: Recorder,
 }
+
+/// 1xx to 5xx.
+const CLASSES: usize = 5;
 
 impl ReleaseCounters {
     pub(crate) fn new(route: &str, release: u64) -> Self {
@@ -43,13 +49,15 @@ impl ReleaseCounters {
             aborted_by_client: AtomicU64::new(0),
             own_requests: AtomicU64::new(0),
             own_app_errors: AtomicU64::new(0),
+            own: AtomicU64::new(0),
+            classes: [const { AtomicU64::new(0) }; CLASSES],
             latency: Recorder::new(),
         }
     }
 
     pub(crate) fn count(&self, outcome: Outcome, way: Way, latency: Duration) {
         if way != Way::ToPeer {
-            if outcome == (Outcome::Answered { server_error: true }) {
+            if matches!(outcome, Outcome::Answered { status: 500.. }) {
                 self.own_app_errors.fetch_add(1, Relaxed);
             }
             self.own_requests.fetch_add(1, Relaxed);
@@ -58,10 +66,12 @@ impl ReleaseCounters {
             return;
         }
         match outcome {
-            Outcome::Answered { server_error } => {
-                if server_error {
+            Outcome::Answered { status } => {
+                if status >= 500 {
                     self.app_errors.fetch_add(1, Relaxed);
                 }
+                let class = usize::from(status / 100).clamp(1, CLASSES) - 1;
+                self.classes[class].fetch_add(1, Relaxed);
                 self.latency.record(latency);
             }
             Outcome::Lost => {
@@ -74,6 +84,11 @@ impl ReleaseCounters {
         self.requests.fetch_add(1, Relaxed);
     }
 
+    /// The proxy answered itself, on purpose.
+    pub(crate) fn count_own(&self) {
+        self.own.fetch_add(1, Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> Counters {
         Counters {
             requests: self.requests.load(Relaxed),
@@ -82,6 +97,8 @@ impl ReleaseCounters {
             aborted_by_client: self.aborted_by_client.load(Relaxed),
             own_requests: self.own_requests.load(Relaxed),
             own_app_errors: self.own_app_errors.load(Relaxed),
+            own: self.own.load(Relaxed),
+            classes: self.classes.each_ref().map(|class| class.load(Relaxed)),
             latency: self.latency.snapshot(),
         }
     }
@@ -110,6 +127,13 @@ pub struct Counters {
     /// Answers of the instances of this server with a status of 500 or more.
     #[serde(default)]
     pub own_app_errors: u64,
+    /// Requests that the proxy answered itself on purpose, and not as part of `requests`: under
+    /// another name of the host, in maintenance, or beyond a limit of the route.
+    #[serde(default)]
+    pub own: u64,
+    /// Answers of the app by the first digit of their status, 1xx to 5xx.
+    #[serde(default)]
+    pub classes: [u64; 5],
     /// From the end of the request head to the end of the answer, for whole answers of the app.
     pub latency: Histogram,
 }
@@ -126,6 +150,8 @@ impl Counters {
             aborted_by_client: self.aborted_by_client.saturating_sub(earlier.aborted_by_client),
             own_requests: self.own_requests.saturating_sub(earlier.own_requests),
             own_app_errors: self.own_app_errors.saturating_sub(earlier.own_app_errors),
+            own: self.own.saturating_sub(earlier.own),
+            classes: std::array::from_fn(|at| self.classes[at].saturating_sub(earlier.classes[at])),
             latency: self.latency.since(&earlier.latency),
         }
     }
@@ -138,6 +164,10 @@ impl Counters {
         self.aborted_by_client += other.aborted_by_client;
         self.own_requests += other.own_requests;
         self.own_app_errors += other.own_app_errors;
+        self.own += other.own;
+        for (own, more) in self.classes.iter_mut().zip(other.classes) {
+            *own += more;
+        }
         self.latency.add(&other.latency);
     }
 }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body, Incoming};
 
 use crate::answer::{self, AnswerBody, InFlight, Tally};
@@ -17,6 +17,7 @@ use crate::fleet::{self, Missed};
 use crate::forward::{self, Nature};
 use crate::hold::Hold;
 use crate::reading::Head;
+use crate::reception::{self, host};
 use crate::slim::slim;
 use crate::tunnel::{FarEnd, OpenTunnel};
 use crate::upstream::{Broken, NoConnection, Pool, Upstream};
@@ -33,27 +34,12 @@ pub(crate) async fn answer(
             worker.shared.refused.fetch_add(1, Relaxed);
             answer::last(&worker, &client, refusal.status(), refusal.text())
         }
-        None => routed(&worker, &client, request).await,
+        None => reception::receive(&worker, &client, request).await,
     };
     if worker.shared.stage().is_closing() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(answer)
-}
-
-async fn routed(
-    worker: &Rc<Worker>,
-    client: &Rc<ClientSide>,
-    request: Request<Incoming>,
-) -> Response<AnswerBody> {
-    match Exchange::new(worker, client, request) {
-        Ok(mut exchange) => exchange.run().await,
-        Err(unrouted) => unrouted,
-    }
-}
-
-fn host(headers: &HeaderMap) -> &str {
-    headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("")
 }
 
 /// How one attempt ended.
@@ -71,7 +57,7 @@ enum Attempt {
 /// Why there is no answer of an instance: what the proxy says instead.
 type Failure = (StatusCode, &'static str);
 
-struct Exchange<'a> {
+pub(crate) struct Exchange<'a> {
     worker: &'a Rc<Worker>,
     client: &'a Rc<ClientSide>,
     /// Closed by whoever ends the exchange; moves into the answer's body when there is one.
@@ -81,6 +67,10 @@ struct Exchange<'a> {
     body: Option<Incoming>,
     empty: bool,
     nature: Nature,
+    /// Bytes of the path that the route keeps from the app.
+    skip: usize,
+    /// Longest body that the route takes.
+    most: Option<u64>,
     hold: Hold,
     /// Passed on by the proxy of another server: an instance of this one answers.
     of_peer: bool,
@@ -92,46 +82,37 @@ struct Exchange<'a> {
 }
 
 impl<'a> Exchange<'a> {
-    fn new(
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    pub(crate) fn new(
         worker: &'a Rc<Worker>,
         client: &'a Rc<ClientSide>,
-        request: Request<Incoming>,
-    ) -> Result<Self, Response<AnswerBody>> {
-        let started = Instant::now();
-        let (mut parts, body) = request.into_parts();
-        let nature = forward::request(&mut parts);
-        let key = fleet::take_key(&mut parts.headers);
-        let Some(routed) = worker.route(host(&parts.headers)) else {
-            worker.shared.unrouted.fetch_add(1, Relaxed);
-            let text = "this proxy runs, but nothing is deployed under this host name yet";
-            let mut own = answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text);
-            if key.is_some() {
-                Missed::Unsent.tell(own.headers_mut());
-            }
-            return Err(own);
-        };
-        let of_peer = routed.is_of_peer(key.as_ref());
-        if !of_peer {
-            forward::say_who_asks(&mut parts.headers, client);
-        }
+        request: Parts,
+        body: Incoming,
+        nature: Nature,
+        tally: Tally,
+        of_peer: bool,
+        started: Instant,
+    ) -> Self {
         let empty = body.is_end_stream();
-        Ok(Self {
+        Self {
             worker,
             client,
-            tally: Some(Tally::new(client, routed.counters(), started, of_peer)),
-            request: parts,
+            tally: Some(tally),
+            request,
             body: (!empty).then_some(body),
             empty,
             nature,
+            skip: 0,
+            most: None,
             hold: Hold::new(started),
             of_peer,
             sent: false,
             retried: false,
             spurned: false,
-        })
+        }
     }
 
-    async fn run(&mut self) -> Response<AnswerBody> {
+    pub(crate) async fn run(&mut self) -> Response<AnswerBody> {
         loop {
             let mut upstream = match self.connect().await {
                 Ok(upstream) => upstream,
@@ -178,7 +159,8 @@ impl<'a> Exchange<'a> {
     }
 
     fn route(&self) -> Option<Routed> {
-        self.worker.route(host(&self.request.headers))
+        let (host, path) = (host(&self.request.headers), self.request.uri.path());
+        self.worker.route(host, path).map(|(routed, _)| routed)
     }
 
     /// A connection to an instance of the table in force, however long the route allows to wait.
@@ -235,6 +217,13 @@ impl<'a> Exchange<'a> {
             tally.move_to(routed.counters());
             tally.give(pool.as_ref().map(|pool| InFlight::new(&pool.instance)));
         }
+        // A peer chooses its route by the whole path, as this proxy did.
+        let to_peer = pool.as_ref().is_some_and(|pool| pool.instance.peer);
+        self.skip = if to_peer { 0 } else { routed.skip() };
+        self.most = routed.route().limits.body_bytes;
+        if self.skip > 0 {
+            forward::below(&mut self.request.headers, &routed.route().path);
+        }
         pool
     }
 
@@ -269,10 +258,10 @@ impl<'a> Exchange<'a> {
 
     async fn attempt(&mut self, upstream: &mut Upstream) -> Attempt {
         self.client.enter(Phase::Waiting, self.worker.now());
-        let Self { request, body, spurned, client, sent, .. } = self;
+        let Self { request, body, spurned, client, sent, skip, most, .. } = self;
         let mut asked = false;
         poll_fn(|cx| {
-            if !asked && !upstream.ask(cx, request, body) {
+            if !asked && !upstream.ask(cx, request, *skip, body, *most) {
                 *spurned = upstream.ended_unused();
                 return Poll::Ready(Attempt::Unsent);
             }
@@ -316,6 +305,7 @@ impl<'a> Exchange<'a> {
         *self.client.far_end.borrow_mut() = Some(FarEnd { stream, early, open });
         forward::switching(&mut head.headers);
         if let Some(tally) = &mut self.tally {
+            tally.answered_with(head.status);
             tally.finish(Instant::now());
         }
         let mut answer = Response::new(AnswerBody::empty(self.worker, self.client));
@@ -334,6 +324,13 @@ impl<'a> Exchange<'a> {
                 let text = "the request's body broke off";
                 answer::last(self.worker, self.client, StatusCode::BAD_REQUEST, text)
             }
+            Broken::TooLong => {
+                if let Some(tally) = &mut self.tally {
+                    tally.aborted();
+                }
+                let text = "the request's body is longer than this app takes";
+                answer::last(self.worker, self.client, StatusCode::PAYLOAD_TOO_LARGE, text)
+            }
             Broken::NotHttp => self.lost(StatusCode::BAD_GATEWAY, "the app's answer is not HTTP"),
             Broken::Closed => {
                 let text = "the app closed the connection without an answer";
@@ -344,10 +341,10 @@ impl<'a> Exchange<'a> {
 
     /// An answer that the proxy had to make because no instance did.
     fn lost(&mut self, status: StatusCode, text: &str) -> Response<AnswerBody> {
-        if let Some(tally) = &mut self.tally {
-            tally.lost();
-        }
         let mut own = answer::own(self.worker, self.client, status, text);
+        if let Some(tally) = &mut self.tally {
+            tally.lost_with(status, own.body().size_hint().exact().unwrap_or(0));
+        }
         if self.of_peer {
             let missed = if self.sent { Missed::Lost } else { Missed::Unsent };
             missed.tell(own.headers_mut());

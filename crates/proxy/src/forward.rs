@@ -13,14 +13,18 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-/// The headers that are about one connection; Connection itself is the first.
-static PER_CONNECTION: [HeaderName; 6] = [
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+
+/// The headers that are about one connection, Connection itself the first, and one that only the
+/// proxy may say.
+static PER_CONNECTION: [HeaderName; 7] = [
     header::CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
+    X_FORWARDED_PREFIX,
 ];
 
 /// What the rest of the exchange must know about a request.
@@ -47,6 +51,13 @@ pub(crate) fn request(parts: &mut Parts) -> Nature {
     parts.version = Version::HTTP_11;
     parts.extensions.clear();
     Nature { idempotent: is_idempotent(&parts.method), upgrade: upgrade.is_some() }
+}
+
+/// Tells the app the path that it is mounted below and doesn't see.
+pub(crate) fn below(headers: &mut HeaderMap, path: &str) {
+    if let Ok(path) = HeaderValue::from_str(path) {
+        headers.insert(X_FORWARDED_PREFIX, path);
+    }
 }
 
 /// Makes the instance's answer the one that the client gets.
@@ -90,7 +101,7 @@ fn origin_form(parts: &mut Parts) {
 /// Removes the headers that are about one connection, and those that Connection names. Looks first:
 /// most messages have few of them, and looking is cheaper than a search for each.
 fn strip_connection_headers(headers: &mut HeaderMap) {
-    let mut found = [false; 6];
+    let mut found = [false; PER_CONNECTION.len()];
     for name in headers.keys() {
         for (found, own) in found.iter_mut().zip(&PER_CONNECTION) {
             *found |= name == own;

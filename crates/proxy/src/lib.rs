@@ -12,6 +12,7 @@
 //!
 //! It doesn't start processes, probe them, or decide anything about them.
 
+mod access;
 mod answer;
 mod asking;
 mod chunks;
@@ -29,9 +30,14 @@ mod gate;
 mod heritage;
 mod histogram;
 mod hold;
+mod host;
 mod limits;
+mod maintenance;
+mod matching;
+mod policy;
 mod protocol;
 mod reading;
+mod reception;
 mod scratch;
 mod serve;
 mod shared;
@@ -49,11 +55,15 @@ pub use counters::Counters;
 pub use fleet::Fleet;
 pub use heritage::{Entry, Heritage, Ledger};
 pub use histogram::Histogram;
+pub use host::{BadHost, HostPattern};
 pub use limits::Limits;
+pub use policy::{Limited, MAX_PAGE, MAX_RETRY_AFTER_S, Maintenance, Site, SiteRules};
 pub use protocol::{InstanceStatus, ReleaseStatus, Status, Why};
 pub use serve::{
     Config, Error, Stopper, default_workers, listener_from_stdin, run, run_after, run_until,
 };
 pub use stage::Stage;
-pub use table::{Instance, Invalid, MAX_HOLD_MS, MAX_INSTANCES, MAX_ROUTES, Route, Table};
+pub use table::{
+    Instance, Invalid, MAX_HOLD_MS, MAX_HOSTS, MAX_INSTANCES, MAX_PATH, MAX_ROUTES, Route, Table,
+};
 pub use table_file::{TableFileError, load as load_table, store as store_table};

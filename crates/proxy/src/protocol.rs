@@ -96,8 +96,11 @@ pub struct Status {
     pub held: u64,
     /// Requests refused for their form (400, 405, 414, 417, 431, 505), before any route was chosen.
     pub refused: u64,
-    /// Requests that matched no route (answered 503).
+    /// Requests that matched no route (answered 404, or 503 while there is no route at all).
     pub unrouted: u64,
+    /// Lines of the access log that were dropped, because the disk was slower than the requests.
+    #[serde(default)]
+    pub access_dropped: u64,
     /// The instances of the table, and those that left it and still have something open.
     pub instances: Vec<InstanceStatus>,
     /// Counters by route and release; the last 20 releases of each route.

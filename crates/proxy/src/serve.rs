@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
+use crate::access::AccessLog;
 use crate::client::{Client, ClientError};
 use crate::control::{self, Control, ControlSocket};
 use crate::heritage::Heritage;
@@ -45,6 +46,8 @@ pub struct Config {
     pub workers: usize,
     /// What clients and instances are allowed.
     pub limits: Limits,
+    /// Where the access log of the routes that want one is written; `None`: nowhere.
+    pub access_log: Option<PathBuf>,
 }
 
 /// Why the proxy can't run.
@@ -123,11 +126,12 @@ fn run_as(
     stopper: &Stopper,
     prepare: impl FnOnce(Shared) -> Shared,
 ) -> Result<(), Error> {
-    let Config { listener, control, table_file, workers, limits } = config;
+    let Config { listener, control, table_file, workers, limits, access_log } = config;
     let workers = workers.max(1);
     sockets::raise_descriptor_limit(limits.connections, limits.upstream_connections * workers);
     let table = table_file::load(&table_file)?;
-    let shared = Arc::new(prepare(Shared::new(limits, workers, table)));
+    let access = AccessLog::start(access_log.as_deref()).map_err(failed("start its access log"))?;
+    let shared = Arc::new(prepare(Shared::new(limits, workers, table, access)));
     let threads = start_workers(&shared, &listener)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

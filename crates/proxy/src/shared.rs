@@ -15,9 +15,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::HeaderValue;
 use tokio::sync::Notify;
 
+use crate::access::AccessLog;
 use crate::counters::{Counters, ReleaseCounters};
+use crate::files::Root;
 use crate::heritage::{self, Entry, Heritage, Ledger};
 use crate::limits::Limits;
+use crate::matching::Order;
 use crate::protocol::{InstanceStatus, ReleaseStatus, Status};
 use crate::stage::Stage;
 use crate::table::{Instance, Route, Table};
@@ -55,13 +58,19 @@ pub(crate) struct RouteState {
     /// What its peers say, and are told.
     pub(crate) key: Option<HeaderValue>,
     pub(crate) counters: Arc<ReleaseCounters>,
+    /// Files that the proxy answers with itself.
+    pub(crate) site: Option<Arc<Root>>,
+    /// Requests under way, over all workers and releases.
+    pub(crate) at_once: Arc<AtomicUsize>,
 }
 
 /// The table in force. Immutable.
+#[derive(Default)]
 pub(crate) struct Snapshot {
     pub(crate) generation: u64,
     pub(crate) table: Option<Table>,
     pub(crate) routes: Vec<Arc<RouteState>>,
+    pub(crate) order: Arc<Order>,
 }
 
 /// One worker as the control socket sees it.
@@ -85,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) held: AtomicUsize,
     pub(crate) refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
+    pub(crate) access: AccessLog,
     stage: AtomicU8,
     generation: AtomicU64,
     current: Mutex<Arc<Snapshot>>,
@@ -106,7 +116,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(limits: Limits, workers: usize, table: Option<Table>) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        workers: usize,
+        table: Option<Table>,
+        access: AccessLog,
+    ) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id());
         let shared = Self {
@@ -116,9 +131,10 @@ impl Shared {
             held: AtomicUsize::new(0),
             refused: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
+            access,
             stage: AtomicU8::new(Stage::Serving.number()),
             generation: AtomicU64::new(0),
-            current: Mutex::new(Arc::new(Snapshot { generation: 0, table: None, routes: vec![] })),
+            current: Mutex::default(),
             instances: Mutex::default(),
             releases: Mutex::default(),
             older: Mutex::default(),
@@ -201,14 +217,17 @@ impl Shared {
     pub(crate) fn switch(&self, table: Table) {
         let mut current = lock(&self.current);
         let generation = current.generation + 1;
-        let routes = table.routes.iter().map(|route| Arc::new(self.route_state(route))).collect();
-        *current = Arc::new(Snapshot { generation, table: Some(table), routes });
+        let old = &current.routes;
+        let routes = table.routes.iter().map(|route| Arc::new(self.route_state(route, old)));
+        let (routes, order) = (routes.collect(), Arc::new(Order::of(&table.routes)));
+        *current = Arc::new(Snapshot { generation, table: Some(table), routes, order });
         self.generation.store(generation, SeqCst);
         drop(current);
         self.ring();
     }
 
-    fn route_state(&self, route: &Route) -> RouteState {
+    fn route_state(&self, route: &Route, before: &[Arc<RouteState>]) -> RouteState {
+        let before = before.iter().find(|before| before.route.name == route.name);
         let fleet = route.fleet.as_ref();
         let own = route.instances.iter().map(|instance| self.instance_state(instance, false));
         let peers = fleet.into_iter().flat_map(|fleet| &fleet.peers);
@@ -219,6 +238,8 @@ impl Shared {
             own: route.instances.len(),
             key: fleet.and_then(|fleet| HeaderValue::from_str(&fleet.key).ok()),
             counters: self.release_counters(&route.name, route.release),
+            site: site(route, before),
+            at_once: before.map(|before| before.at_once.clone()).unwrap_or_default(),
         }
     }
 
@@ -316,6 +337,7 @@ impl Shared {
             held: self.held.load(Relaxed) as u64,
             refused: self.refused.load(Relaxed) + earlier.refused,
             unrouted: self.unrouted.load(Relaxed) + earlier.unrouted,
+            access_dropped: self.access.dropped(),
             instances: self.instance_status(&snapshot),
             releases,
         }
@@ -349,6 +371,25 @@ impl Shared {
     }
 }
 
+/// The files of a route. A directory that can't be opened leaves the requests to the instances.
+fn site(route: &Route, before: Option<&Arc<RouteState>>) -> Option<Arc<Root>> {
+    let site = route.site.as_ref()?;
+    if let Some(before) = before
+        && before.route.site.as_ref() == Some(site)
+        && let Some(root) = &before.site
+    {
+        return Some(root.clone());
+    }
+    match Root::of_release(site) {
+        Ok(root) => Some(Arc::new(root)),
+        Err(error) => {
+            let directory = site.root.display();
+            eprintln!("the files of {} in {directory} can't be opened: {error}", route.name);
+            None
+        }
+    }
+}
+
 /// Address of an instance and its id, for messages.
 impl std::fmt::Display for InstanceState {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -366,10 +407,10 @@ mod tests {
 
     #[test]
     fn the_counters_of_a_route_only_rise_however_many_releases_it_has() {
-        let shared = Shared::new(Limits::default(), 1, None);
+        let shared = Shared::new(Limits::default(), 1, None, AccessLog::default());
         for release in 1..=3 * RELEASES_KEPT as u64 {
             let counters = shared.release_counters("shop", release);
-            let answered = Outcome::Answered { server_error: false };
+            let answered = Outcome::Answered { status: 200 };
             counters.count(answered, crate::fleet::Way::Own, Duration::from_millis(1));
             let status = shared.own_releases();
             let sum: u64 = status.iter().map(|own| own.counters.requests).sum();

@@ -1,13 +1,16 @@
 //! The routing table: which requests go to which instances.
 //!
 //! A table is a value. The proxy holds exactly one and exchanges it whole; it never edits it.
+//! Which route takes a request is told in `matching.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::Fleet;
+use crate::host::{BadHost, HostPattern};
+use crate::policy::{Limited, Maintenance, Site};
 
 /// Most routes a table may have: a server carries tens of apps, not thousands.
 pub const MAX_ROUTES: usize = 1_000;
@@ -15,6 +18,12 @@ pub const MAX_ROUTES: usize = 1_000;
 pub const MAX_INSTANCES: usize = 256;
 /// Longest hold of a route: no browser waits longer than five minutes.
 pub const MAX_HOLD_MS: u64 = 300_000;
+/// Most host names of a route, aliases included: a shop in every country.
+pub const MAX_HOSTS: usize = 256;
+/// Longest path prefix of a route, in bytes.
+pub const MAX_PATH: usize = 256;
+/// Most places where metrics are told: one for each environment of a server.
+const MAX_METRICS: usize = 32;
 
 /// The whole routing table at one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,19 +31,37 @@ pub const MAX_HOLD_MS: u64 = 300_000;
 pub struct Table {
     /// Rises with each different table. The proxy refuses one that is lower than what it holds.
     pub version: u64,
-    /// Tried in this order; the first whose hosts match takes the request.
+    /// The most specific host, then the longest path takes a request; among routes that are equal
+    /// in both the first.
     pub routes: Vec<Route>,
+    /// Where `GET /metrics` is answered, and nothing else; loopback addresses only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<SocketAddr>,
 }
 
 /// Where the requests for some hosts go.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
     /// Unique name, for example `shop/local`. Counters are kept by it.
     pub name: String,
-    /// Host names without port, compared without case. Empty: any host.
+    /// Host names without port, compared without case; `*.example.com` is every name below
+    /// `example.com`. Empty: any host. The first is the canonical one.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Also answers on any host that no other route names, besides `hosts`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub any_host: bool,
+    /// Host names whose requests are redirected to the canonical one, path and query kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
+    /// Only requests for this path and what is below it: `/admin`, without a slash at its end.
+    /// Empty: every path.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// The app doesn't see `path`, which is told to it as `X-Forwarded-Prefix`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub strip: bool,
     /// Number of the release that serves. Counters are kept by it.
     pub release: u64,
     /// Who answers. May be empty: then requests are held for `hold_ms`.
@@ -46,6 +73,18 @@ pub struct Route {
     /// The other servers that answer the same requests; none for a server that is alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Fleet>,
+    /// Files that the proxy answers with itself. When it can't, the instances are asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<Site>,
+    /// New requests get a page and 503; what an instance has already goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// Each request of this route gets a line in the access log.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub access_log: bool,
+    /// What one request, and all of them together, may take.
+    #[serde(default, skip_serializing_if = "Limited::is_none")]
+    pub limits: Limited,
 }
 
 /// One running process that answers requests.
@@ -60,6 +99,11 @@ pub struct Instance {
 
 fn default_hold_ms() -> u64 {
     10_000
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Why a table can't be used at all.
@@ -77,6 +121,35 @@ pub enum Invalid {
         /// The id that occurs twice.
         id: String,
     },
+    /// Two routes want the same requests, and nothing says who gets them.
+    #[error("{what} is taken by route {owner:?} and by route {route:?}")]
+    SameClaim {
+        /// Host and path.
+        what: String,
+        /// The route that comes first.
+        owner: String,
+        /// The other one.
+        route: String,
+    },
+    /// A host name that no request can have.
+    #[error("route {route:?}: {reason}")]
+    Host {
+        /// Name of the route.
+        route: String,
+        /// What is wrong with it.
+        reason: BadHost,
+    },
+    /// Something else about a route that can't be.
+    #[error("route {route:?}: {reason}")]
+    Route {
+        /// Name of the route.
+        route: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// Metrics tell what no stranger should read.
+    #[error("metrics are only told on this machine, and {0} is not one of its own addresses")]
+    PublicMetrics(SocketAddr),
     /// One of the limits of this module is passed.
     #[error("{what} is {value}, the limit is {limit}")]
     TooMuch {
@@ -90,18 +163,31 @@ pub enum Invalid {
 }
 
 impl Table {
-    /// Checks what the types don't say: unique names, and the limits of this module.
+    /// Checks what the types don't say: unique names and claims, host names, and the limits of this
+    /// module.
     ///
     /// # Errors
     /// [`Invalid`] names the first thing that is wrong.
     pub fn validate(&self) -> Result<(), Invalid> {
         within("number of routes", self.routes.len() as u64, MAX_ROUTES as u64)?;
+        within("number of metrics addresses", self.metrics.len() as u64, MAX_METRICS as u64)?;
+        if let Some(public) = self.metrics.iter().find(|address| !address.ip().is_loopback()) {
+            return Err(Invalid::PublicMetrics(*public));
+        }
         let mut names = BTreeSet::new();
+        let mut claims: BTreeMap<(HostPattern, &str), &str> = BTreeMap::new();
         for route in &self.routes {
             if !names.insert(&route.name) {
                 return Err(Invalid::SameRoute(route.name.clone()));
             }
             route.validate()?;
+            for host in route.claims()? {
+                let what = format!("{host}{}", route.path);
+                if let Some(owner) = claims.insert((host, &route.path), &route.name) {
+                    let (owner, route) = (owner.to_owned(), route.name.clone());
+                    return Err(Invalid::SameClaim { what, owner, route });
+                }
+            }
         }
         Ok(())
     }
@@ -113,6 +199,18 @@ impl Route {
         let number = self.instances.len() + peers.len();
         within("number of instances", number as u64, MAX_INSTANCES as u64)?;
         within("hold_ms", self.hold_ms, MAX_HOLD_MS)?;
+        let names = self.hosts.len() + self.aliases.len();
+        within("number of host names", names as u64, MAX_HOSTS as u64)?;
+        let wrong = |reason| Invalid::Route { route: self.name.clone(), reason };
+        if !is_path(&self.path) {
+            return Err(wrong("its path is not of the form /NAME/NAME"));
+        }
+        if !self.aliases.is_empty() && self.canonical().is_none() {
+            return Err(wrong("its aliases have no host to redirect to"));
+        }
+        if let Some(maintenance) = &self.maintenance {
+            maintenance.validate().map_err(wrong)?;
+        }
         let mut ids = BTreeSet::new();
         for instance in self.instances.iter().chain(peers) {
             if !ids.insert(&instance.id) {
@@ -125,23 +223,30 @@ impl Route {
         Ok(())
     }
 
-    /// Whether this route takes requests for `host` (the value of the Host header, port and all).
+    /// The hosts that this route names, aliases included. The catch-all isn't among them: several
+    /// routes may be the answer to everything else, and the first is.
+    fn claims(&self) -> Result<Vec<HostPattern>, Invalid> {
+        let all = self.hosts.iter().chain(&self.aliases);
+        let wrong = |reason| Invalid::Host { route: self.name.clone(), reason };
+        all.map(|host| HostPattern::parse(host).map_err(wrong)).collect()
+    }
+
+    /// The host that aliases are redirected to: the first, when it is one name.
     #[must_use]
-    pub fn takes(&self, host: &str) -> bool {
-        if self.hosts.is_empty() {
-            return true;
-        }
-        let name = without_port(host);
-        self.hosts.iter().any(|own| own.eq_ignore_ascii_case(name))
+    pub fn canonical(&self) -> Option<&str> {
+        self.hosts.first().map(String::as_str).filter(|host| !host.starts_with('*'))
     }
 }
 
-/// The host without its port; an IPv6 literal keeps its brackets.
-fn without_port(host: &str) -> &str {
-    match host.rfind(':') {
-        Some(at) if host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &host[..at],
-        _ => host,
-    }
+/// Empty, or segments that mean the same to everybody.
+fn is_path(path: &str) -> bool {
+    let segment = |text: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        !text.is_empty() && text != "." && text != ".." && text.bytes().all(plain)
+    };
+    path.is_empty()
+        || (path.len() <= MAX_PATH
+            && path.strip_prefix('/').is_some_and(|rest| rest.split('/').all(segment)))
 }
 
 fn within(what: &'static str, value: u64, limit: u64) -> Result<(), Invalid> {
@@ -153,27 +258,54 @@ mod tests {
     use super::*;
 
     fn route(name: &str, hosts: &[&str]) -> Route {
-        Route {
-            name: name.into(),
-            hosts: hosts.iter().map(ToString::to_string).collect(),
-            release: 1,
-            instances: vec![],
-            hold_ms: 0,
-            fleet: None,
-        }
+        let hosts = hosts.iter().map(ToString::to_string).collect();
+        Route { name: name.into(), hosts, release: 1, ..Route::default() }
     }
 
-    #[test]
-    fn hosts_are_compared_without_port_and_case() {
-        let route = route("a", &["shop.example.com", "[::1]"]);
-        assert!(route.takes("SHOP.example.com:8080"));
-        assert!(route.takes("[::1]:80") && route.takes("[::1]"));
-        assert!(!route.takes("example.com") && !route.takes(""));
+    fn table(routes: &[Route]) -> Table {
+        Table { version: 1, routes: routes.to_vec(), metrics: vec![] }
     }
 
     #[test]
     fn names_are_unique() {
-        let table = Table { version: 1, routes: vec![route("a", &[]), route("a", &["x"])] };
-        assert_eq!(table.validate(), Err(Invalid::SameRoute("a".into())));
+        let twice = table(&[route("a", &[]), route("a", &["x"])]);
+        assert_eq!(twice.validate(), Err(Invalid::SameRoute("a".into())));
+    }
+
+    #[test]
+    fn nobody_takes_what_another_has() {
+        let below = Route { path: "/b".into(), ..route("b", &["x.example"]) };
+        assert_eq!(table(&[route("a", &["x.example"]), below.clone()]).validate(), Ok(()));
+        assert_eq!(table(&[route("a", &[]), route("b", &[])]).validate(), Ok(()));
+        let same = Route { path: "/b".into(), ..route("c", &["y.example", "X.Example"]) };
+        let text = table(&[below, same]).validate().unwrap_err().to_string();
+        assert_eq!(text, "x.example/b is taken by route \"b\" and by route \"c\"");
+        let alias = Route { aliases: vec!["x.example".into()], ..route("c", &["y.example"]) };
+        assert!(table(&[route("a", &["x.example"]), alias]).validate().is_err());
+    }
+
+    #[test]
+    fn paths_mean_the_same_to_everybody() {
+        for good in ["", "/admin", "/a/b-c_d.e~1"] {
+            assert!(is_path(good), "{good}");
+        }
+        for bad in ["admin", "/", "/a/", "//a", "/a//b", "/..", "/a/./b", "/a?b", "/%61", "/ü"] {
+            assert!(!is_path(bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn metrics_stay_on_this_machine() {
+        let at = |address: &str| Table { metrics: vec![address.parse().unwrap()], ..table(&[]) };
+        assert_eq!(at("127.0.0.1:9100").validate(), Ok(()));
+        assert_eq!(at("[::1]:9100").validate(), Ok(()));
+        assert!(matches!(at("0.0.0.0:9100").validate(), Err(Invalid::PublicMetrics(_))));
+    }
+
+    #[test]
+    fn a_table_of_an_earlier_version_is_the_same_bytes() {
+        let text = r#"{"version":3,"routes":[{"name":"a","hosts":[],"release":1,"instances":[],"hold_ms":5}]}"#;
+        let table: Table = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&table).unwrap(), text);
     }
 }

@@ -29,6 +29,8 @@ use crate::sockets;
 pub(crate) enum Broken {
     /// The client's own body broke off.
     Client,
+    /// The client's body is longer than the route takes.
+    TooLong,
     /// What came isn't HTTP.
     NotHttp,
     /// The connection ended first.
@@ -77,12 +79,15 @@ impl Upstream {
         }
     }
 
-    /// Starts a request. `false`: the connection was over, nothing was sent, the body is untouched.
+    /// Starts a request, its path without the first `skip` bytes, its body no longer than `most`.
+    /// `false`: the connection was over, nothing was sent, the body is untouched.
     pub(crate) fn ask(
         &mut self,
         cx: &mut Context<'_>,
         parts: &Parts,
+        skip: usize,
         body: &mut Option<Incoming>,
+        most: Option<u64>,
     ) -> bool {
         // Whatever can be read now is its end, or an answer to a question that nobody asked.
         if self.stream.poll_read_ready(cx).is_ready() && self.poll_fill(cx).is_ready() {
@@ -90,7 +95,7 @@ impl Upstream {
         }
         (self.keeps, self.deaf) = (false, false);
         let waits = self.is_peer();
-        match Asking::begin(parts, body.take(), waits, &mut self.stream, cx) {
+        match Asking::begin(parts, skip, body.take(), (most, waits), &mut self.stream, cx) {
             Ok(asking) => {
                 self.asking = asking;
                 true
@@ -106,8 +111,10 @@ impl Upstream {
         cx: &mut Context<'_>,
         method: &Method,
     ) -> Poll<Result<Head, Broken>> {
-        if let Err(NotSent::Client) = self.send_on(cx) {
-            return Poll::Ready(Err(Broken::Client));
+        match self.send_on(cx) {
+            Err(NotSent::Client) => return Poll::Ready(Err(Broken::Client)),
+            Err(NotSent::TooLong) => return Poll::Ready(Err(Broken::TooLong)),
+            Ok(_) | Err(NotSent::Instance) => {}
         }
         loop {
             if !self.inbox.is_empty() {
@@ -180,7 +187,7 @@ impl Upstream {
                 self.deaf = true;
                 Ok(())
             }
-            Poll::Ready(Err(NotSent::Client)) => Err(NotSent::Client),
+            Poll::Ready(Err(failed)) => Err(failed),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }

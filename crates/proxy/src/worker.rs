@@ -11,17 +11,21 @@ use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use http::HeaderValue;
+use http::request::Parts;
+use http::{HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client_side::{ClientSide, Millis, Stop};
 use crate::connection;
 use crate::counters::ReleaseCounters;
+use crate::files::{FileBody, READERS, Root, Site};
+use crate::matching::Order;
 use crate::shared::{Mailbox, RouteState, Shared};
 use crate::stage::Stage;
+use crate::table::Route;
 use crate::upstream::Pool;
 
 /// How often the watchdog looks at most, and how exact the limits are: a second in a minute.
@@ -34,12 +38,15 @@ struct WorkerRoute {
     state: Arc<RouteState>,
     pools: Vec<Rc<Pool>>,
     turn: Cell<usize>,
+    site: Option<Rc<Site>>,
 }
 
 /// The table as this worker cached it.
+#[derive(Default)]
 struct Routing {
     generation: u64,
     routes: Vec<Rc<WorkerRoute>>,
+    order: Arc<Order>,
 }
 
 /// Where a request goes.
@@ -52,6 +59,33 @@ impl Routed {
 
     pub(crate) fn hold_ms(&self) -> u64 {
         self.0.state.route.hold_ms
+    }
+
+    pub(crate) fn route(&self) -> &Route {
+        &self.0.state.route
+    }
+
+    /// How many requests of this route are under way, over all workers.
+    pub(crate) fn at_once(&self) -> &Arc<AtomicUsize> {
+        &self.0.state.at_once
+    }
+
+    /// Bytes of the path that are not for the app to see.
+    pub(crate) fn skip(&self) -> usize {
+        let route = self.route();
+        if route.strip { route.path.len() } else { 0 }
+    }
+
+    pub(crate) fn has_site(&self) -> bool {
+        self.0.site.is_some()
+    }
+
+    /// The answer of the route's files.
+    pub(crate) async fn files(&self, parts: &Parts, path: &str) -> Option<Response<FileBody>> {
+        match &self.0.site {
+            Some(site) => Some(site.answer(parts, path).await),
+            None => None,
+        }
     }
 
     /// Whether a request is passed on by a peer, which its key shows.
@@ -109,7 +143,7 @@ impl Worker {
             number,
             born: Instant::now(),
             now: Cell::new(1),
-            routing: RefCell::new(Routing { generation: 0, routes: vec![] }),
+            routing: RefCell::default(),
             clients: RefCell::default(),
         }
     }
@@ -134,14 +168,20 @@ impl Worker {
         self.routing.borrow().generation != self.shared.generation()
     }
 
-    /// The route that takes requests for `host`, by the table in force.
-    pub(crate) fn route(&self, host: &str) -> Option<Routed> {
+    /// The route that takes requests for `host` and `path`, by the table in force, and whether the
+    /// host is only another name of its own.
+    pub(crate) fn route(&self, host: &str, path: &str) -> Option<(Routed, bool)> {
         if self.is_stale() {
             self.refresh();
         }
         let routing = self.routing.borrow();
-        let mut routes = routing.routes.iter();
-        routes.find(|route| route.state.route.takes(host)).cloned().map(Routed)
+        let found = routing.order.find(host, path)?;
+        Some((Routed(routing.routes.get(found.route)?.clone()), found.alias))
+    }
+
+    /// Whether the table in force has any route.
+    pub(crate) fn has_routes(&self) -> bool {
+        !self.routing.borrow().routes.is_empty()
     }
 
     /// Fetches the table in force; keeps the connections to instances that stay.
@@ -150,6 +190,12 @@ impl Worker {
         let mut routing = self.routing.borrow_mut();
         let known: Vec<Rc<Pool>> =
             routing.routes.iter().flat_map(|route| route.pools.iter().cloned()).collect();
+        let sites: Vec<Rc<Site>> =
+            routing.routes.iter().filter_map(|route| route.site.clone()).collect();
+        let site_of = |root: &Arc<Root>| {
+            let known = sites.iter().find(|site| Arc::ptr_eq(&site.root, root)).cloned();
+            known.unwrap_or_else(|| Rc::new(Site::new(root.clone())))
+        };
         let mut used: Vec<Rc<Pool>> = vec![];
         let mut routes = vec![];
         for state in &snapshot.routes {
@@ -160,9 +206,11 @@ impl Worker {
             });
             let pools: Vec<_> = pools.collect();
             used.extend(pools.iter().cloned());
-            routes.push(Rc::new(WorkerRoute { state: state.clone(), pools, turn: Cell::new(0) }));
+            let (site, turn) = (state.site.as_ref().map(site_of), Cell::new(0));
+            routes.push(Rc::new(WorkerRoute { state: state.clone(), pools, turn, site }));
         }
-        *routing = Routing { generation: snapshot.generation, routes };
+        let (generation, order) = (snapshot.generation, snapshot.order.clone());
+        *routing = Routing { generation, routes, order };
         drop(routing);
         for pool in &known {
             if !used.iter().any(|other| Rc::ptr_eq(other, pool)) {
@@ -218,6 +266,7 @@ impl Worker {
 pub(crate) fn run(shared: Arc<Shared>, number: usize, listener: StdListener) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(READERS)
         .build_local(Default::default())?;
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(shared, number));

@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 table_file: value("--table").ok_or("--table is missing")?,
                 workers: 1,
                 limits: onward_proxy::Limits::default(),
+                access_log: None,
             };
             match value("--after") {
                 Some(predecessor) => Ok(onward_proxy::run_after(config, &predecessor)?),
@@ -41,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["proxy", "files", directory] => {
             let port: u16 = std::env::var("PORT")?.parse()?;
             let listener = TcpListener::bind(("127.0.0.1", port))?;
-            Ok(onward_proxy::files::serve(directory.as_ref(), listener)?)
+            Ok(onward_proxy::files::serve(directory.as_ref(), Default::default(), listener)?)
         }
         _ => Err("use `agent run`, `proxy run` or `proxy files`".into()),
     }

@@ -291,6 +291,12 @@ pub enum ProxyVerb {
     Files {
         /// The directory
         directory: PathBuf,
+        /// Answer pages that are not there with index.html
+        #[arg(long)]
+        spa: bool,
+        /// A directory whose files never change under their names
+        #[arg(long, value_name = "DIR")]
+        immutable: Vec<String>,
     },
 }
 

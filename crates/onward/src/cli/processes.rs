@@ -13,7 +13,9 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
         Verb::Proxy(ProxyVerb::Run { table, control, after }) => {
             proxy(table, control, after.as_deref())
         }
-        Verb::Proxy(ProxyVerb::Files { directory }) => files(directory),
+        Verb::Proxy(ProxyVerb::Files { directory, spa, immutable }) => {
+            files(directory, *spa, immutable.clone())
+        }
         _ => return None,
     };
     Some(match result {
@@ -46,6 +48,7 @@ fn proxy(table: &Path, control: &Path, after: Option<&Path>) -> Result {
         table_file: table.to_owned(),
         workers: onward_proxy::default_workers(),
         limits: onward_proxy::Limits::default(),
+        access_log: Some(table.with_file_name("access.log")),
     };
     match after {
         Some(predecessor) => Ok(onward_proxy::run_after(config, predecessor)?),
@@ -53,7 +56,8 @@ fn proxy(table: &Path, control: &Path, after: Option<&Path>) -> Result {
     }
 }
 
-fn files(directory: &Path) -> Result {
+fn files(directory: &Path, spa: bool, immutable: Vec<String>) -> Result {
     let port: u16 = std::env::var("PORT")?.parse()?;
-    Ok(onward_proxy::files::serve(directory, TcpListener::bind(("127.0.0.1", port))?)?)
+    let rules = onward_proxy::SiteRules { spa, immutable };
+    Ok(onward_proxy::files::serve(directory, rules, TcpListener::bind(("127.0.0.1", port))?)?)
 }

@@ -1,27 +1,47 @@
-//! A file on its way to a client, a piece at a time.
+//! A file on its way to a client: from memory, or a piece at a time.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSliceMut};
+use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use tokio::task::JoinHandle;
 
 /// One piece. Read only when the one before was taken, so a slow client costs one of them.
-const PIECE: usize = 64 * 1024;
+const PIECE: usize = 256 * 1024;
 
+/// The body of an answer made of files.
 pub(crate) enum FileBody {
-    Text(Option<Bytes>),
-    File { file: File, left: u64 },
+    /// All of it.
+    Memory(Option<Bytes>),
+    /// What is too large to be kept.
+    Stream(Stream),
+}
+
+/// A range of a file that is read as the client takes it.
+pub(crate) struct Stream {
+    file: Arc<File>,
+    at: u64,
+    left: u64,
+    /// A piece that the disk has to bring.
+    waiting: Option<JoinHandle<io::Result<Bytes>>>,
 }
 
 impl FileBody {
-    pub(crate) fn text(text: String) -> Self {
-        Self::Text(Some(Bytes::from(text)))
+    pub(crate) fn empty() -> Self {
+        Self::Memory(None)
     }
 
-    pub(crate) fn file(file: File, size: u64) -> Self {
-        Self::File { file, left: size }
+    pub(crate) fn memory(bytes: Bytes) -> Self {
+        Self::Memory(Some(bytes).filter(|bytes| !bytes.is_empty()))
+    }
+
+    pub(crate) fn stream(file: &Arc<File>, at: u64, length: u64) -> Self {
+        Self::Stream(Stream { file: file.clone(), at, left: length, waiting: None })
     }
 }
 
@@ -31,41 +51,76 @@ impl Body for FileBody {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match self.get_mut() {
-            Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
-            Self::File { left: 0, .. } => Poll::Ready(None),
-            Self::File { file, left } => Poll::Ready(Some(piece(file, left).map(Frame::data))),
+            Self::Memory(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Stream(Stream { left: 0, .. }) => Poll::Ready(None),
+            Self::Stream(stream) => stream.poll_piece(cx).map(|piece| Some(piece.map(Frame::data))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Text(text) => text.is_none(),
-            Self::File { left, .. } => *left == 0,
+            Self::Memory(bytes) => bytes.is_none(),
+            Self::Stream(stream) => stream.left == 0,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(match self {
-            Self::Text(text) => text.as_ref().map_or(0, |text| text.len() as u64),
-            Self::File { left, .. } => *left,
+            Self::Memory(bytes) => bytes.as_ref().map_or(0, |bytes| bytes.len() as u64),
+            Self::Stream(stream) => stream.left,
         })
     }
 }
 
-/// Reads the next piece. It is nearly always in the page cache; when it isn't, waiting for the disk
-/// here costs less than handing every piece to another thread.
-fn piece(file: &mut File, left: &mut u64) -> io::Result<Bytes> {
-    let size = usize::try_from(*left).unwrap_or(PIECE).min(PIECE);
-    let mut buffer = vec![0; size];
-    let read = file.read(&mut buffer)?;
-    if read == 0 {
-        // It got shorter after its length was promised.
-        return Err(io::ErrorKind::UnexpectedEof.into());
+impl Stream {
+    /// The next piece: at once when it is in the page cache, else from a thread that may wait.
+    fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Bytes>> {
+        let piece = match &mut self.waiting {
+            Some(waiting) => ready!(Pin::new(waiting).poll(cx)).map_err(io::Error::other)?,
+            None => match self.cached() {
+                Some(piece) => piece,
+                None => {
+                    let (file, at, size) = (self.file.clone(), self.at, self.size());
+                    let read = move || {
+                        let mut buffer = vec![0; size];
+                        let read = file.read_at(&mut buffer, at)?;
+                        buffer.truncate(read);
+                        Ok(Bytes::from(buffer))
+                    };
+                    self.waiting = Some(tokio::task::spawn_blocking(read));
+                    return self.poll_piece(cx);
+                }
+            },
+        };
+        self.waiting = None;
+        let piece = piece?;
+        if piece.is_empty() {
+            // It got shorter after its length was promised.
+            return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        self.at += piece.len() as u64;
+        self.left -= piece.len() as u64;
+        Poll::Ready(Ok(piece))
     }
-    buffer.truncate(read);
-    *left -= read as u64;
-    Ok(Bytes::from(buffer))
+
+    fn size(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(PIECE).min(PIECE)
+    }
+
+    /// What the page cache has; `None` when the disk has to be asked, or may have to be.
+    fn cached(&self) -> Option<io::Result<Bytes>> {
+        let mut buffer = vec![0; self.size()];
+        let mut pieces = [IoSliceMut::new(&mut buffer)];
+        match preadv2(&self.file, &mut pieces, self.at, ReadWriteFlags::NOWAIT) {
+            Ok(0) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => None,
+            Ok(read) => {
+                buffer.truncate(read);
+                Some(Ok(Bytes::from(buffer)))
+            }
+            Err(error) => Some(Err(error.into())),
+        }
+    }
 }

@@ -1,57 +1,57 @@
 //! A static site: the files of one directory over HTTP/1.1, for `[process.web] static = "public"`.
 //!
-//! It stands behind the proxy like any other instance. `GET` and `HEAD` only; `index.html` for a
-//! directory, `404.html` for what isn't there. No path leads out of the directory, not even through
-//! a link, because the kernel itself resolves it beneath (`openat2`). Names that start with a dot
-//! are not served, except `.well-known`. No ranges, no compression, no validators.
+//! The proxy answers such requests itself, from memory. The server here offers the same files in the
+//! same way on a port of its own: for the probe and the check of a release that has no traffic yet,
+//! and for a proxy that is elsewhere.
 
 mod body;
+mod entry;
+mod negotiate;
 mod path;
+mod site;
 mod types;
 
 use std::convert::Infallible;
-use std::fs::File;
 use std::io;
 use std::net::TcpListener as StdListener;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 
+use crate::policy::SiteRules;
 use crate::scratch::Socket;
-use body::FileBody;
+
+pub(crate) use body::FileBody;
+pub(crate) use site::{Root, Site};
 
 /// Connections at once: the proxy opens 128 at most to one instance.
 const MAX_CONNECTIONS: usize = 1_024;
 /// After SIGTERM: how long answers that have begun may take.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
+/// Threads that may wait for the disk.
+pub(crate) const READERS: usize = 4;
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-
-/// The directory that is served.
-struct Site {
-    root: File,
-}
 
 /// Serves the files of `dir` on one thread until SIGTERM; then finishes the answers that have begun
 /// and returns. Files are read when they are asked for: a changed file is served changed.
 ///
 /// # Errors
 /// When `dir` can't be opened as a directory, or the listener or the runtime can't be used.
-pub fn serve(dir: &Path, listener: StdListener) -> io::Result<()> {
-    let root =
-        rustix::fs::open(dir, OFlags::DIRECTORY | OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    let site = Rc::new(Site { root: File::from(root) });
+pub fn serve(dir: &Path, rules: SiteRules, listener: StdListener) -> io::Result<()> {
+    let site = Rc::new(Site::new(Arc::new(Root::changing(dir, rules)?)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(READERS)
         .build_local(tokio::runtime::LocalOptions::default())?;
     runtime.block_on(async move {
         listener.set_nonblocking(true)?;
@@ -95,9 +95,12 @@ async fn accept(
 
 async fn connection(site: Rc<Site>, stream: TcpStream, mut end: watch::Receiver<bool>) {
     crate::sockets::prepare(&stream);
-    let service = service_fn(move |request| {
-        let answer = site.answer(&request);
-        std::future::ready(Ok::<_, Infallible>(answer))
+    let service = service_fn(move |request: Request<Incoming>| {
+        let site = site.clone();
+        async move {
+            let (parts, _) = request.into_parts();
+            Ok::<_, Infallible>(site.answer(&parts, parts.uri.path()).await)
+        }
     });
     let http = Builder::new().serve_connection(Socket(stream), service);
     let mut http = std::pin::pin!(http);
@@ -106,93 +109,4 @@ async fn connection(site: Rc<Site>, stream: TcpStream, mut end: watch::Receiver<
         _ = end.wait_for(|end| *end) => http.as_mut().graceful_shutdown(),
     }
     let _ = http.await;
-}
-
-impl Site {
-    fn answer(&self, request: &Request<Incoming>) -> Response<FileBody> {
-        let method = request.method();
-        if method != Method::GET && method != Method::HEAD {
-            let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are offered");
-            answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return answer;
-        }
-        let wanted = path::wanted(request.uri().path());
-        match wanted.map_or(Found::Nothing, |path| self.find(&path)) {
-            Found::File(file, size, kind) => file_answer(StatusCode::OK, file, size, kind),
-            Found::DirectoryWithoutSlash => with_slash(request),
-            Found::Nothing => self.not_found(),
-        }
-    }
-
-    fn find(&self, path: &str) -> Found {
-        let index = format!("{path}index.html");
-        let path = if path.is_empty() || path.ends_with('/') { &index } else { path };
-        let Ok(file) = self.open(path) else { return Found::Nothing };
-        match file.metadata() {
-            Ok(meta) if meta.is_file() => Found::File(file, meta.len(), types::content_type(path)),
-            Ok(meta) if meta.is_dir() => Found::DirectoryWithoutSlash,
-            _ => Found::Nothing,
-        }
-    }
-
-    /// Opens what lies beneath the root, whatever links are on the way. Doesn't wait for the other
-    /// end of a named pipe.
-    fn open(&self, path: &str) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let opened = rustix::fs::openat2(&self.root, path, flags, Mode::empty(), resolve)?;
-        Ok(File::from(opened))
-    }
-
-    fn not_found(&self) -> Response<FileBody> {
-        match self.find("404.html") {
-            Found::File(file, size, kind) => file_answer(StatusCode::NOT_FOUND, file, size, kind),
-            Found::DirectoryWithoutSlash | Found::Nothing => {
-                text(StatusCode::NOT_FOUND, "there is no such page")
-            }
-        }
-    }
-}
-
-enum Found {
-    File(File, u64, &'static str),
-    DirectoryWithoutSlash,
-    Nothing,
-}
-
-fn file_answer(
-    status: StatusCode,
-    file: File,
-    size: u64,
-    kind: &'static str,
-) -> Response<FileBody> {
-    let mut answer = Response::new(FileBody::file(file, size));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    answer
-}
-
-/// Relative links on an index page need the slash. Only the path as it was asked goes into the
-/// answer; one that starts with two slashes would name another host.
-fn with_slash(request: &Request<Incoming>) -> Response<FileBody> {
-    let path = format!("/{}/", request.uri().path().trim_start_matches('/'));
-    let target = match request.uri().query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path,
-    };
-    let mut answer =
-        text(StatusCode::MOVED_PERMANENTLY, "the page is at the same path with a slash");
-    if let Ok(target) = HeaderValue::from_str(&target) {
-        answer.headers_mut().insert(header::LOCATION, target);
-    }
-    answer
-}
-
-fn text(status: StatusCode, text: &str) -> Response<FileBody> {
-    let mut answer = Response::new(FileBody::text(format!("{}: {text}.\n", status.as_u16())));
-    *answer.status_mut() = status;
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    answer.headers_mut().insert(header::CONTENT_TYPE, plain);
-    answer
 }

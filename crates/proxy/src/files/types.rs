@@ -9,6 +9,10 @@ pub(crate) fn content_type(path: &str) -> &'static str {
         "css" => "text/css; charset=utf-8",
         "js" | "mjs" => "text/javascript; charset=utf-8",
         "json" | "map" => "application/json",
+        "rss" => "application/rss+xml",
+        "atom" => "application/atom+xml",
+        "ics" => "text/calendar; charset=utf-8",
+        "vtt" => "text/vtt; charset=utf-8",
         "txt" => "text/plain; charset=utf-8",
         "md" => "text/markdown; charset=utf-8",
         "csv" => "text/csv; charset=utf-8",
@@ -27,10 +31,24 @@ pub(crate) fn content_type(path: &str) -> &'static str {
         "pdf" => "application/pdf",
         "wasm" => "application/wasm",
         "webmanifest" => "application/manifest+json",
+        "jxl" => "image/jxl",
+        "bmp" => "image/bmp",
+        "ogg" => "audio/ogg",
+        "wav" => "audio/wav",
+        "m4a" => "audio/mp4",
         "mp3" => "audio/mpeg",
         "mp4" => "video/mp4",
         "webm" => "video/webm",
+        "gz" | "tgz" => "application/gzip",
         "zip" => "application/zip",
         _ => "application/octet-stream",
     }
+}
+
+/// Whether files of this type get noticeably shorter when they are compressed.
+pub(crate) fn is_compressible(kind: &str) -> bool {
+    kind.starts_with("text/")
+        || ["application/json", "application/xml", "application/manifest+json", "application/wasm"]
+            .contains(&kind)
+        || ["image/svg+xml", "image/x-icon", "font/ttf", "font/otf"].contains(&kind)
 }

@@ -92,6 +92,7 @@ fn a_damaged_table_file_is_an_error_not_an_empty_table() {
         table_file: path.clone(),
         workers: 1,
         limits: Limits::default(),
+        access_log: None,
     };
     let error = run_until(config, &Stopper::default()).unwrap_err();
     assert!(matches!(error, Error::Table(TableFileError::Damaged { .. })), "{error}");

@@ -202,6 +202,7 @@ fn a_table_says_whose_peers_are_its_own() {
         instances: vec![twice],
         hold_ms: 0,
         fleet: Some(fleet),
+        ..Route::default()
     };
-    assert!(Table { version: 1, routes: vec![route] }.validate().is_err());
+    assert!(Table { version: 1, routes: vec![route], metrics: vec![] }.validate().is_err());
 }

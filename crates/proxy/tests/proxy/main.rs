@@ -10,6 +10,7 @@ mod fleet;
 mod framing;
 mod hold;
 mod load;
+mod routing;
 mod shutdown;
 mod slow;
 mod succession;

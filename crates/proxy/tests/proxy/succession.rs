@@ -23,6 +23,7 @@ impl Successor {
             table_file: first.table_file.clone(),
             workers: 2,
             limits: Limits::default(),
+            access_log: None,
         };
         let predecessor = first.control.clone();
         thread::spawn(move || run_after(config, &predecessor));

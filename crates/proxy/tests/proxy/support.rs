@@ -51,6 +51,7 @@ impl Proxy {
             table_file: table_file.clone(),
             workers,
             limits,
+            access_log: Some(directory.path().join("access.log")),
         };
         let stopper = Stopper::default();
         let thread = thread::spawn({
@@ -113,9 +114,9 @@ pub fn table(version: u64, release: u64, apps: &[&App], hold_ms: u64) -> Table {
         release,
         instances: instances.collect(),
         hold_ms,
-        fleet: None,
+        ..Route::default()
     };
-    Table { version, routes: vec![route] }
+    Table { version, routes: vec![route], metrics: vec![] }
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {

@@ -163,11 +163,10 @@ fn in_proxy(app: &App, route: &RouteFact) -> Route {
     Route {
         instances: instances.collect(),
         release: route.release.0,
-        hosts: Vec::new(),
-        fleet: None,
         // A release without a process for traffic will never answer.
         hold_ms: if route.slots.is_empty() { 0 } else { HOLD_MS },
         name,
+        ..Route::default()
     }
 }
 

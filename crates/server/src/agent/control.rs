@@ -71,7 +71,7 @@ impl Control {
     pub(super) async fn set(&self, routes: Vec<Route>) -> Result<Seen, String> {
         self.with_client(move |client| {
             let version = client.status()?.version.unwrap_or(0) + 1;
-            let table = Table { version, routes };
+            let table = Table { version, routes, metrics: Vec::new() };
             client.set(&table)?;
             Ok(Seen { status: client.status()?, table })
         })

@@ -1,0 +1,185 @@
+//! Who answers a request: the proxy itself, a site's files, or an instance.
+//!
+//! What the proxy answers itself on purpose (another host's name, maintenance, a limit) is no request
+//! of a release: it is counted apart and neither lost nor an error of the app.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body, Bytes, Incoming};
+
+use crate::access::Access;
+use crate::answer::{self, AnswerBody, Tally};
+use crate::client_side::{ClientSide, Phase};
+use crate::exchange::Exchange;
+use crate::fleet::{self, Missed};
+use crate::forward;
+use crate::host::port_of;
+use crate::maintenance;
+use crate::worker::{Routed, Worker};
+
+/// How long browsers remember a redirect to the canonical host: no longer than people who changed
+/// their mind about it want to wait.
+const REDIRECT_KEPT: HeaderValue = HeaderValue::from_static("max-age=3600");
+/// When it is worth trying again after a limit.
+const AGAIN_SOON: HeaderValue = HeaderValue::from_static("1");
+
+/// The value of the Host header; empty when there is none.
+pub(crate) fn host(headers: &HeaderMap) -> &str {
+    headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("")
+}
+
+/// One of the requests that a route has at once.
+pub(crate) struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(routed: &Routed) -> Result<Option<Self>, ()> {
+        let Some(limit) = routed.route().limits.requests else { return Ok(None) };
+        let all = routed.at_once();
+        let before = all.fetch_add(1, Relaxed);
+        let place = Self(all.clone());
+        if before < limit as usize { Ok(Some(place)) } else { Err(()) }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Answers a request that passed the gate.
+pub(crate) async fn receive(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    request: Request<Incoming>,
+) -> Response<AnswerBody> {
+    let started = Instant::now();
+    let (mut parts, body) = request.into_parts();
+    let nature = forward::request(&mut parts);
+    let key = fleet::take_key(&mut parts.headers);
+    let Some((routed, alias)) = worker.route(host(&parts.headers), parts.uri.path()) else {
+        let mut answer = unrouted(worker, client);
+        if key.is_some() {
+            Missed::Unsent.tell(answer.headers_mut());
+        }
+        return answer;
+    };
+    if routed.is_of_peer(key.as_ref()) {
+        // The peer has decided about everything but the instance.
+        let tally = Tally::new(client, routed.counters(), started, true);
+        return Exchange::new(worker, client, parts, body, nature, tally, true, started)
+            .run()
+            .await;
+    }
+    forward::say_who_asks(&mut parts.headers, client);
+    let access = Access::of(worker, &routed, &parts, client);
+    let own = |answer: Response<AnswerBody>, access: Option<Box<Access>>| {
+        routed.counters().count_own();
+        if let Some(access) = access {
+            access.own(answer.status(), body_size(&answer), started.elapsed());
+        }
+        answer
+    };
+    if alias && let Some(redirect) = to_canonical(worker, client, &routed, &parts) {
+        return own(redirect, access);
+    }
+    if let Some(maintenance) = &routed.route().maintenance {
+        return own(maintenance::answer(worker, client, maintenance, &parts), access);
+    }
+    if is_too_long(&routed, &body) {
+        let text = "the request's body is longer than this app takes";
+        return own(answer::last(worker, client, StatusCode::PAYLOAD_TOO_LARGE, text), access);
+    }
+    let Ok(place) = Place::take(&routed) else {
+        let text = "as many requests as this app takes at once are under way";
+        let mut answer = answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text);
+        answer.headers_mut().insert(header::RETRY_AFTER, AGAIN_SOON);
+        return own(answer, access);
+    };
+    let mut tally = Tally::new(client, routed.counters(), started, false);
+    tally.note(access, place);
+    if routed.has_site() {
+        return from_files(worker, client, &routed, &parts, tally).await;
+    }
+    Exchange::new(worker, client, parts, body, nature, tally, false, started).run().await
+}
+
+fn body_size(answer: &Response<AnswerBody>) -> u64 {
+    answer.body().size_hint().exact().unwrap_or(0)
+}
+
+fn unrouted(worker: &Rc<Worker>, client: &Rc<ClientSide>) -> Response<AnswerBody> {
+    worker.shared.unrouted.fetch_add(1, Relaxed);
+    if worker.has_routes() {
+        let text = "no app on this server answers to this address; look for a mistake in it, or \
+                    for a domain that is missing in the app's project file";
+        return answer::own(worker, client, StatusCode::NOT_FOUND, text);
+    }
+    let text = "this proxy runs, but nothing is deployed under this host name yet";
+    answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text)
+}
+
+/// The same address under the canonical name. Without a scheme, so that it stays what it was for the
+/// client; with the port that the client used.
+fn to_canonical(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    routed: &Routed,
+    parts: &Parts,
+) -> Option<Response<AnswerBody>> {
+    let canonical = routed.route().canonical()?;
+    let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let target = if target.starts_with('/') { target } else { "/" };
+    let place = format!("//{canonical}{}{target}", port_of(host(&parts.headers)));
+    let reads = matches!(parts.method, Method::GET | Method::HEAD);
+    let status = if reads { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
+    let text = format!("this is {canonical} by another name");
+    let mut answer = answer::own(worker, client, status, &text);
+    answer.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&place).ok()?);
+    answer.headers_mut().insert(header::CACHE_CONTROL, REDIRECT_KEPT);
+    Some(answer)
+}
+
+/// Whether the body is known to be too long before it is there. One without a length is counted on
+/// its way.
+fn is_too_long(routed: &Routed, body: &Incoming) -> bool {
+    let limit = routed.route().limits.body_bytes;
+    limit.is_some_and(|limit| body.size_hint().lower() > limit)
+}
+
+async fn from_files(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    routed: &Routed,
+    parts: &Parts,
+    mut tally: Tally,
+) -> Response<AnswerBody> {
+    client.enter(Phase::Answering, worker.now());
+    let path = &parts.uri.path()[routed.skip()..];
+    let Some(answer) = routed.files(parts, path).await else {
+        tally.lost();
+        let text = "the files of this app cannot be read";
+        return answer::own(worker, client, StatusCode::BAD_GATEWAY, text);
+    };
+    let (head, body) = answer.into_parts();
+    tally.answered_with(head.status);
+    let body = AnswerBody::file(worker, client, body, tally);
+    Response::from_parts(head, body)
+}
+
+/// A text of the proxy's own.
+pub(crate) fn page(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    text: Bytes,
+    kind: &'static str,
+) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::text(worker, client, text));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
