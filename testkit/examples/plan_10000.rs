@@ -58,6 +58,8 @@ fn in_flight(now: Timestamp) -> Document {
         stop: Stop { signal: "TERM".to_owned(), within_ms: 10_000 },
         overlap: false,
         count: 1,
+        total: None,
+        on: BTreeSet::new(),
     };
     let config = Config {
         processes: BTreeMap::from([(name("web"), process)]),
@@ -67,7 +69,7 @@ fn in_flight(now: Timestamp) -> Document {
     };
     let bundle = BundleRef { digest: Digest::of(b"files"), label: "1".to_owned() };
     let ask =
-        Ask::Deploy { bundle, config: Arc::new(config), servers: servers.collect(), force: false };
+        Ask::Deploy { bundle, config: Arc::new(config), servers: servers.collect(), force: false, reset: false };
     let request = Request {
         id: RequestId::new("1"),
         ask,

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, Digest, EnvironmentName, Generation, OperationNumber, Release, ReleaseNumber,
-    RequestId, Role, ServerName, WriteId,
+    AppName, Digest, EnvironmentName, Generation, OperationNumber, ProcessName, Release,
+    ReleaseNumber, RequestId, Role, ServerName, WriteId,
 };
 use crate::secrets::Secrets;
 use crate::traffic::{Proof, Traffic};
@@ -26,6 +26,9 @@ pub const HISTORY_MAX: usize = 100;
 pub const RELEASES_KEPT: usize = 10;
 /// How many request ids are remembered, so that a late second submission is recognised.
 pub const REQUESTS_KEPT: usize = 200;
+
+/// The most instances of one process in an environment: one proxy routes to at most 256.
+pub const INSTANCES_MAX: u32 = 200;
 
 /// The state of one app in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,14 @@ pub struct Document {
     pub warm: Option<ReleaseNumber>,
     /// The servers.
     pub servers: BTreeMap<ServerName, Server>,
+    /// The counts of processes that are in force instead of those of their releases: what
+    /// `demand.scale` was when it was last followed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scaled: BTreeMap<ProcessName, Scale>,
+    /// Servers that were left behind by a decision. No balancer sends them requests until their
+    /// report shows that they have caught up. Only kept where there are balancers.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub behind: BTreeSet<ServerName>,
     /// The operation in flight.
     pub operation: Option<Operation>,
     /// A release command that may still run somewhere.
@@ -79,6 +90,21 @@ pub struct Document {
 pub struct Demand {
     /// The release that shall serve; none: nothing shall run.
     pub release: Option<ReleaseNumber>,
+    /// Counts that win over those of the release, until the file says the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scale: BTreeMap<ProcessName, Scale>,
+}
+
+/// A count of a process that somebody asked for past the project file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scale {
+    /// How many instances shall run in all, spread evenly over the servers that run the process.
+    pub count: u32,
+    /// Who asked.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// One machine.
@@ -89,6 +115,13 @@ pub struct Server {
     pub address: String,
     /// What it is for.
     pub roles: BTreeSet<Role>,
+}
+
+impl Server {
+    /// Whether it sends requests on to other servers.
+    pub fn is_balancer(&self) -> bool {
+        self.roles.iter().any(|role| role.as_str() == "balancer")
+    }
 }
 
 /// One recorded request in flight.
@@ -120,6 +153,50 @@ pub struct Operation {
     /// Why it is being taken back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What else was in force when it was recorded, when it changes servers or counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Before>,
+    /// How far the servers have taken the release, when they do so in several steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<Rollout>,
+}
+
+impl Operation {
+    /// Whether some servers have taken the release and others wait for their turn: what serves is
+    /// still the previous one, and the operation may be aborted, which takes the release back.
+    pub fn is_decided_in_part(&self, serving: Option<ReleaseNumber>) -> bool {
+        let in_steps = matches!(self.phase, Phase::Switch | Phase::Exchange | Phase::Watch);
+        in_steps && self.rollout.is_some() && self.release != serving
+    }
+}
+
+/// The servers and counts that were in force before an operation that changes them. The document
+/// itself has what the operation brings; when it fails, these come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Before {
+    /// The servers.
+    pub servers: BTreeMap<ServerName, Server>,
+    /// The counts.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub scaled: BTreeMap<ProcessName, Scale>,
+}
+
+/// The servers for which a release is decided, while it is not decided for all.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rollout {
+    /// Those that took it in earlier steps, and held their watch.
+    pub taken: BTreeSet<ServerName>,
+    /// Those of the present step.
+    pub step: BTreeSet<ServerName>,
+}
+
+impl Rollout {
+    /// Whether the release is decided for a server.
+    pub fn includes(&self, server: &ServerName) -> bool {
+        self.taken.contains(server) || self.step.contains(server)
+    }
 }
 
 /// What an operation does.
@@ -134,6 +211,8 @@ pub enum Kind {
     Down,
     /// Follows an edit of the demand.
     Edit,
+    /// Brings other counts or servers, and no other release.
+    Scale,
 }
 
 impl Kind {
@@ -144,6 +223,7 @@ impl Kind {
             Self::Rollback => "rollback",
             Self::Down => "down",
             Self::Edit => "edit",
+            Self::Scale => "scale",
         }
     }
 }
@@ -169,6 +249,8 @@ pub enum Phase {
     Watch,
     /// Decided again: traffic goes back to the previous version.
     TakeBack,
+    /// Servers that no balancer sends requests to any more stop what they need not run.
+    Leave,
     /// Everything is stopped and taken away.
     Remove,
 }
@@ -178,7 +260,12 @@ impl Phase {
     pub const fn is_decided(self) -> bool {
         match self {
             Self::Stage | Self::Command | Self::Start | Self::Check => false,
-            Self::Switch | Self::Exchange | Self::Watch | Self::TakeBack | Self::Remove => true,
+            Self::Switch
+            | Self::Exchange
+            | Self::Watch
+            | Self::TakeBack
+            | Self::Leave
+            | Self::Remove => true,
         }
     }
 
@@ -193,6 +280,7 @@ impl Phase {
             Self::Exchange => "exchanging background processes",
             Self::Watch => "watching the new version",
             Self::TakeBack => "taking the release back",
+            Self::Leave => "emptying servers that are not needed",
             Self::Remove => "stopping everything",
         }
     }
@@ -288,6 +376,8 @@ impl Document {
             serving: None,
             warm: None,
             servers: BTreeMap::new(),
+            scaled: BTreeMap::new(),
+            behind: BTreeSet::new(),
             operation: None,
             command: None,
             secrets: None,
@@ -302,6 +392,27 @@ impl Document {
     /// The release of this number, when it is still known.
     pub fn release(&self, number: ReleaseNumber) -> Option<&Release> {
         self.releases.get(&number)
+    }
+
+    /// A server of the environment, or one that is being taken out of it.
+    pub fn server(&self, name: &ServerName) -> Option<&Server> {
+        let before = self.operation.as_ref().and_then(|own| own.before.as_ref());
+        self.servers.get(name).or_else(|| before?.servers.get(name))
+    }
+
+    /// The servers that are ordered something: those of the environment, and those that are being
+    /// taken out of it.
+    pub fn everywhere(&self) -> impl Iterator<Item = &ServerName> {
+        let before = self.operation.as_ref().and_then(|own| own.before.as_ref());
+        let leaving = before.into_iter().flat_map(|before| before.servers.keys());
+        let leaving = leaving.filter(|name| !self.servers.contains_key(*name));
+        self.servers.keys().chain(leaving)
+    }
+
+    /// Whether some server sends requests on to others.
+    pub fn has_balancer(&self) -> bool {
+        let balances = |name| self.server(name).is_some_and(Server::is_balancer);
+        self.everywhere().count() > 1 && self.everywhere().any(balances)
     }
 
     /// The operation that a request became, when it was accepted lately.
@@ -341,6 +452,15 @@ impl Document {
             }
             if *number > self.last_release {
                 return Err(format!("release {number} is above last_release"));
+            }
+        }
+        for (process, scale) in &self.demand.scale {
+            if scale.count > INSTANCES_MAX {
+                return Err(format!(
+                    "demand.scale.{process} is {}, and a process has at most {INSTANCES_MAX} \
+                     instances",
+                    scale.count
+                ));
             }
         }
         if operation.is_some_and(|operation| operation.number > self.last_operation) {

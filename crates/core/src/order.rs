@@ -39,9 +39,25 @@ pub struct Order {
     /// The secrets of the environment, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<OrderSecrets>,
+    /// The other servers that this one spreads requests over, besides its own instances; none
+    /// when there is no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balance: Option<Balance>,
+}
+
+/// The servers that a balancer spreads requests over, besides the instances on itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// The addresses of their proxies, `HOST:PORT`, as the document has them.
+    pub peers: BTreeMap<ServerName, String>,
 }
 
 impl Order {
+    /// The other servers that requests shall be spread over.
+    pub fn peers(&self) -> BTreeMap<ServerName, String> {
+        self.balance.as_ref().map(|balance| balance.peers.clone()).unwrap_or_default()
+    }
+
     /// The release that traffic shall go to.
     pub fn routed(&self) -> Option<ReleaseNumber> {
         let mut levels = self.releases.iter();

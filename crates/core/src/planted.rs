@@ -30,11 +30,23 @@ pub enum Bug {
     ConflictIsFailure,
     /// Orders are delivered only by the runner that wrote them, right after the write.
     NoReorderAfterRecovery,
+    /// A server stops answering while balancers still send it requests.
+    PeerStopsFirst,
+    /// Balancers send requests to a server that a decision has left behind.
+    PeerStaysBehind,
+    /// A batch is decided before its servers have answered their probe.
+    BatchBeforeProbe,
+    /// A failed watch takes the release back only from the servers of its own step.
+    TakeBackForgetsSteps,
+    /// An instance that is not wanted any more is stopped while the route names it.
+    ScaleStopsBeforeRoute,
+    /// A count is decided although the new instances have not answered their probe.
+    ScaleWithoutProbe,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 18] = [
         Self::EffectBeforeIntent,
         Self::StopBeforeRoute,
         Self::TimeoutIsSuccess,
@@ -47,6 +59,12 @@ impl Bug {
         Self::UnconditionalWrite,
         Self::ConflictIsFailure,
         Self::NoReorderAfterRecovery,
+        Self::PeerStopsFirst,
+        Self::PeerStaysBehind,
+        Self::BatchBeforeProbe,
+        Self::TakeBackForgetsSteps,
+        Self::ScaleStopsBeforeRoute,
+        Self::ScaleWithoutProbe,
     ];
 
     /// The name on the command line of the simulation.
@@ -64,6 +82,12 @@ impl Bug {
             Self::UnconditionalWrite => "unconditional-write",
             Self::ConflictIsFailure => "conflict-is-failure",
             Self::NoReorderAfterRecovery => "no-reorder-after-recovery",
+            Self::PeerStopsFirst => "peer-stops-first",
+            Self::PeerStaysBehind => "peer-stays-behind",
+            Self::BatchBeforeProbe => "batch-before-probe",
+            Self::TakeBackForgetsSteps => "take-back-forgets-steps",
+            Self::ScaleStopsBeforeRoute => "scale-stops-before-route",
+            Self::ScaleWithoutProbe => "scale-without-probe",
         }
     }
 }

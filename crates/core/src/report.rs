@@ -1,6 +1,6 @@
 //! The report: what a server is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Report {
     /// What the proxy counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traffic: Option<Traffic>,
+    /// The other servers that the proxy spreads requests over.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub peers: BTreeSet<ServerName>,
 }
 
 impl Report {
@@ -73,6 +76,10 @@ pub struct InstanceReport {
     pub state: InstanceState,
     /// How often it was started again after it had been ready.
     pub restarts: u32,
+    /// Whether it is an instance of the release that is routed, gets traffic by its name, and is
+    /// not in the route: it is not ready yet, or is about to stop.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unrouted: bool,
 }
 
 /// What an instance is doing.

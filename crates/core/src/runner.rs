@@ -22,7 +22,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::document::Document;
-use crate::engine::{Advance, Refusal, Request, Submitted, advance, order, submit};
+use crate::engine::{Advance, Refusal, Request, Submitted, advance, orders, submit};
 use crate::model::{
     AppName, EnvironmentName, Generation, OperationNumber, RequestId, ServerName, WriteId,
 };
@@ -345,8 +345,4 @@ impl Runner {
             },
         };
     }
-}
-
-fn orders(document: &Document) -> Vec<Order> {
-    document.servers.keys().filter_map(|server| order(document, server)).collect()
 }

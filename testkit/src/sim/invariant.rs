@@ -125,8 +125,11 @@ fn forward_only(before: &Document, next: &Document) -> Checked {
 
 fn may_follow(old: Phase, new: Phase) -> bool {
     match (old, new) {
-        (Phase::TakeBack | Phase::Remove, new) => new == old,
-        (old, Phase::TakeBack) => old.is_decided(),
+        (Phase::Remove | Phase::Leave, new) => new == old,
+        (Phase::TakeBack, new) => matches!(new, Phase::TakeBack | Phase::Leave),
+        (old, Phase::TakeBack | Phase::Leave) => old.is_decided(),
+        // The next step of a release that the servers take in several.
+        (Phase::Watch, Phase::Switch) => true,
         (_, Phase::Remove) => false,
         (old, new) => new >= old,
     }
@@ -476,6 +479,13 @@ fn is_so_already(ask: &Ask, document: &Document) -> bool {
         }
         Ask::Rollback { to } => to.is_none_or(|to| document.serving == Some(to)),
         Ask::Down => serving.is_none(),
+        Ask::Scale { counts } => serving.is_some_and(|release| {
+            counts.iter().all(|(name, count)| {
+                let scaled = document.scaled.get(name).map(|scale| scale.count);
+                let now = scaled.or(engine::count_of_file(document, &release.config, name));
+                now == Some(*count)
+            })
+        }),
         Ask::Abort => false,
     }
 }
@@ -500,6 +510,7 @@ fn is_refusal_true(refusal: &Refusal, document: &Document) -> bool {
             let secrets = document.secrets.as_ref();
             names.iter().all(|name| secrets.is_none_or(|own| !own.current.contains_key(name)))
         }
+        Refusal::UnknownProcess { .. } | Refusal::TooFew { .. } | Refusal::TooMany { .. } => true,
     }
 }
 

@@ -140,6 +140,8 @@ fn config(bits: u32) -> Config {
         stop: Stop { signal: "TERM".to_owned(), within_ms: 1_000 },
         overlap: false,
         count: if bits == 8 { 2 } else { 1 },
+        total: None,
+        on: BTreeSet::new(),
     };
     let mut processes = BTreeMap::from([("web".parse().expect("a legal name"), process())]);
     if bits & 1 != 0 || bits == 8 {
@@ -247,6 +249,7 @@ impl Shared {
             config: Arc::clone(&self.configs[config]),
             servers: if mixed { self.mixed.clone() } else { self.all_web.clone() },
             force: false,
+            reset: false,
         }
     }
 }

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{FOLLOW_WITHIN_MS, REACH_WITHIN_MS, finish, orders, submit};
+use super::reached::{self, Reached};
+use super::sides::{Place, peers};
+use super::{FOLLOW_WITHIN_MS, REACH_WITHIN_MS, finish, orders, steps, submit};
 use crate::document::{CommandInFlight, Document, Ended, Failure, Kind, Operation, Phase};
 use crate::model::{Config, ReleaseNumber, ServerName};
 use crate::order::{CommandKind, Level};
 use crate::planted::planted;
-use crate::report::{Contact, Contacts, Progress, Report};
+use crate::report::{Contact, Contacts, Report};
 use crate::traffic::{Proof, Traffic};
 
 /// What is to be done next.
@@ -30,10 +32,14 @@ pub enum Advance {
 pub fn advance(document: &Document, contacts: &Contacts, now: Timestamp) -> Advance {
     let view = View { document, contacts };
     let Some(operation) = &document.operation else {
-        return match submit::follow_edit(document, now) {
-            Some(next) => Advance::Write(Box::new(next)),
-            None if view.all_accepted() => Advance::Rest,
-            None => Advance::Wait,
+        if let Some(next) = submit::follow_edit(document, now) {
+            return Advance::Write(Box::new(next));
+        }
+        let behind = view.behind(None);
+        return match behind != document.behind {
+            true => Advance::Write(Box::new(Document { behind, ..document.clone() })),
+            false if view.all_accepted() => Advance::Rest,
+            false => Advance::Wait,
         };
     };
     match view.step(operation) {
@@ -50,13 +56,6 @@ enum Step {
     To(Phase),
     Fail(Failure),
     End,
-}
-
-/// Whether all servers are where a phase wants them.
-enum Reached {
-    All,
-    NotYet,
-    Failed(Failure),
 }
 
 struct View<'a> {
@@ -97,36 +96,86 @@ impl View<'_> {
         match operation.phase {
             Phase::Stage => {
                 self.before(operation, self.next_after_stage(operation), |_, report| {
-                    at_level(report, new, Level::Staged)
+                    reached::at_level(report, new, Level::Staged)
                 })
             }
             Phase::Command => self.step_command(operation, CommandKind::Release, Phase::Start),
-            Phase::Start => {
-                let checked = self.config(operation.release).is_some_and(has_check);
-                let next = if checked && operation.kind == Kind::Deploy {
-                    Phase::Check
-                } else {
-                    Phase::Switch
-                };
-                self.before(operation, next, |_, report| at_level(report, new, Level::Running))
-            }
+            Phase::Start => self.step_start(operation, new),
             Phase::Check => self.step_command(operation, CommandKind::Check, Phase::Switch),
+            Phase::Switch if operation.kind == Kind::Scale => {
+                self.after(operation, self.leave_or_end(operation), |server, report| {
+                    self.with_config(server, new, |config| reached::is_scaled(report, new, config))
+                })
+            }
             Phase::Switch => {
                 let next = if self.exchanges(operation) { Phase::Exchange } else { Phase::Watch };
-                self.after(operation, Step::To(next), |report| is_routed(report, new))
+                self.after(operation, Step::To(next), |_, report| reached::is_routed(report, new))
             }
-            Phase::Exchange => self.after(operation, Step::To(Phase::Watch), |report| {
-                has_exchanged(report, new, operation.previous)
+            Phase::Exchange => self.after(operation, Step::To(Phase::Watch), |_, report| {
+                reached::has_exchanged(report, new, operation.previous)
             }),
-            Phase::Watch => self.after(operation, Step::End, |report| watched(report, operation)),
-            Phase::TakeBack => self
-                .after(operation, Step::End, |report| taken_back(report, new, operation.previous)),
+            Phase::Watch => {
+                let next = if steps::are_left(self.document, operation) {
+                    Step::To(Phase::Switch)
+                } else {
+                    self.leave_or_end(operation)
+                };
+                self.after(operation, next, |_, report| reached::watched(report, operation))
+            }
+            Phase::TakeBack => self.after(operation, self.leave_or_end(operation), |_, report| {
+                reached::taken_back(report, new, operation.previous)
+            }),
+            Phase::Leave => self.step_leave(operation),
             Phase::Remove => self.step_remove(operation),
         }
     }
 
+    fn step_start(&self, operation: &Operation, new: ReleaseNumber) -> Step {
+        if operation.kind == Kind::Scale {
+            return self.before(operation, Phase::Switch, |server, report| {
+                self.with_config(server, new, |config| reached::is_up(report, new, config))
+            });
+        }
+        let config = self.config(operation.release);
+        if planted!(BatchBeforeProbe) && config.is_some_and(|own| !own.strategy.is_all()) {
+            return Step::To(Phase::Switch);
+        }
+        let checked = config.is_some_and(has_check) && operation.kind == Kind::Deploy;
+        let next = if checked { Phase::Check } else { Phase::Switch };
+        self.before(operation, next, |_, report| reached::at_level(report, new, Level::Running))
+    }
+
+    /// Servers that no balancer sends requests to any more stop what they kept for that.
+    fn step_leave(&self, operation: &Operation) -> Step {
+        self.after(operation, Step::End, |server, report| {
+            let place = Place::of(self.document, server);
+            let emptied = place.is_leaving() && operation.failure.is_none();
+            let is_there = !place.has_to_leave(operation)
+                || emptied && report.converged
+                || !emptied && report.routed == self.document.serving;
+            if is_there { Reached::All } else { Reached::NotYet }
+        })
+    }
+
+    fn leave_or_end(&self, operation: &Operation) -> Step {
+        let mut servers = self.document.everywhere();
+        let leave = servers.any(|name| Place::of(self.document, name).has_to_leave(operation));
+        if leave { Step::To(Phase::Leave) } else { Step::End }
+    }
+
+    /// What a server runs of a release now.
+    fn with_config(
+        &self,
+        server: &ServerName,
+        release: ReleaseNumber,
+        what: impl FnOnce(&Config) -> Reached,
+    ) -> Reached {
+        let Some(release) = self.document.release(release) else { return Reached::NotYet };
+        what(&Place::of(self.document, server).config(release.number, &release.config))
+    }
+
     fn step_remove(&self, operation: &Operation) -> Step {
-        self.after(operation, Step::End, |report| {
+        self.after(operation, Step::End, |_, report| {
             if report.converged { Reached::All } else { Reached::NotYet }
         })
     }
@@ -156,35 +205,89 @@ impl View<'_> {
         let mut all = true;
         for server in self.document.servers.keys().filter(|s| !operation.without.contains(*s)) {
             if let Some(cause) = self.given_up(server, REACH_WITHIN_MS) {
-                return Step::Fail(unreachable(server, cause));
+                return Step::Fail(reached::unreachable(server, cause));
             }
             match self.fresh(server).map(|report| reached(server, report)) {
                 Some(Reached::All) => {}
                 Some(Reached::NotYet) | None => all = false,
-                Some(Reached::Failed(failure)) => return Step::Fail(at(server, failure)),
+                Some(Reached::Failed(failure)) => return Step::Fail(reached::at(server, failure)),
             }
         }
         if all { Step::To(next) } else { Step::Wait }
     }
 
-    /// A phase after the decision: servers that cannot be reached follow later.
+    /// A phase after the decision: servers that cannot be reached follow later. Balancers must
+    /// send requests where they shall, whatever the phase.
     fn after(
         &self,
         operation: &Operation,
         then: Step,
-        reached: impl Fn(&Report) -> Reached,
+        reached: impl Fn(&ServerName, &Report) -> Reached,
     ) -> Step {
         let mut all = true;
-        for server in self.document.servers.keys() {
+        for server in self.document.everywhere() {
             let left = operation.without.contains(server)
                 || self.given_up(server, FOLLOW_WITHIN_MS).is_some();
-            match self.fresh(server).map(&reached) {
-                Some(Reached::All) => {}
-                Some(Reached::Failed(failure)) if !left => return Step::Fail(at(server, failure)),
+            let own = |report: &Report| {
+                if self.is_asked(operation, server) {
+                    reached(server, report)
+                } else {
+                    Reached::All
+                }
+            };
+            match self.fresh(server).map(|report| (own(report), self.spreads(server, report))) {
+                Some((Reached::All, true)) => {}
+                Some((Reached::Failed(failure), _)) if !left => {
+                    return Step::Fail(reached::at(server, failure));
+                }
                 Some(_) | None => all &= left,
             }
         }
         if all { then } else { Step::Wait }
+    }
+
+    /// Whether a phase after the decision is about a server: neither about one that waits for its
+    /// step, nor about one that goes on as it was until it leaves.
+    fn is_asked(&self, operation: &Operation, server: &ServerName) -> bool {
+        let place = Place::of(self.document, server);
+        match operation.phase {
+            Phase::Leave | Phase::Remove => true,
+            Phase::TakeBack => !place.is_leaving() && place.holds(operation).is_none(),
+            _ => {
+                let stays = !place.is_leaving() && place.holds(operation).is_none();
+                stays && place.takes_part(operation)
+            }
+        }
+    }
+
+    /// Whether a balancer sends requests to the servers that it shall, and to no other.
+    fn spreads(&self, server: &ServerName, report: &Report) -> bool {
+        peers(self.document, server).keys().eq(report.peers.iter())
+    }
+
+    /// Who is left behind by what is decided now, and who has caught up since.
+    fn behind(&self, operation: Option<&Operation>) -> BTreeSet<ServerName> {
+        let mut behind = self.document.behind.clone();
+        if !self.document.has_balancer() {
+            return BTreeSet::new();
+        }
+        for server in self.document.servers.keys() {
+            let routed = || orders::order(self.document, server).and_then(|order| order.routed());
+            match self.fresh(server) {
+                Some(report) if behind.contains(server) && report.routed == routed() => {
+                    behind.remove(server);
+                }
+                Some(_) => {}
+                None => {
+                    let decided = operation.is_some_and(|own| own.phase.is_decided());
+                    if decided && self.given_up(server, FOLLOW_WITHIN_MS).is_some() {
+                        behind.insert(server.clone());
+                    }
+                }
+            }
+        }
+        behind.retain(|server| self.document.servers.contains_key(server));
+        behind
     }
 
     /// The command of another operation may still run; ours waits for its end.
@@ -194,7 +297,7 @@ impl View<'_> {
             // A server that was taken out of the environment is not asked any more.
             let is_out = !self.document.servers.contains_key(&other.server);
             let fresh = self.fresh(&other.server);
-            if is_out || fresh.is_some_and(|report| command_ended(report, other)) {
+            if is_out || fresh.is_some_and(|report| reached::command_ended(report, other)) {
                 return Step::To(operation.phase);
             }
             return match self.given_up(&other.server, REACH_WITHIN_MS) {
@@ -219,8 +322,8 @@ impl View<'_> {
                 .as_ref()
                 .filter(|c| c.operation == operation.number && c.kind == kind);
             match ours {
-                Some(command) => progress(&command.outcome),
-                None => cannot_run(report, operation.release),
+                Some(command) => reached::progress(&command.outcome),
+                None => reached::cannot_run(report, operation.release),
             }
         })
     }
@@ -240,97 +343,6 @@ impl View<'_> {
 
 fn has_check(config: &Config) -> bool {
     config.check_command.is_some()
-}
-
-fn at(server: &ServerName, mut failure: Failure) -> Failure {
-    failure.server.get_or_insert_with(|| server.clone());
-    failure
-}
-
-fn unreachable(server: &ServerName, cause: &str) -> Failure {
-    Failure {
-        server: Some(server.clone()),
-        reason: format!("the server cannot be reached: {cause}"),
-        ..Failure::default()
-    }
-}
-
-fn at_level(report: &Report, release: ReleaseNumber, level: Level) -> Reached {
-    let Some(own) = report.releases.get(&release) else { return Reached::NotYet };
-    match &own.failure {
-        _ if own.level >= level => Reached::All,
-        Some(failure) => Reached::Failed(failure.clone()),
-        None => Reached::NotYet,
-    }
-}
-
-/// A command that has not begun never will when the files that it runs from cannot be brought.
-fn cannot_run(report: &Report, release: Option<ReleaseNumber>) -> Reached {
-    let own = release.and_then(|number| report.releases.get(&number));
-    match own.and_then(|own| own.failure.clone()) {
-        Some(failure) => Reached::Failed(failure),
-        None => Reached::NotYet,
-    }
-}
-
-/// What fails between its probe and its switch is taken back like what fails its watch.
-fn is_routed(report: &Report, release: ReleaseNumber) -> Reached {
-    if report.routed == Some(release) {
-        return Reached::All;
-    }
-    match report.releases.get(&release).and_then(|own| own.failure.clone()) {
-        Some(failure) => Reached::Failed(failure),
-        None => Reached::NotYet,
-    }
-}
-
-fn has_exchanged(report: &Report, new: ReleaseNumber, old: Option<ReleaseNumber>) -> Reached {
-    let idle = |number| report.releases.get(&number).is_none_or(|own| own.background_idle);
-    let Some(own) = report.releases.get(&new) else { return Reached::NotYet };
-    match &own.failure {
-        Some(failure) => Reached::Failed(failure.clone()),
-        None if own.background && old.filter(|old| *old != new).is_none_or(idle) => Reached::All,
-        None => Reached::NotYet,
-    }
-}
-
-fn watched(report: &Report, operation: &Operation) -> Reached {
-    let ours = report.watch.as_ref().filter(|watch| watch.operation == operation.number);
-    ours.map_or(Reached::NotYet, |watch| progress(&watch.outcome))
-}
-
-/// The previous version serves again, or cannot, which is no reason to keep the bad one.
-fn taken_back(report: &Report, new: ReleaseNumber, old: Option<ReleaseNumber>) -> Reached {
-    let old_failed =
-        old.and_then(|old| report.releases.get(&old)).is_some_and(|own| own.failure.is_some());
-    let left = report.routed != Some(new);
-    if left && (report.routed == old || old_failed) { Reached::All } else { Reached::NotYet }
-}
-
-fn progress(outcome: &Progress) -> Reached {
-    match outcome {
-        Progress::Running => Reached::NotYet,
-        Progress::Done => Reached::All,
-        Progress::Failed(failure) => Reached::Failed(failure.clone()),
-    }
-}
-
-/// The server no longer has an order to run the command, and does not run it.
-fn command_ended(report: &Report, command: &CommandInFlight) -> bool {
-    let running = report
-        .command
-        .as_ref()
-        .is_some_and(|own| own.operation == command.operation && own.outcome == Progress::Running);
-    !running
-}
-
-/// The server has reported how the command ended: it does not run it again.
-fn has_outcome(report: &Report, command: &CommandInFlight) -> bool {
-    report.command.as_ref().is_some_and(|own| {
-        own.operation == command.operation
-            && own.kind == CommandKind::Release
-            && own.outcome != Progress::Running
-    })
 }
 
 /// The document in which the operation has entered a phase.
@@ -358,11 +370,17 @@ fn enter(view: &View<'_>, operation: &Operation, phase: Phase) -> Document {
             }
         }
         Phase::Start if operation.phase == Phase::Command => next.command = None,
-        Phase::Switch => {
-            next.serving = operation.release;
+        Phase::Switch if operation.kind != Kind::Scale => {
+            entered.rollout = steps::next(view.document, operation);
+            let is_last = !steps::are_left(view.document, &entered);
+            next.serving = if is_last { operation.release } else { next.serving };
             next.warm = None;
         }
         _ => {}
+    }
+    next.behind = view.behind(Some(&entered));
+    if phase == Phase::Switch && next.has_balancer() {
+        next.behind.extend(operation.without.iter().cloned());
     }
     next.operation = Some(entered);
     next
@@ -373,14 +391,13 @@ fn enter(view: &View<'_>, operation: &Operation, phase: Phase) -> Document {
 fn fail(view: &View<'_>, operation: &Operation, failure: Failure, now: Timestamp) -> Document {
     let mut next = view.document.clone();
     if operation.phase.is_decided() {
-        next.serving = operation.previous;
-        next.operation =
-            Some(Operation { phase: Phase::TakeBack, failure: Some(failure), ..operation.clone() });
+        next.behind = view.behind(Some(operation));
+        finish::take_back(&mut next, operation.clone(), failure);
         return next;
     }
     // A server that has not reported the end of the command may still begin it under this order.
     let reported = next.command.as_ref().is_some_and(|command| {
-        view.fresh(&command.server).is_some_and(|report| has_outcome(report, command))
+        view.fresh(&command.server).is_some_and(|report| reached::has_outcome(report, command))
     });
     if reported {
         next.command = None;
@@ -398,7 +415,10 @@ fn end(view: &View<'_>, operation: &Operation, now: Timestamp) -> Document {
         None => report.converged,
     };
     let behind = servers.filter(|server| !view.fresh(server).is_some_and(follows));
-    let behind = behind.cloned().collect();
+    let behind: BTreeSet<ServerName> = behind.cloned().collect();
+    if next.has_balancer() {
+        next.behind = view.behind(Some(operation)).union(&behind).cloned().collect();
+    }
     let outcome = operation.failure.clone().map_or(Ended::Done, Ended::Failed);
     finish::end(&mut next, outcome, proof(view, operation), behind, now);
     next

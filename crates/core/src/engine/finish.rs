@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use crate::document::{Document, Ended, Finished, HISTORY_MAX, Kind, RELEASES_KEPT};
+use super::scaling;
+use crate::document::{
+    Before, Document, Ended, Failure, Finished, HISTORY_MAX, Kind, Operation, Phase, RELEASES_KEPT,
+};
 use crate::model::{ReleaseNumber, ServerName};
 use crate::traffic::Proof;
 
@@ -36,13 +39,16 @@ pub(super) fn end(
         ended: now,
         proof,
     });
+    if !done && let Some(before) = operation.before {
+        restore(document, before);
+    }
     if !done
         && operation.kind == Kind::Deploy
         && let Some(number) = operation.release
     {
         document.releases.remove(&number);
     }
-    if done {
+    if done && operation.kind != Kind::Scale {
         document.warm = warm_after(document, operation.previous);
     }
     let edited_meanwhile = document.demand.release != operation.release;
@@ -50,6 +56,33 @@ pub(super) fn end(
         document.demand.release = document.serving;
     }
     forget_old(document);
+}
+
+/// The second decision: the release is taken back from every server that has taken it.
+pub(super) fn take_back(document: &mut Document, operation: Operation, failure: Failure) {
+    document.serving = operation.previous;
+    document.operation =
+        Some(Operation { phase: Phase::TakeBack, failure: Some(failure), ..operation });
+}
+
+/// Servers and counts are again what they were. A server that was added stays, so that what it
+/// has of the operation is taken away there; the balancers leave it out until it has caught up.
+fn restore(document: &mut Document, before: Before) {
+    let edited_meanwhile = !scaling::same_counts(&document.demand.scale, &document.scaled);
+    if !edited_meanwhile {
+        document.demand.scale.clone_from(&before.scaled);
+    }
+    document.scaled = before.scaled;
+    let brought = std::mem::replace(&mut document.servers, before.servers);
+    for (name, server) in brought {
+        if !document.servers.contains_key(&name) {
+            document.servers.insert(name.clone(), server);
+            document.behind.insert(name);
+        }
+    }
+    if !document.has_balancer() {
+        document.behind.clear();
+    }
 }
 
 fn warm_after(document: &Document, previous: Option<ReleaseNumber>) -> Option<ReleaseNumber> {

@@ -16,10 +16,15 @@
 mod advance;
 mod finish;
 mod orders;
+mod reached;
+mod scaling;
+mod sides;
+mod steps;
 mod submit;
 
 pub use advance::{Advance, advance};
-pub use orders::{STAGED_KEPT, order};
+pub use orders::{STAGED_KEPT, order, orders};
+pub use scaling::count_of_file;
 pub use submit::{Ask, Refusal, Request, Submitted, submit};
 
 /// The time that an unreachable server has before a decision, in milliseconds; then the operation

@@ -1,11 +1,11 @@
 //! From the document to the order of each server.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use crate::document::{Document, Kind, Operation, Phase, Server};
-use crate::model::{Config, OperationNumber, Release, ReleaseNumber, ServerName};
-use crate::order::{CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
+use super::sides::{Place, peers};
+use crate::document::{Document, Kind, Operation, Phase};
+use crate::model::{OperationNumber, Release, ReleaseNumber, ServerName};
+use crate::order::{Balance, CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
 use crate::secrets::Secrets;
 
 /// How many releases keep their files on the servers, besides those that run.
@@ -14,12 +14,14 @@ pub const STAGED_KEPT: usize = 5;
 /// What a server shall be at the generation of the document; `None` when it is not one of its
 /// servers.
 pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
-    let server = document.servers.get(name)?;
+    document.server(name)?;
     let operation = document.operation.as_ref();
-    let releases = wanted(document)
+    let place = Place::of(document, name);
+    let releases = wanted(document, place)
         .into_iter()
-        .filter_map(|(number, wish)| Some((number, wish.of(document.release(number)?, server))))
+        .filter_map(|(number, wish)| Some((number, wish.of(document.release(number)?, place))))
         .collect();
+    let peers = peers(document, name);
     Some(Order {
         app: document.app.clone(),
         environment: document.environment.clone(),
@@ -28,9 +30,15 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         operation: operation.map_or(OperationNumber(0), |operation| operation.number),
         releases,
         command: operation.and_then(|operation| command(document, operation, name)),
-        watch: operation.and_then(|operation| watch(document, operation)),
         secrets: document.secrets.as_ref().map(Secrets::for_servers),
+        watch: operation.and_then(|operation| watch(document, operation, place)),
+        balance: (!peers.is_empty()).then_some(Balance { peers }),
     })
+}
+
+/// The orders of all servers, those that are being taken out of the environment among them.
+pub fn orders(document: &Document) -> Vec<Order> {
+    document.everywhere().filter_map(|server| order(document, server)).collect()
 }
 
 /// The server on which the commands of an operation run: one and the same until it ends.
@@ -66,36 +74,30 @@ impl Wish {
         Self { level: Level::Routed, background, warm: false }
     }
 
-    fn of(self, release: &Release, server: &Server) -> ReleaseOrder {
+    fn of(self, release: &Release, place: Place<'_>) -> ReleaseOrder {
         ReleaseOrder {
             level: self.level,
             background: self.background,
             warm_ms: self.warm.then_some(release.config.warm_ms),
             bundle: release.bundle.clone(),
-            config: processes_of(&release.config, server),
+            config: place.config(release.number, &release.config),
         }
     }
 }
 
-/// A process runs on the servers that carry the role of its own name.
-fn processes_of(config: &Arc<Config>, server: &Server) -> Arc<Config> {
-    let runs_here = |name: &str| server.roles.iter().any(|role| role.as_str() == name);
-    if config.processes.keys().all(|name| runs_here(name.as_str())) {
-        return Arc::clone(config);
-    }
-    let mut own = Config::clone(config);
-    own.processes.retain(|name, _| runs_here(name.as_str()));
-    Arc::new(own)
-}
+type Wishes = BTreeMap<ReleaseNumber, Wish>;
 
-fn wanted(document: &Document) -> BTreeMap<ReleaseNumber, Wish> {
-    let mut wishes = BTreeMap::new();
+fn wanted(document: &Document, place: Place<'_>) -> Wishes {
+    let mut wishes = Wishes::new();
     let operation = document.operation.as_ref();
     if operation.is_some_and(|operation| operation.phase == Phase::Remove) {
         return wishes;
     }
     if document.serving.is_none() && operation.is_none() {
         return wishes;
+    }
+    if place.is_leaving() {
+        return operation.map(wanted_of_leaving).unwrap_or_default();
     }
     let brought = operation.and_then(|operation| operation.release);
     let recent = document.releases.keys().rev().filter(|number| Some(**number) != brought);
@@ -106,16 +108,28 @@ fn wanted(document: &Document) -> BTreeMap<ReleaseNumber, Wish> {
     if let Some(serving) = document.serving {
         wishes.insert(serving, Wish::routed(true));
     }
-    if let Some(operation) = operation {
-        wish_of_operation(operation, &mut wishes);
+    if let Some(operation) = operation.filter(|operation| operation.kind != Kind::Scale) {
+        wish_of_operation(operation, place, &mut wishes);
     }
     wishes
 }
 
-fn wish_of_operation(operation: &Operation, wishes: &mut BTreeMap<ReleaseNumber, Wish>) {
+/// A server that is being taken out goes on as it was, until no balancer sends it requests.
+fn wanted_of_leaving(operation: &Operation) -> Wishes {
+    let is_over = operation.phase == Phase::Leave && operation.failure.is_none();
+    let serves = operation.previous.filter(|_| !is_over);
+    serves.map(|serves| (serves, Wish::routed(true))).into_iter().collect()
+}
+
+fn wish_of_operation(operation: &Operation, place: Place<'_>, wishes: &mut Wishes) {
     let Some(new) = operation.release else { return };
     let old = operation.previous.filter(|old| *old != new);
-    match operation.phase {
+    let held = place.holds(operation);
+    let beside = |is_background: bool| match held {
+        Some(_) => (Wish::routed(!is_background), Wish::running(is_background)),
+        None => (Wish::running(!is_background), Wish::routed(is_background)),
+    };
+    match place.phase(operation) {
         Phase::Stage | Phase::Command => {
             wishes.entry(new).or_insert(Wish::STAGED);
         }
@@ -123,20 +137,29 @@ fn wish_of_operation(operation: &Operation, wishes: &mut BTreeMap<ReleaseNumber,
             wishes.insert(new, Wish::running(false));
         }
         Phase::Switch => {
-            wishes.extend(old.map(|old| (old, Wish::running(true))));
-            wishes.insert(new, Wish::routed(false));
+            let (of_old, of_new) = beside(false);
+            wishes.extend(old.map(|old| (old, of_old)));
+            wishes.insert(new, of_new);
         }
         Phase::Exchange | Phase::Watch => {
+            let (of_old, of_new) = beside(true);
+            wishes.extend(old.map(|old| (old, of_old)));
+            wishes.insert(new, of_new);
+        }
+        Phase::Leave if operation.failure.is_none() => {
             wishes.extend(old.map(|old| (old, Wish::running(false))));
             wishes.insert(new, Wish::routed(true));
         }
-        Phase::TakeBack => {
-            if operation.kind == Kind::Deploy {
+        Phase::TakeBack | Phase::Leave => {
+            wishes.extend(old.map(|old| (old, Wish::routed(true))));
+            if held.is_some() {
+                wishes.extend(old.map(|old| (old, Wish::running(true))));
+                wishes.insert(new, Wish::routed(false));
+            } else if operation.kind == Kind::Deploy {
                 wishes.remove(&new);
             } else {
                 wishes.insert(new, Wish::STAGED);
             }
-            wishes.extend(old.map(|old| (old, Wish::routed(true))));
         }
         Phase::Remove => {}
     }
@@ -161,8 +184,12 @@ fn command(
     })
 }
 
-fn watch(document: &Document, operation: &Operation) -> Option<WatchOrder> {
-    let release = operation.release.filter(|_| operation.phase == Phase::Watch)?;
+fn watch(document: &Document, operation: &Operation, place: Place<'_>) -> Option<WatchOrder> {
+    let is_watched = operation.phase == Phase::Watch
+        && place.takes_part(operation)
+        && place.holds(operation).is_none()
+        && !place.is_leaving();
+    let release = operation.release.filter(|_| is_watched)?;
     Some(WatchOrder {
         operation: operation.number,
         release,

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::finish;
-use crate::document::{Document, Ended, Kind, Operation, Phase, REQUESTS_KEPT, Server};
+use super::{finish, scaling};
+use crate::document::{
+    Before, Document, Ended, Failure, INSTANCES_MAX, Kind, Operation, Phase, REQUESTS_KEPT, Server,
+};
 use crate::model::{
-    BundleRef, Config, Generation, OperationNumber, Release, ReleaseNumber, RequestId, ServerName,
+    BundleRef, Config, Generation, OperationNumber, ProcessName, Release, ReleaseNumber, RequestId,
+    ServerName,
 };
 use crate::secrets::SecretName;
 
@@ -40,6 +43,13 @@ pub enum Ask {
         servers: BTreeMap<ServerName, Server>,
         /// Whether a release is made although the same runs already.
         force: bool,
+        /// Whether counts that were asked for past the file are given up.
+        reset: bool,
+    },
+    /// Other counts of processes, with the release that serves.
+    Scale {
+        /// How many instances in all.
+        counts: BTreeMap<ProcessName, u32>,
     },
     /// Back to the previous release, or to the one that is named.
     Rollback {
@@ -99,6 +109,34 @@ pub enum Refusal {
     /// Secrets that the app needs have no value in this environment.
     #[error("{} no value here: {}", if .0.len() == 1 { "a secret has" } else { "secrets have" }, listed(.0))]
     NoValue(BTreeSet<SecretName>),
+    /// A process is to be scaled that the release that serves does not have.
+    #[error("there is no process `{process}`; there is {}", known.join(", "))]
+    UnknownProcess {
+        /// The process.
+        process: ProcessName,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// A process that gets traffic would not run where requests arrive.
+    #[error("`{process}` cannot run {count} times: it gets traffic, and needs at least {least}")]
+    TooFew {
+        /// The process.
+        process: ProcessName,
+        /// How many instances were asked for.
+        count: u32,
+        /// One for each server that requests arrive at.
+        least: u32,
+    },
+    /// More instances than one environment has of a process.
+    #[error(
+        "`{process}` cannot run {count} times: a process has at most {INSTANCES_MAX} instances"
+    )]
+    TooMany {
+        /// The process.
+        process: ProcessName,
+        /// How many instances were asked for.
+        count: u32,
+    },
 }
 
 fn listed(names: &BTreeSet<SecretName>) -> String {
@@ -119,8 +157,8 @@ pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitt
     if let Ask::Abort = request.ask {
         return abort(document, request, now);
     }
-    if let Some(decided) = document.operation.as_ref().filter(|o| o.phase.is_decided()) {
-        return Submitted::Busy(decided.number);
+    if let Some(first) = document.operation.as_ref().filter(|own| has_to_wait(own, &request.ask)) {
+        return Submitted::Busy(first.number);
     }
     let mut next = document.clone();
     let number = next.last_operation.next();
@@ -141,28 +179,50 @@ pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitt
     }
 }
 
+/// What is decided goes to its end first. A change of counts neither supersedes nor is superseded,
+/// except by `down`.
+fn has_to_wait(in_flight: &Operation, ask: &Ask) -> bool {
+    let scales = in_flight.kind == Kind::Scale && !matches!(ask, Ask::Down);
+    in_flight.phase.is_decided() || scales || matches!(ask, Ask::Scale { .. })
+}
+
 /// Records that the operation follows an edit of the demand, when a person made one.
 pub(super) fn follow_edit(document: &Document, now: Timestamp) -> Option<Document> {
-    if document.operation.is_some() || document.demand.release == document.serving {
+    let demand = &document.demand;
+    let same_release = demand.release == document.serving;
+    let same_counts =
+        demand.release.is_none() || scaling::same_counts(&demand.scale, &document.scaled);
+    if document.operation.is_some() || same_release && same_counts {
         return None;
     }
     let mut next = document.clone();
     let number = next.last_operation.next();
-    let id = RequestId::new(&format!("edit-{}", document.generation));
-    let down = document.demand.release.is_none();
+    let id = scaling::edit_of(document);
+    let down = demand.release.is_none();
+    let before = scaling::in_force(document);
+    if !down {
+        next.scaled.clone_from(&demand.scale);
+    }
+    let (kind, phase) = match (down, same_release) {
+        (true, _) => (Kind::Down, Phase::Remove),
+        (false, true) => (Kind::Scale, Phase::Start),
+        (false, false) => (Kind::Edit, Phase::Stage),
+    };
     next.last_operation = number;
     next.operation = Some(Operation {
         number,
         request: id.clone(),
-        kind: if down { Kind::Down } else { Kind::Edit },
-        release: document.demand.release,
+        kind,
+        release: demand.release,
         previous: document.serving,
-        phase: if down { Phase::Remove } else { Phase::Stage },
+        phase,
         without: BTreeSet::new(),
         by: "an edit of the state".to_owned(),
         started: now,
         baseline: None,
         failure: None,
+        before: scaling::changed(before, &next),
+        rollout: None,
     });
     if down {
         next.serving = None;
@@ -178,13 +238,18 @@ fn begin(
     now: Timestamp,
 ) -> Result<Option<Operation>, Refusal> {
     let previous = next.serving;
+    let before = scaling::in_force(next);
     let (kind, release, phase) = match &request.ask {
-        Ask::Deploy { bundle, config, servers, force } => {
+        Ask::Deploy { bundle, config, servers, force, reset } => {
             next.servers = servers.clone();
             let config = next.with_secret_versions(config).map_err(Refusal::NoValue)?;
             let config = &Arc::new(config);
+            if *reset {
+                next.demand.scale.clear();
+            }
+            scaling::follow(next, config)?;
             if !force && serves_already(next, bundle, config) {
-                return Ok(None);
+                return Ok(scale(next, request, before, now));
             }
             let number = next.last_release.next();
             next.last_release = number;
@@ -199,6 +264,10 @@ fn begin(
             }
             (Kind::Rollback, Some(target), Phase::Start)
         }
+        Ask::Scale { counts } => {
+            scaling::ask(next, counts, &request.by, now)?;
+            return Ok(scale(next, request, before, now));
+        }
         Ask::Down => {
             if previous.is_none() {
                 return Ok(None);
@@ -212,11 +281,31 @@ fn begin(
     if let Some(unknown) = request.without.iter().find(|name| !next.servers.contains_key(*name)) {
         return Err(Refusal::UnknownServer(unknown.clone()));
     }
-    Ok(Some(Operation {
+    let before = scaling::changed(before, next);
+    Ok(Some(Operation { release, before, ..operation(next, request, kind, phase, previous, now) }))
+}
+
+/// The operation that brings other counts or servers and no other release; `None` when they are
+/// so already.
+fn scale(next: &Document, request: &Request, before: Before, now: Timestamp) -> Option<Operation> {
+    let before = scaling::changed(before, next)?;
+    let own = operation(next, request, Kind::Scale, Phase::Start, next.serving, now);
+    Some(Operation { release: next.serving, before: Some(before), ..own })
+}
+
+fn operation(
+    next: &Document,
+    request: &Request,
+    kind: Kind,
+    phase: Phase,
+    previous: Option<ReleaseNumber>,
+    now: Timestamp,
+) -> Operation {
+    Operation {
         number: next.last_operation.next(),
         request: request.id.clone(),
         kind,
-        release,
+        release: None,
         previous,
         phase,
         without: request.without.clone(),
@@ -224,7 +313,9 @@ fn begin(
         started: now,
         baseline: None,
         failure: None,
-    }))
+        before: None,
+        rollout: None,
+    }
 }
 
 fn serves_already(document: &Document, bundle: &BundleRef, config: &Arc<Config>) -> bool {
@@ -253,11 +344,17 @@ fn abort(document: &Document, request: &Request, now: Timestamp) -> Submitted {
         return Submitted::Refused(Refusal::NothingInFlight);
     };
     let number = operation.number;
+    let mut next = document.clone();
+    let reason = format!("aborted by {}", request.by);
+    if operation.is_decided_in_part(document.serving) {
+        let failure = Failure { reason, ..Failure::default() };
+        finish::take_back(&mut next, operation.clone(), failure);
+        remember(&mut next, &request.id, number);
+        return Submitted::Record(Box::new(next), number);
+    }
     if operation.phase.is_decided() {
         return Submitted::Refused(Refusal::AlreadyDecided(number));
     }
-    let mut next = document.clone();
-    let reason = format!("aborted by {}", request.by);
     finish::end(&mut next, Ended::Aborted { reason }, None, BTreeSet::new(), now);
     remember(&mut next, &request.id, number);
     Submitted::Record(Box::new(next), number)

@@ -5,6 +5,7 @@ mod name;
 mod number;
 mod release;
 mod runtime;
+mod strategy;
 
 pub use digest::{Digest, InvalidDigest};
 pub use name::{
@@ -13,3 +14,4 @@ pub use name::{
 pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
 pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, Stop};
 pub use runtime::{Runtime, RuntimeSource};
+pub use strategy::{Part, Strategy};

@@ -1,12 +1,12 @@
 //! What a release is: a bundle, the configuration it runs with, and a number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ProcessName, ReleaseNumber, Runtime};
+use super::{Digest, ProcessName, ReleaseNumber, Role, Runtime, Strategy};
 use crate::secrets::{SecretName, SecretVersion};
 
 /// Release number n of an environment. It never changes once it is written.
@@ -61,6 +61,9 @@ pub struct Config {
     /// The language runtimes that everything of the release runs with, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runtimes: BTreeMap<String, Runtime>,
+    /// In which steps the servers take it.
+    #[serde(default, skip_serializing_if = "Strategy::is_all")]
+    pub strategy: Strategy,
 }
 
 impl Config {
@@ -89,8 +92,26 @@ pub struct Process {
     /// Whether it may run in two releases at once although it has no traffic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overlap: bool,
-    /// How many instances run on each server.
+    /// How many instances run on each server. In the order of a server: how many run there.
     pub count: u32,
+    /// How many instances run in all, spread evenly over the servers that run it. When it is
+    /// given, `count` says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u32>,
+    /// The roles of the servers that run it; empty: those that carry the role of its own name.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub on: BTreeSet<Role>,
+}
+
+impl Process {
+    /// Whether it runs on a server with these roles.
+    pub fn runs_on(&self, name: &ProcessName, roles: &BTreeSet<Role>) -> bool {
+        if self.on.is_empty() {
+            roles.iter().any(|role| role.as_str() == name.as_str())
+        } else {
+            !self.on.is_disjoint(roles)
+        }
+    }
 }
 
 /// What a process runs.

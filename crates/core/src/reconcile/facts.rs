@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Failure;
-use crate::model::{OperationNumber, ProcessName, ReleaseNumber};
+use crate::model::{OperationNumber, ProcessName, ReleaseNumber, ServerName};
 use crate::order::{Admission, CommandKind, Order, admit};
 use crate::planted::planted;
 use crate::report::Progress;
@@ -76,6 +76,8 @@ pub struct Facts {
     pub route_pending: bool,
     /// What each release still has of traffic.
     pub traffic: BTreeMap<ReleaseNumber, ReleaseTraffic>,
+    /// What instances that left the route of their release, which stays, still have of traffic.
+    pub leaving: BTreeMap<SlotId, ReleaseTraffic>,
     /// The command that runs now.
     pub command: Option<CommandFact>,
     /// The watch that was begun last.
@@ -173,9 +175,11 @@ pub struct RouteFact {
     /// Its instances that get traffic, with their ports: an instance that was started again has
     /// another one.
     pub slots: BTreeMap<SlotId, u16>,
+    /// The proxies of other servers that get traffic too, as the order names them.
+    pub peers: BTreeMap<ServerName, String>,
 }
 
-/// What a release that has no route still has of traffic.
+/// What a release, or an instance, that has no route still has of traffic.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReleaseTraffic {
     /// Requests in flight.

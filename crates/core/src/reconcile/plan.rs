@@ -132,14 +132,19 @@ impl Plan<'_> {
         let all = self.traffic_slots(release);
         let ready: BTreeMap<_, _> =
             all.iter().filter_map(|id| Some((id.clone(), self.ready_port(id)?))).collect();
-        let current = self.facts.route.as_ref().filter(|route| route.release == release);
-        let may_change = match current {
-            None => ready.len() == all.len(),
+        let peers = self.order.peers();
+        let wanted = match &self.facts.route {
             // A server that has lost its role sends the release no traffic any more.
-            Some(route) => ready != route.slots && (!ready.is_empty() || all.is_empty()),
+            Some(route) if route.release == release && (!ready.is_empty() || all.is_empty()) => {
+                RouteFact { release, slots: ready, peers }
+            }
+            _ if ready.len() == all.len() => RouteFact { release, slots: ready, peers },
+            // What is routed stays; the other servers are another matter.
+            Some(route) => RouteFact { peers, ..route.clone() },
+            None => return,
         };
-        if may_change {
-            self.actions.push(Action::Route(Some(RouteFact { release, slots: ready })));
+        if self.facts.route.as_ref() != Some(&wanted) {
+            self.actions.push(Action::Route(Some(wanted)));
         }
     }
 
@@ -176,10 +181,11 @@ impl Plan<'_> {
         let route = self.facts.route.as_ref();
         let routed = route.is_some_and(|route| route.slots.contains_key(id));
         let leaving = self.facts.route_pending;
-        if (routed || leaving) && !planted!(StopBeforeRoute) {
+        if (routed || leaving) && !planted!(StopBeforeRoute) && !self.stops_surplus_first(id) {
             return;
         }
-        let left = self.facts.traffic.get(&id.release).copied().unwrap_or_default();
+        let left = self.facts.leaving.get(id).or_else(|| self.facts.traffic.get(&id.release));
+        let left = left.copied().unwrap_or_default();
         let is_gone = self.order.level(id.release) == Level::Gone;
         let upgraded_have_time = !is_gone && left.unrouted_ms < UPGRADED_WITHIN_MS;
         if left.requests > 0 && left.unrouted_ms < DRAIN_WITHIN_MS {
@@ -192,6 +198,10 @@ impl Plan<'_> {
             self.actions.push(Action::Cut(id.clone()));
         }
         self.actions.push(Action::Stop(id.clone()));
+    }
+
+    fn stops_surplus_first(&self, id: &SlotId) -> bool {
+        planted!(ScaleStopsBeforeRoute) && self.order.level(id.release) == Level::Routed
     }
 
     fn start(&mut self) {

@@ -30,6 +30,7 @@ pub(super) fn report(order: &Order, kept: &Kept, facts: &Facts, idle: bool) -> R
         accepted: order.generation,
         converged: settled,
         routed: facts.route.as_ref().map(|route| route.release),
+        peers: facts.route.iter().flat_map(|route| route.peers.keys().cloned()).collect(),
         command: command(order, kept, facts),
         watch: watch(order, facts),
         waiting: waiting(facts),
@@ -103,7 +104,7 @@ fn release(number: ReleaseNumber, wish: Option<&ReleaseOrder>, facts: &Facts) ->
         background: count(true, &ready) >= expected(true),
         background_idle: count(true, &alive) == 0,
         failure: failure(files, &own),
-        instances: own.into_iter().map(instance).collect(),
+        instances: own.into_iter().map(|one| instance(one, facts)).collect(),
     }
 }
 
@@ -129,7 +130,11 @@ fn failure(files: Option<&Files>, own: &[(&SlotId, &Slot)]) -> Option<Failure> {
     })
 }
 
-fn instance((id, slot): (&SlotId, &Slot)) -> InstanceReport {
+fn instance((id, slot): (&SlotId, &Slot), facts: &Facts) -> InstanceReport {
+    let route = facts.route.as_ref().filter(|route| route.release == id.release);
+    let unrouted = id.process.has_traffic()
+        && route.is_some_and(|route| !route.slots.contains_key(id))
+        && !matches!(slot.state, SlotState::Ended { .. });
     InstanceReport {
         process: id.process.clone(),
         index: id.index,
@@ -143,6 +148,7 @@ fn instance((id, slot): (&SlotId, &Slot)) -> InstanceReport {
             SlotState::Stopping => InstanceState::Stopping,
         },
         restarts: slot.restarts,
+        unrouted,
     }
 }
 

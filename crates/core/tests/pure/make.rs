@@ -35,6 +35,8 @@ pub fn config(processes: &[&str]) -> Config {
         stop: Stop { signal: "TERM".to_owned(), within_ms: 10_000 },
         overlap: false,
         count: 1,
+        total: None,
+        on: BTreeSet::new(),
     };
     Config {
         processes: processes
@@ -60,6 +62,7 @@ pub fn deploy_with(bundle: &str, config: Config) -> Ask {
         config: Arc::new(config),
         servers: servers(&["one", "two"]),
         force: false,
+        reset: false,
     }
 }
 

@@ -194,6 +194,9 @@ impl From<Refusal> for Complaint {
             Refusal::StalePlan { .. } => "`onward plan` makes a new one",
             Refusal::UnknownServer(_) => "`onward status` lists the servers",
             Refusal::NoValue(names) => return no_value(names, None),
+            Refusal::UnknownProcess { .. } => "`onward status` lists the processes",
+            Refusal::TooFew { .. } => "`onward down` takes everything away",
+            Refusal::TooMany { .. } => "run them in several environments",
         };
         Self::new(Exit::Refused, refusal.to_string()).hint(hint)
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use onward_core::document::Server;
 use onward_core::model::{
     Config, Probe as ReleaseProbe, ProbeKind, Process, ProcessName, Role, Run, ServerName, Stop,
+    Strategy,
 };
 use onward_core::secrets::SecretVersion;
 
@@ -35,6 +36,7 @@ pub fn config(resolved: &Resolved) -> Arc<Config> {
         shared_dirs: paths(&resolved.shared),
         shared_files: paths(&resolved.shared_files),
         runtimes: BTreeMap::new(),
+        strategy: Strategy::All,
     })
 }
 
@@ -67,7 +69,15 @@ fn process(wish: &ResolvedProcess) -> Process {
     };
     let stop =
         Stop { signal: wish.stop_signal.as_str().to_owned(), within_ms: ms(wish.stop_within) };
-    Process { run, probe, stop, overlap: overlaps(&wish.name, wish.overlap), count: 1 }
+    Process {
+        run,
+        probe,
+        stop,
+        overlap: overlaps(&wish.name, wish.overlap),
+        count: 1,
+        total: None,
+        on: BTreeSet::new(),
+    }
 }
 
 /// A process with traffic always overlaps; only the others have something to say.

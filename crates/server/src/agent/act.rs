@@ -87,6 +87,7 @@ impl Agent {
         let Some(app) = self.apps.get_mut(key) else { return };
         app.files.insert(release, FilesState::Removing);
         app.unrouted.remove(&release);
+        app.left_route.retain(|slot, _| slot.release != release);
         app.ended_unseen.remove(&release);
         let tree = app.tree.clone();
         let (teller, places) = (self.context.teller(key), self.context.files.clone());
@@ -270,9 +271,25 @@ impl App {
             note(format_args!("{}: traffic goes to {}", self.route_name(), words(after)));
         }
         self.route = route;
+        self.note_who_left();
         if let Err(error) = files::set_current(&self.tree, after) {
             note(format_args!("{}: `current` is not changed: {error}", self.route_name()));
         }
+    }
+}
+
+impl App {
+    /// Keeps since when instances of the release that is routed are not in its route.
+    fn note_who_left(&mut self) {
+        let Some(route) = &self.route else { return self.left_route.clear() };
+        let now = unix_ms();
+        let own = self.instances.keys().filter(|id| {
+            id.release == route.release
+                && id.process.has_traffic()
+                && !route.slots.contains_key(*id)
+        });
+        let since = |id: &SlotId| self.left_route.get(id).copied().unwrap_or(now);
+        self.left_route = own.map(|id| (id.clone(), since(id))).collect();
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct App {
     pub(super) route_change: RouteChange,
     /// Since when no route names a release, in milliseconds since 1970.
     pub(super) unrouted: BTreeMap<ReleaseNumber, u64>,
+    /// Since when the route of their release, which stays, does not name instances: the same unit.
+    pub(super) left_route: BTreeMap<SlotId, u64>,
     pub(super) command: Option<RunningCommand>,
     pub(super) watch: Option<Watch>,
     /// An instance of this release ended while no agent looked.
@@ -219,6 +221,7 @@ impl App {
             route: None,
             route_change: RouteChange::Unknown,
             unrouted: BTreeMap::new(),
+            left_route: BTreeMap::new(),
             command: None,
             watch: None,
             ended_unseen: BTreeMap::new(),

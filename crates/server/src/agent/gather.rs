@@ -34,6 +34,7 @@ pub(super) fn facts(app: &App, status: Option<&Status>, moment: Moment) -> Facts
         route: app.route.clone(),
         route_pending: app.route_change != RouteChange::None,
         traffic: traffic(app, status, moment.unix_ms),
+        leaving: leaving(app, status, moment.unix_ms),
         command: app.command.as_ref().map(|own| CommandFact {
             operation: own.operation,
             kind: own.kind,
@@ -113,6 +114,24 @@ fn traffic(
     all
 }
 
+/// What instances that left the route of their release, which stays, still have of traffic.
+fn leaving(app: &App, status: Option<&Status>, now: u64) -> BTreeMap<SlotId, ReleaseTraffic> {
+    let route_name = app.route_name();
+    let of = |(slot, since): (&SlotId, &u64)| {
+        let name = instance_name(slot, &route_name);
+        // Under one name there may be two: one that ended, and the one that was started in its place.
+        let all = status.into_iter().flat_map(|status| &status.instances);
+        let own = all.filter(|instance| instance.id == name);
+        let left = own.fold(ReleaseTraffic::default(), |sum, own| ReleaseTraffic {
+            requests: sum.requests + own.in_flight,
+            upgraded: sum.upgraded + own.upgraded,
+            ..sum
+        });
+        (slot.clone(), ReleaseTraffic { unrouted_ms: now.saturating_sub(*since), ..left })
+    };
+    app.left_route.iter().map(of).collect()
+}
+
 fn watch(app: &App, own: &Watch, status: Option<&Status>, now: Instant) -> WatchFact {
     let name = app.route_name();
     let counted = |release: ReleaseNumber| {
@@ -157,7 +176,7 @@ pub(super) fn route_of(table: &Table, route_name: &str) -> Option<RouteFact> {
     let slots = instances
         .filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port())))
         .collect();
-    Some(RouteFact { release: ReleaseNumber(route.release), slots })
+    Some(RouteFact { release: ReleaseNumber(route.release), slots, peers: BTreeMap::new() })
 }
 
 /// What the proxy counted for a route, over all releases.
@@ -186,7 +205,9 @@ pub(super) fn look_in(app: &App, status: Option<&Status>, now: Moment) -> Option
     let lives = |number: &ReleaseNumber| app.uses(*number);
     let mut soonest: Option<Duration> = None;
     let mut at_most = |pause: Duration| soonest = Some(soonest.map_or(pause, |own| own.min(pause)));
-    for (_, own) in draining.iter().filter(|(number, _)| lives(number)) {
+    let of_releases = draining.iter().filter(|(number, _)| lives(number)).map(|(_, own)| own);
+    let of_instances = leaving(app, status, now.unix_ms);
+    for own in of_releases.chain(of_instances.values()) {
         if own.requests > 0 {
             at_most(DRAIN_LOOK);
         } else if own.upgraded > 0 {
@@ -222,6 +243,12 @@ pub(super) fn next_change(app: &App, moment: Moment) -> Option<Instant> {
     if has_warm(app) {
         changes.push(now + MEMORY_LOOK);
     }
+    let drained = app
+        .left_route
+        .values()
+        .flat_map(|since| [DRAIN_WITHIN_MS, UPGRADED_WITHIN_MS].map(|limit| since + limit));
+    let left = drained.map(|at| at.saturating_sub(moment.unix_ms)).filter(|left| *left > 0);
+    changes.extend(left.map(|left| now + Duration::from_millis(left)));
     for (number, since) in app.unrouted.iter().filter(|(number, _)| app.uses(**number)) {
         let warm_ms = app.order().and_then(|order| order.releases.get(number)?.warm_ms);
         let limits = [Some(DRAIN_WITHIN_MS), Some(UPGRADED_WITHIN_MS), warm_ms];

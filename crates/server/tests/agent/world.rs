@@ -1,6 +1,6 @@
 //! A server tree with a real agent, proxy and apps, which all end with the test.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -72,6 +72,8 @@ pub fn command(line: &str) -> Process {
         stop: Stop { signal: "TERM".into(), within_ms: 2_000 },
         overlap: false,
         count: 1,
+        total: None,
+        on: BTreeSet::new(),
     }
 }
 
@@ -224,6 +226,7 @@ impl World {
             command: None,
             watch: None,
             secrets: None,
+            balance: None,
         }
     }
 

@@ -64,7 +64,7 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
         });
     }
     let servers = wishes::local_server(&context.resolved, local::server_name());
-    let ask = Ask::Deploy { bundle, config, servers, force: args.force };
+    let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset: false };
     match carry::submit(context, ask, planned, screen, &interrupts)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);

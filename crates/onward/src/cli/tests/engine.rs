@@ -23,6 +23,16 @@ fn each_refusal_says_what_to_type() {
         Refusal::NoValue(_) => Refusal::NoValue(
             ["SESSION_KEY", "SMTP_PASSWORD"].map(|name| name.parse().expect("a legal name")).into()
         ),
+        Refusal::UnknownProcess { .. } => Refusal::UnknownProcess {
+            process: "wrker".parse().expect("a legal name"),
+            known: vec!["web".to_owned(), "worker".to_owned()],
+        },
+        Refusal::TooFew { .. } => Refusal::TooFew {
+            process: "web".parse().expect("a legal name"), count: 0, least: 1,
+        },
+        Refusal::TooMany { .. } => Refusal::TooMany {
+            process: "web".parse().expect("a legal name"), count: 999,
+        },
     };
     insta::assert_snapshot!(page(all));
 }
