@@ -1,9 +1,10 @@
 //! Speaking to an agent over its socket. Everything here blocks, with a limit of time.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onward_core::document::Document;
@@ -12,6 +13,9 @@ use onward_core::order::Order;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link};
 use onward_core::report::Report;
+use onward_core::secrets::PublicKey;
+use onward_secret::Identity;
+use zeroize::Zeroizing;
 
 use crate::protocol::{Answer, Hello, LINE_BYTES_MAX, LogLine, LogsRequest, Request, VERSION};
 
@@ -40,6 +44,12 @@ pub enum ClientError {
     /// The agent speaks other words.
     #[error("the agent answered something else: {0}")]
     Nonsense(String),
+    /// The server needs a key that it does not have and that cannot be brought from here.
+    #[error(
+        "the server does not have the key of the environment, and this side cannot open it to \
+         bring it"
+    )]
+    NoKey,
     /// The agent is of another version.
     #[error("the agent speaks version {0} of the protocol, and this onward version {VERSION}")]
     Version(u32),
@@ -151,6 +161,41 @@ impl Client {
         }
     }
 
+    /// Whether the agent has the private half of a key of an environment.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn holds_key(
+        &mut self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        key: &PublicKey,
+    ) -> Result<bool, ClientError> {
+        let (app, environment, key) = (app.clone(), environment.clone(), key.clone());
+        self.key_of(&Request::HoldsKey { app, environment, key })
+    }
+
+    /// Brings a key of an environment. It is durable when this returns.
+    ///
+    /// # Errors
+    /// Those of every request.
+    pub fn take_key(
+        &mut self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        identity: Identity,
+    ) -> Result<(), ClientError> {
+        let (app, environment) = (app.clone(), environment.clone());
+        self.key_of(&Request::TakeKey { app, environment, identity }).map(drop)
+    }
+
+    fn key_of(&mut self, request: &Request) -> Result<bool, ClientError> {
+        match self.ask(request, 0)? {
+            Answer::Key { held } => Ok(held),
+            other => Err(nonsense(&other)),
+        }
+    }
+
     /// The lines that processes printed. While it follows, this returns when `each` says no.
     ///
     /// # Errors
@@ -225,7 +270,9 @@ impl Client {
     }
 
     fn send(&mut self, request: &Request) -> Result<(), ClientError> {
-        let mut bytes = serde_json::to_vec(request).expect("a request has only text keys");
+        // It may hold a key.
+        let bytes = serde_json::to_vec(request).expect("a request has only text keys");
+        let mut bytes = Zeroizing::new(bytes);
         bytes.push(b'\n');
         Ok(self.stream.get_mut().write_all(&bytes)?)
     }
@@ -248,23 +295,64 @@ fn nonsense(answer: &Answer) -> ClientError {
     ClientError::Nonsense(serde_json::to_string(answer).unwrap_or_default())
 }
 
-/// The way for orders to one agent. It keeps a connection between deliveries.
-#[derive(Debug)]
+/// Opens the private half of a key, when that can be done here.
+pub type OpenKey = Arc<dyn Fn(&PublicKey) -> Option<Identity> + Send + Sync>;
+
+/// The way for orders to one agent. It keeps a connection between deliveries, and brings the key of
+/// the environment before the first order that needs it.
 pub struct AgentLink {
     socket: PathBuf,
+    open_key: Option<OpenKey>,
     state: Mutex<LinkState>,
+}
+
+impl fmt::Debug for AgentLink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentLink").field("socket", &self.socket).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
 struct LinkState {
     client: Option<Client>,
     seen: Option<Seen>,
+    /// The key that the agent is known to have.
+    key: Option<PublicKey>,
 }
 
 impl AgentLink {
     /// The way to the agent that listens at `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), state: Mutex::default() }
+        Self { socket: socket.into(), open_key: None, state: Mutex::default() }
+    }
+
+    /// The same, with a way to open the key of the environment for a server that lacks it.
+    #[must_use]
+    pub fn with_keys(mut self, open_key: OpenKey) -> Self {
+        self.open_key = Some(open_key);
+        self
+    }
+
+    /// Sees to it that the agent has the key that an order needs.
+    fn bring_key(
+        &self,
+        client: &mut Client,
+        state: &mut LinkState,
+        order: &Order,
+    ) -> Result<(), ClientError> {
+        let needs = order.releases.values().any(|release| !release.config.secrets.is_empty());
+        let Some(secrets) = order.secrets.as_ref().filter(|_| needs) else { return Ok(()) };
+        let key = &secrets.key;
+        if state.key.as_ref() == Some(key) {
+            return Ok(());
+        }
+        if !client.holds_key(&order.app, &order.environment, key)? {
+            let opened = self.open_key.as_ref().and_then(|open| open(key));
+            let identity = opened.ok_or(ClientError::NoKey)?;
+            client.take_key(&order.app, &order.environment, identity)?;
+        }
+        state.key = Some(key.clone());
+        Ok(())
     }
 
     fn exchange(
@@ -276,12 +364,16 @@ impl AgentLink {
         // A connection that was kept may have ended with its agent, which has another by now. An
         // order may be brought twice.
         if let Some(mut client) = state.client.take()
+            && self.bring_key(&mut client, state, order).is_ok()
             && let Ok(seen) = client.deliver(order, known, NEWS_WITHIN_MS)
         {
             state.client = Some(client);
             return Ok(seen);
         }
+        // Another agent may have come with another tree.
+        state.key = None;
         let mut client = Client::connect(&self.socket)?;
+        self.bring_key(&mut client, state, order)?;
         let seen = client.deliver(order, known, NEWS_WITHIN_MS)?;
         state.client = Some(client);
         Ok(seen)
@@ -298,9 +390,10 @@ impl Link for AgentLink {
                 state.seen = Some(answer.clone());
                 Outcome::Done(answer.report)
             }
-            Err(error @ (ClientError::NoAgent { .. } | ClientError::Refused(_))) => {
-                Outcome::Refused(DeliveryRefused(error.to_string()))
-            }
+            Err(
+                error
+                @ (ClientError::NoAgent { .. } | ClientError::Refused(_) | ClientError::NoKey),
+            ) => Outcome::Refused(DeliveryRefused(error.to_string())),
             Err(error) => Outcome::Unknown(error.to_string()),
         }
     }

@@ -11,6 +11,8 @@
 //!                   current             -> releases/N, the release that serves
 //!                   shared/DIR          survives releases
 //!                   commands/           how commands ended
+//!                   secrets.key         opens the secrets of the environment
+//!                   secrets/N/          the secrets of a release that runs, one a file
 //!                   logs/N/PROCESS.INDEX.log
 //! RUNTIME/agent.sock  proxy.sock
 //! ```
@@ -109,6 +111,21 @@ impl AppTree {
     /// What runs.
     pub fn instances_file(&self) -> PathBuf {
         self.directory.join("instances.json")
+    }
+
+    /// The private keys of the environment.
+    pub fn key_file(&self) -> PathBuf {
+        self.directory.join("secrets.key")
+    }
+
+    /// The directory of the secrets of all releases that run.
+    pub fn secrets(&self) -> PathBuf {
+        self.directory.join("secrets")
+    }
+
+    /// The secrets of one release.
+    pub fn secrets_of(&self, release: ReleaseNumber) -> PathBuf {
+        self.secrets().join(release.to_string())
     }
 
     /// The directory of all releases.

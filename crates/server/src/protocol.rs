@@ -7,6 +7,7 @@
 //! | `report` | `report`, or `refused` |
 //! | `keep_copy` | `kept`, or `refused` |
 //! | `copy` | `copy` |
+//! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
 //! | `quit`, `shutdown` | `ending`, or `refused` |
 //!
@@ -19,6 +20,8 @@ use onward_core::document::Document;
 use onward_core::model::{AppName, EnvironmentName, ProcessName, ReleaseNumber};
 use onward_core::order::Order;
 use onward_core::report::Report;
+use onward_core::secrets::PublicKey;
+use onward_secret::Identity;
 use serde::{Deserialize, Serialize};
 
 /// The version of these words. Both sides refuse another.
@@ -67,6 +70,25 @@ pub enum Request {
         /// The environment.
         environment: EnvironmentName,
     },
+    /// Is the private half of this key of an environment there?
+    HoldsKey {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+        /// The public half.
+        key: PublicKey,
+    },
+    /// Keep this key of an environment. It only ever travels here, never in an order.
+    TakeKey {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+        /// The key.
+        #[serde(with = "onward_secret::wire")]
+        identity: Identity,
+    },
     /// What did the processes print?
     Logs(LogsRequest),
     /// Stop the proxy and end. Refused while an app is there.
@@ -114,6 +136,11 @@ pub enum Answer {
         /// The document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document: Option<Box<Document>>,
+    },
+    /// Whether the key is there, durably.
+    Key {
+        /// Whether it is.
+        held: bool,
     },
     /// One line that a process printed.
     Line(LogLine),

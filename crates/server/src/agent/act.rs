@@ -9,6 +9,7 @@ use onward_core::model::ReleaseNumber;
 use onward_core::order::{Level, WatchOrder};
 use onward_core::reconcile::{Action, RouteFact, SlotId, backoff_ms};
 use onward_proxy::{Counters, Route};
+use onward_secret::Identity;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -20,6 +21,7 @@ use super::gather::instance_name;
 use super::note::note;
 use super::record::Record;
 use super::roll::Agent;
+use super::vault::Opened;
 use crate::layout::AppTree;
 
 /// How many releases keep their logs: enough to ask why an earlier one failed.
@@ -188,6 +190,7 @@ impl App {
     pub(super) fn take_over(&mut self, context: &Context) {
         let present = files::present(&self.tree);
         self.files.extend(present.into_iter().map(|number| (number, FilesState::Staged)));
+        self.open_secrets(context);
         let record = Record::read(&self.tree, &context.boot);
         self.unrouted.clone_from(&record.unrouted);
         self.recorded = record.clone();
@@ -198,6 +201,36 @@ impl App {
         // It only tells something about the watch that was on at the time.
         let watched = self.order().and_then(|order| Some(order.watch.as_ref()?.release));
         self.ended_unseen.retain(|release, _| Some(*release) == watched);
+    }
+
+    /// Opens the secrets of the order that is kept. Without them what runs goes on, and what is
+    /// started fails with the reason.
+    fn open_secrets(&mut self, context: &Context) {
+        let Some(order) = self.kept.order.clone() else { return };
+        match self.vault.open(&order) {
+            Ok(opened) => self.adopt_secrets(opened, context),
+            Err(why) => note(format_args!("{}: {why}", self.route_name())),
+        }
+    }
+
+    /// Forgets the keys that the order in force does not need.
+    pub(super) fn forget_old_keys(&mut self) {
+        if let Some(order) = &self.kept.order {
+            self.vault.forget_old_keys(order);
+        }
+    }
+
+    /// Keeps a key, and opens what it opens of the order that is kept.
+    pub(super) fn take_key(&mut self, key: Identity, context: &Context) -> Result<(), String> {
+        self.vault.take(key)?;
+        self.open_secrets(context);
+        Ok(())
+    }
+
+    /// Goes over to the secrets of the order that was accepted.
+    pub(super) fn adopt_secrets(&mut self, opened: Opened, context: &Context) {
+        self.vault.adopt(opened);
+        context.maskers.set(self.key.clone(), self.vault.masker());
     }
 
     /// Files that nothing runs from, or is about to, are compared with their digest again before

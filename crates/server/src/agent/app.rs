@@ -17,6 +17,7 @@ use super::durable::{self, Survives};
 use super::event::{AppKey, Life, Reply};
 use super::note::note;
 use super::record::Record;
+use super::vault::Vault;
 use crate::layout::AppTree;
 use crate::process::Identity;
 
@@ -27,6 +28,8 @@ const KEEP_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct App {
     pub(super) key: AppKey,
     pub(super) tree: AppTree,
+    /// Its secrets.
+    pub(super) vault: Vault,
     /// What is durably kept.
     pub(super) kept: Kept,
     /// Why `app.json` cannot be used. Then nothing is done and nothing is overwritten.
@@ -211,6 +214,7 @@ impl App {
     pub(super) fn new(key: AppKey, tree: AppTree) -> Self {
         Self {
             key,
+            vault: Vault::load(tree.clone()),
             tree,
             kept: Kept::default(),
             damaged: None,

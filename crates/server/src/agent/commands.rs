@@ -74,7 +74,7 @@ impl App {
         let release = self.order().and_then(|own| own.releases.get(&order.release));
         let release = release.ok_or("its release is in no order")?;
         runtime_is_there(release).map_err(|error| error.to_string())?;
-        let mut environment = environment(self, order.release, release);
+        let mut environment = environment(self, order.release, release)?;
         environment.insert("ONWARD_COMMAND".to_owned(), command_word(order.kind).into());
         environment.insert("ONWARD_OPERATION".to_owned(), order.operation.to_string().into());
         if order.kind == CommandKind::Check {
@@ -193,6 +193,7 @@ impl App {
             }
             (CommandEnd::Exited(_), Some(0)) => {
                 self.conclude(operation, kind, Progress::Done);
+                self.remove_secret_files();
                 return;
             }
             (CommandEnd::Exited(_), _) if was_stopped => "was stopped".to_owned(),
@@ -202,11 +203,12 @@ impl App {
             (CommandEnd::Exited(exit), None) => exit.words(),
         };
         let lines = release.map_or_else(Vec::new, |release| {
-            logs::tail(&self.tree.command_log(release, kind), LINES_TOLD)
+            logs::tail(&self.tree.command_log(release, kind), LINES_TOLD, &self.vault.masker())
         });
         let reason = format!("{} {words}", kind.title());
-        let failure = Failure { reason, lines, ..Failure::default() };
+        let failure = self.vault.masked(Failure { reason, lines, ..Failure::default() });
         self.conclude(operation, kind, Progress::Failed(failure));
+        self.remove_secret_files();
     }
 
     /// Keeps how a command ended. When that cannot be kept it is only remembered: after a restart

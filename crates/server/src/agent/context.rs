@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use super::app::{App, Moment};
 use super::control::Control;
 use super::event::{AppKey, Event, Events, Life, News};
+use super::vault::Maskers;
 use super::{Config, gather};
 use crate::layout::Tree;
 use crate::process;
@@ -30,14 +31,17 @@ pub(super) struct Context {
     pub(super) boot: String,
     /// Lets few files be handled at a time, so that the proxy is always spoken to at once.
     pub(super) files: Arc<Semaphore>,
+    /// What takes secrets out of what apps printed.
+    pub(super) maskers: Maskers,
     lives: Cell<Life>,
 }
 
 impl Context {
-    pub(super) fn new(config: Config, events: Events) -> Self {
+    pub(super) fn new(config: Config, events: Events, maskers: Maskers) -> Self {
         let tree = Tree::new(&config.root);
         let files = Arc::new(Semaphore::new(FILES_AT_ONCE));
-        Self { config, tree, events, boot: process::boot_id(), files, lives: Cell::new(0) }
+        let (boot, lives) = (process::boot_id(), Cell::new(0));
+        Self { config, tree, events, boot, files, maskers, lives }
     }
 
     /// A number that no other start of an instance has.
@@ -76,15 +80,20 @@ pub(super) fn jitter() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// The environment that every process and command of a release has.
+/// The environment that every process and command of a release has, secrets among it. Makes the
+/// files of the secrets as well.
+///
+/// # Errors
+/// A sentence about the secret that cannot be had: then nothing of the release can be started.
 pub(super) fn environment(
     app: &App,
     release: ReleaseNumber,
     order: &ReleaseOrder,
-) -> BTreeMap<String, OsString> {
+) -> Result<BTreeMap<String, OsString>, String> {
     let mut all = process::inherited_environment();
     runtimes::enter(&order.config.runtimes, &mut all);
     all.extend(order.config.values.iter().map(|(name, value)| (name.clone(), value.into())));
+    all.extend(app.vault.environment(release, &order.config)?);
     let own: [(&str, OsString); 6] = [
         ("ONWARD_APP", app.key.0.as_str().into()),
         ("ONWARD_ENVIRONMENT", app.key.1.as_str().into()),
@@ -94,7 +103,7 @@ pub(super) fn environment(
         ("ONWARD_SHARED", app.tree.shared().into()),
     ];
     all.extend(own.map(|(name, value)| (name.to_owned(), value)));
-    all
+    Ok(all)
 }
 
 /// The port of an instance of the release that answers, for its check.

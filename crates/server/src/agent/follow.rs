@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use onward_core::model::ReleaseNumber;
+use onward_secret::Masker;
 use tokio::io::{AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::serve::write_line;
+use super::vault::Maskers;
 use crate::layout::{AppTree, Tree};
 use crate::process::logs;
 use crate::protocol::{Answer, LogLine, LogsRequest};
@@ -26,17 +28,19 @@ const LINES_MAX: u32 = 10_000;
 /// Answers a request for lines. Following ends when the client closes.
 pub(super) async fn answer(
     tree: &Tree,
+    maskers: &Maskers,
     request: LogsRequest,
     reader: &mut BufReader<OwnedReadHalf>,
     writer: &mut OwnedWriteHalf,
 ) -> io::Result<()> {
     let tree = tree.app(&request.app, &request.environment);
+    let app = (request.app.clone(), request.environment.clone());
     let mut places: BTreeMap<PathBuf, Place> = BTreeMap::new();
     let lines = usize::try_from(request.lines.min(LINES_MAX)).unwrap_or(usize::MAX);
     for log in logs_of(&tree, &request) {
         // The place comes first: a line that is printed in between is told twice rather than never.
         let place = Place { read: length(&log.path), part: Vec::new() };
-        for text in logs::tail(&log.path, lines) {
+        for text in logs::tail(&log.path, lines, &maskers.of(&app)) {
             write_line(writer, &log.line(text)).await?;
         }
         places.insert(log.path, place);
@@ -47,7 +51,7 @@ pub(super) async fn answer(
     loop {
         for log in logs_of(&tree, &request) {
             let place = places.entry(log.path.clone()).or_default();
-            for text in place.new_lines(&log.path)? {
+            for text in place.new_lines(&log.path, &maskers.of(&app))? {
                 write_line(writer, &log.line(text)).await?;
             }
         }
@@ -113,7 +117,7 @@ struct Place {
 }
 
 impl Place {
-    fn new_lines(&mut self, path: &Path) -> io::Result<Vec<String>> {
+    fn new_lines(&mut self, path: &Path, masker: &Masker) -> io::Result<Vec<String>> {
         let length = length(path);
         if length < self.read {
             // It was rotated.
@@ -128,12 +132,13 @@ impl Place {
         self.read += u64::try_from(count).unwrap_or(0);
         let Some(end) = self.part.iter().rposition(|byte| *byte == b'\n') else {
             if self.part.len() > logs::LINE_BYTES_MAX {
-                return Ok(vec![logs::text(&std::mem::take(&mut self.part))]);
+                return Ok(vec![logs::text(&std::mem::take(&mut self.part), masker)]);
             }
             return Ok(Vec::new());
         };
         let rest = self.part.split_off(end + 1);
         let whole = std::mem::replace(&mut self.part, rest);
-        Ok(whole[..end].split(|byte| *byte == b'\n').map(logs::text).collect())
+        let lines = whole[..end].split(|byte| *byte == b'\n');
+        Ok(lines.map(|line| logs::text(line, masker)).collect())
     }
 }

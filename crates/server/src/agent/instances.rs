@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use onward_core::document::Failure;
 use onward_core::model::{Process, Run};
-use onward_core::order::ReleaseOrder;
+use onward_core::order::{Level, ReleaseOrder};
 use onward_core::reconcile::{SlotId, backoff_ms};
 use rustix::process::Signal;
 use tokio::time::Instant;
@@ -68,14 +68,14 @@ impl App {
         slot: &SlotId,
         port: Option<u16>,
         order: &ReleaseOrder,
-    ) -> std::collections::BTreeMap<String, std::ffi::OsString> {
-        let mut all = environment(self, slot.release, order);
+    ) -> Result<std::collections::BTreeMap<String, std::ffi::OsString>, String> {
+        let mut all = environment(self, slot.release, order)?;
         all.insert("ONWARD_PROCESS".to_owned(), slot.process.as_str().into());
         all.insert("ONWARD_INSTANCE".to_owned(), slot.index.to_string().into());
         if let Some(port) = port {
             all.insert("PORT".to_owned(), port.to_string().into());
         }
-        all
+        Ok(all)
     }
 
     fn spawn(
@@ -97,10 +97,11 @@ impl App {
                 vec!["proxy".into(), "files".into(), directory.into()],
             ),
         };
+        let environment = self.environment_of(slot, own.port, order);
         let spawn = Spawn {
             program: &program,
             directory: &self.tree.release(slot.release),
-            environment: &self.environment_of(slot, own.port, order),
+            environment: &environment.map_err(std::io::Error::other)?,
             log: &self.tree.log(slot),
             stdin: None,
         };
@@ -122,7 +123,8 @@ impl App {
         process: &Process,
         context: &Context,
     ) -> Task {
-        let mut environment = self.environment_of(slot, own.port, order);
+        // What could not be had was told when the instance was started.
+        let mut environment = self.environment_of(slot, own.port, order).unwrap_or_default();
         environment.insert("ONWARD_PROBE".to_owned(), "1".into());
         let target = probe::Target {
             identity: own.identity.unwrap_or(Identity { pid: 0, started: 0 }),
@@ -130,6 +132,7 @@ impl App {
             directory: self.tree.release(slot.release),
             environment,
             log: self.tree.log(slot),
+            masker: self.vault.masker(),
         };
         let probe = probe::effective(process.probe.as_ref(), slot.process.has_traffic());
         let is_ready = matches!(own.state, State::Ready { .. });
@@ -278,13 +281,16 @@ impl App {
 
     /// An instance was probed.
     pub(super) fn probed(&mut self, slot: &SlotId, life: Life, verdict: Verdict) {
-        let log = self.tree.log(slot);
+        let lines = match verdict {
+            Verdict::Ready => Vec::new(),
+            _ => logs::tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
+        };
         let Some(own) = self.instances.get_mut(slot).filter(|own| own.life == life) else { return };
         if matches!(own.state, State::Stopping { .. } | State::Ended { .. }) {
             return;
         }
-        let with_lines =
-            |failure: Failure| Some(Failure { lines: logs::tail(&log, LINES_TOLD), ..failure });
+        let vault = &self.vault;
+        let with_lines = |failure: Failure| Some(vault.masked(Failure { lines, ..failure }));
         match verdict {
             Verdict::NotYet(failure) => own.failure = with_lines(failure),
             Verdict::Failing(failure) => {
@@ -311,6 +317,17 @@ impl App {
         {
             *files = super::app::FilesState::Staged;
         }
+        self.remove_secret_files();
+    }
+
+    /// Removes the secrets of releases that nothing runs of and nothing is about to.
+    pub(super) fn remove_secret_files(&self) {
+        let ordered = self.order().map(|order| &order.releases).into_iter().flatten();
+        let running = ordered.filter(|(_, order)| order.level >= Level::Running);
+        let in_use = self.instances.keys().map(|slot| &slot.release).filter(|own| self.uses(**own));
+        let command = self.command.as_ref().map(|command| &command.release);
+        let keep = running.map(|(number, _)| number).chain(in_use).chain(command).copied();
+        self.vault.remove_files(&keep.collect());
     }
 
     fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance) -> Failure {
@@ -319,12 +336,12 @@ impl App {
         let memory = if memory { ", because the memory of this machine ran out" } else { "" };
         let before = if own.was_ready { "" } else { " before it was ready" };
         let answer = own.failure.as_ref().and_then(|failure| failure.answer.clone());
-        Failure {
+        self.vault.masked(Failure {
             reason: format!("{} {}{memory}{before}", slot.process, exit.words()),
             answer: answer.filter(|_| !own.was_ready),
-            lines: logs::tail(&self.tree.log(slot), LINES_TOLD),
+            lines: logs::tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
             ..Failure::default()
-        }
+        })
     }
 }
 

@@ -35,6 +35,7 @@ mod record;
 mod roll;
 mod serve;
 mod startup;
+mod vault;
 
 use std::path::PathBuf;
 
@@ -118,10 +119,12 @@ async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error
         env!("CARGO_PKG_VERSION"),
         std::process::id()
     ));
+    let maskers = vault::Maskers::default();
     let desk = serve::Desk {
         events: events.clone(),
         tree: tree.clone(),
         control: control::Control::new(tree, &config.runtime_dir),
+        maskers: maskers.clone(),
     };
     tokio::spawn(serve::serve(socket, desk));
     if let Some(store) = config.store.clone() {
@@ -147,7 +150,7 @@ async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error
     };
     let keeper = tokio::spawn(keeper.run());
     let runtime_dir = config.runtime_dir.clone();
-    let mut agent = Agent::new(config, events, port);
+    let mut agent = Agent::new(config, events, port, maskers);
     agent.load();
     let shut_down = agent.run(received).await;
     if shut_down {

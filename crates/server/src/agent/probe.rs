@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::document::Failure;
 use onward_core::model::{Probe, ProbeKind};
+use onward_secret::Masker;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -57,6 +59,8 @@ pub(super) struct Target {
     pub(super) directory: PathBuf,
     pub(super) environment: BTreeMap<String, OsString>,
     pub(super) log: PathBuf,
+    /// Takes secrets out of what it answers.
+    pub(super) masker: Arc<Masker>,
 }
 
 /// The probe that is used for a process; none when staying up is all that is asked of it.
@@ -177,7 +181,8 @@ async fn ask(probe: &Probe, target: &Target) -> Result<(), Failure> {
             (ProbeKind::Command(line), _) => command(line, target, within).await,
             (ProbeKind::Tcp, Some(port)) => connect(port).await.map(drop),
             (ProbeKind::Http { path, statuses, body }, Some(port)) => {
-                http::ask(port, path, statuses, body.as_deref()).await
+                let wanted = http::Wanted { statuses, text: body.as_deref() };
+                http::ask(port, path, wanted, &target.masker).await
             }
             (ProbeKind::Tcp | ProbeKind::Http { .. }, None) => {
                 Err(says("it has no port that could be asked".to_owned()))
@@ -270,6 +275,7 @@ mod tests {
             directory: PathBuf::new(),
             environment: BTreeMap::new(),
             log: PathBuf::new(),
+            masker: Arc::default(),
         };
         let reason = stranger(&target).unwrap().reason;
         assert_eq!(

@@ -16,6 +16,7 @@ use super::control::Seen;
 use super::event::{AppKey, Event, Events, News, Reply};
 use super::note::note;
 use super::record::Record;
+use super::vault::Maskers;
 use super::{Config, files, gather, pull};
 use crate::process::logs;
 use crate::protocol::{self, Answer, Hello, Request, WAIT_MS_MAX};
@@ -51,10 +52,10 @@ enum Next {
 }
 
 impl Agent {
-    pub(super) fn new(config: Config, events: Events, port: u16) -> Self {
+    pub(super) fn new(config: Config, events: Events, port: u16, maskers: Maskers) -> Self {
         let now = Instant::now();
         Self {
-            context: Context::new(config, events),
+            context: Context::new(config, events, maskers),
             apps: BTreeMap::new(),
             status: None,
             port,
@@ -341,6 +342,19 @@ impl Agent {
                 let text = format!("{}/{} was never deployed here", key.0, key.1);
                 Answer::Refused { text }
             }
+            Request::HoldsKey { app, environment, key } => {
+                self.open((app.clone(), environment.clone()));
+                let app = self.apps.get(&(app, environment));
+                Answer::Key { held: app.is_some_and(|app| app.vault.holds(&key)) }
+            }
+            Request::TakeKey { app, environment, identity } => {
+                self.open((app.clone(), environment.clone()));
+                let app = self.apps.get_mut(&(app, environment));
+                match app.map(|app| app.take_key(identity, &self.context)) {
+                    Some(Err(text)) => Answer::Refused { text },
+                    _ => Answer::Key { held: true },
+                }
+            }
             Request::Logs(_) | Request::KeepCopy { .. } | Request::Copy { .. } => {
                 let text = "this is answered where it is read".to_owned();
                 Answer::Refused { text }
@@ -421,9 +435,12 @@ impl Agent {
                 order.generation
             )),
             Admission::Accept => {
+                let opened = app.vault.open(&order)?;
                 let mut kept = app.kept.clone();
                 kept.order = Some(order);
                 app.keep(kept)?;
+                app.adopt_secrets(opened, &self.context);
+                app.forget_old_keys();
                 app.distrust_files();
                 Ok(())
             }

@@ -7,12 +7,14 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
 use super::control::Control;
 use super::copies;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
+use super::vault::Maskers;
 use crate::layout::Tree;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 
@@ -32,6 +34,7 @@ pub(super) struct Desk {
     pub(super) events: Events,
     pub(super) tree: Tree,
     pub(super) control: Control,
+    pub(super) maskers: Maskers,
 }
 
 /// Serves clients; never ends by itself.
@@ -62,7 +65,8 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     while let Some(line) = read_line(&mut reader).await? {
         match serde_json::from_slice(&line) {
             Ok(Request::Logs(request)) => {
-                follow::answer(&desk.tree, request, &mut reader, &mut writer).await?;
+                let (tree, maskers) = (&desk.tree, &desk.maskers);
+                follow::answer(tree, maskers, request, &mut reader, &mut writer).await?;
             }
             Ok(Request::KeepCopy { document }) => {
                 write_line(&mut writer, &copies::keep(&desk.tree, *document).await).await?;
@@ -85,8 +89,11 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
 }
 
 /// One line; none at the end of the conversation, or when a line is too long to be one.
-async fn read_line(reader: &mut BufReader<OwnedReadHalf>) -> std::io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
+async fn read_line(
+    reader: &mut BufReader<OwnedReadHalf>,
+) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
+    // It may hold a key.
+    let mut line = Zeroizing::new(Vec::new());
     let mut limited = reader.take(LINE_BYTES_MAX);
     timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await??;
     Ok(line.ends_with(b"\n").then_some(line))

@@ -2,7 +2,10 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use onward_secret::Masker;
 
 /// The length at which a log is copied away and cut, in bytes.
 pub const LOG_BYTES_MAX: u64 = 10 << 20;
@@ -13,8 +16,8 @@ const TAIL_BYTES: u64 = 256 << 10;
 /// The longest line that is told, in bytes; the rest of it is left out.
 pub const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// The last lines of a file, oldest first; none when it cannot be read.
-pub fn tail(path: &Path, lines: usize) -> Vec<String> {
+/// The last lines of a file without secrets, oldest first; none when it cannot be read.
+pub fn tail(path: &Path, lines: usize, masker: &Masker) -> Vec<String> {
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(path)?;
         let from = file.metadata()?.len().saturating_sub(TAIL_BYTES);
@@ -33,12 +36,13 @@ pub fn tail(path: &Path, lines: usize) -> Vec<String> {
         all.pop();
     }
     let from = all.len().saturating_sub(lines);
-    all[from..].iter().map(|line| text(line)).collect()
+    all[from..].iter().map(|line| text(line, masker)).collect()
 }
 
-/// A line as text, shortened to [`LINE_BYTES_MAX`].
-pub fn text(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
+/// A line as text without secrets, shortened to [`LINE_BYTES_MAX`].
+pub fn text(line: &[u8], masker: &Masker) -> String {
+    // Before it is cut: half a secret is not recognised.
+    let line = masker.mask_bytes(line.strip_suffix(b"\r").unwrap_or(line));
     String::from_utf8_lossy(&line[..line.len().min(LINE_BYTES_MAX)]).into_owned()
 }
 
@@ -65,7 +69,8 @@ pub fn rotate(path: &Path) -> io::Result<bool> {
         let _ = fs::rename(older(path, number), older(path, number + 1));
     }
     file.seek(SeekFrom::Start(length.saturating_sub(LOG_BYTES_MAX)))?;
-    let mut copy = File::create(older(path, 1))?;
+    let mut copy =
+        File::options().create(true).write(true).truncate(true).mode(0o600).open(older(path, 1))?;
     io::copy(&mut (&mut file).take(LOG_BYTES_MAX), &mut copy)?;
     file.set_len(0)?;
     Ok(true)
@@ -87,11 +92,11 @@ mod tests {
     fn the_last_lines_are_whole() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
-        assert_eq!(tail(&path, 5), Vec::<String>::new());
+        assert_eq!(tail(&path, 5, &Masker::default()), Vec::<String>::new());
         fs::write(&path, "a\nb\r\nc").unwrap();
-        assert_eq!(tail(&path, 2), ["b", "c"]);
+        assert_eq!(tail(&path, 2, &Masker::default()), ["b", "c"]);
         fs::write(&path, format!("{}\nlast\n", "x".repeat(300 << 10))).unwrap();
-        assert_eq!(tail(&path, 5), ["last"]);
+        assert_eq!(tail(&path, 5, &Masker::default()), ["last"]);
     }
 
     #[test]
@@ -108,7 +113,7 @@ mod tests {
             assert_eq!(fs::metadata(&path).unwrap().len(), 0);
         }
         writer.write_all(b"on\n").unwrap();
-        assert_eq!(tail(&path, 1), ["on"]);
+        assert_eq!(tail(&path, 1, &Masker::default()), ["on"]);
         assert_eq!(fs::read(older(&path, 1)).unwrap()[0], b'4');
         assert_eq!(fs::read(older(&path, 2)).unwrap()[0], b'3');
         assert!(!older(&path, 3).exists());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -60,7 +61,8 @@ pub struct Spawn<'a> {
     /// Its whole environment.
     pub environment: &'a BTreeMap<String, OsString>,
     /// Where its output is appended. The file is given to it directly, so that it can go on
-    /// printing when the agent is gone.
+    /// printing when the agent is gone. Only the agent's user may read it: an app may print what
+    /// others shall not see.
     pub log: &'a Path,
     /// Its standard input; nothing when none is given.
     pub stdin: Option<Stdio>,
@@ -84,7 +86,7 @@ impl Spawn<'_> {
         if let Some(parent) = self.log.parent() {
             fs::create_dir_all(parent)?;
         }
-        let log = File::options().create(true).append(true).open(self.log)?;
+        let log = File::options().create(true).append(true).mode(0o600).open(self.log)?;
         let mut command = command(self.program);
         command
             .current_dir(self.directory)

@@ -15,6 +15,7 @@ use onward_core::model::{
 };
 use onward_core::order::{CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
 use onward_core::report::{InstanceReport, InstanceState, Report};
+use onward_core::secrets::OrderSecrets;
 use onward_server::client::Client;
 use onward_server::layout::{AppTree, Tree, agent_socket, proxy_socket};
 use onward_server::process;
@@ -62,6 +63,7 @@ pub struct World {
     agent: Option<Child>,
     pub generation: u64,
     pub releases: BTreeMap<ReleaseNumber, ReleaseOrder>,
+    pub secrets: Option<OrderSecrets>,
 }
 
 /// A process that runs a command line.
@@ -105,7 +107,7 @@ impl World {
     /// An empty tree.
     pub fn without_agent() -> Self {
         let directory = tempfile::Builder::new().prefix("onward-").tempdir_in("/tmp").unwrap();
-        Self { directory, agent: None, generation: 0, releases: BTreeMap::new() }
+        Self { directory, agent: None, generation: 0, releases: BTreeMap::new(), secrets: None }
     }
 
     pub fn root(&self) -> PathBuf {
@@ -225,7 +227,7 @@ impl World {
             releases: self.releases.clone(),
             command: None,
             watch: None,
-            secrets: None,
+            secrets: self.secrets.clone(),
             balance: None,
         }
     }

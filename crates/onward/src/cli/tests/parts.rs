@@ -178,6 +178,7 @@ fn the_agent_does_not_answer() {
         ClientError::Refused(_) => ClientError::Refused("nothing is here yet".to_owned()),
         ClientError::Nonsense(_) => ClientError::Nonsense("{}".to_owned()),
         ClientError::Version(_) => ClientError::Version(2),
+        ClientError::NoKey => ClientError::NoKey,
     };
     insta::assert_snapshot!(page(all));
 }

@@ -1,6 +1,7 @@
 //! The smallest client that can tell whether an app answers over HTTP.
 
 use onward_core::document::Failure;
+use onward_secret::Masker;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{connect, says};
@@ -12,12 +13,21 @@ const SHOWN_BYTES_MAX: usize = 200;
 /// Statuses that count as success when the probe names none.
 const SUCCESS: std::ops::Range<u16> = 200..500;
 
+/// What counts as success.
+#[derive(Clone, Copy)]
+pub(super) struct Wanted<'a> {
+    /// The statuses; those of [`SUCCESS`] when it names none.
+    pub(super) statuses: &'a [u16],
+    /// What the body contains.
+    pub(super) text: Option<&'a str>,
+}
+
 /// Asks for the path once.
 pub(super) async fn ask(
     port: u16,
     path: &str,
-    statuses: &[u16],
-    text: Option<&str>,
+    wanted: Wanted<'_>,
+    masker: &Masker,
 ) -> Result<(), Failure> {
     let mut stream = connect(port).await?;
     let request = format!(
@@ -33,7 +43,7 @@ pub(super) async fn ask(
         answer.extend_from_slice(&piece[..read]);
         let is_over = read == 0 || answer.len() >= ANSWER_BYTES_MAX;
         if let Some(parsed) = Parsed::of(&answer) {
-            match judge(&parsed, statuses, text) {
+            match judge(&parsed, wanted, masker) {
                 Ok(()) => return Ok(()),
                 Err(failure) if is_over || parsed.is_whole => return Err(failure),
                 Err(_) => {}
@@ -45,11 +55,14 @@ pub(super) async fn ask(
 }
 
 /// A success may be seen before the whole answer is there, a failure may not.
-fn judge(parsed: &Parsed<'_>, statuses: &[u16], text: Option<&str>) -> Result<(), Failure> {
+fn judge(parsed: &Parsed<'_>, wanted: Wanted<'_>, masker: &Masker) -> Result<(), Failure> {
     let Parsed { status, body, .. } = parsed;
+    let Wanted { statuses, text } = wanted;
     let good =
         if statuses.is_empty() { SUCCESS.contains(status) } else { statuses.contains(status) };
-    let shown = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES_MAX)]);
+    // Before it is cut: half a secret is not recognised.
+    let shown = masker.mask_bytes(body);
+    let shown = String::from_utf8_lossy(&shown[..shown.len().min(SHOWN_BYTES_MAX)]);
     let answer = Some(format!("HTTP {status}: {}", shown.trim()));
     if !good {
         let reason = format!("it answered with status {status}");
@@ -103,10 +116,24 @@ mod tests {
         let answer = b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nwait";
         let parsed = Parsed::of(answer).unwrap();
         assert!(parsed.is_whole);
-        let failure = judge(&parsed, &[], None).unwrap_err();
+        let none = Masker::default();
+        let judge = |statuses, text| judge(&parsed, Wanted { statuses, text }, &none);
+        let failure = judge(&[], None).unwrap_err();
         assert_eq!(failure.answer.as_deref(), Some("HTTP 503: wait"));
-        assert!(judge(&parsed, &[503], Some("ai")).is_ok());
-        assert!(judge(&parsed, &[503], Some("go")).is_err());
+        assert!(judge(&[503], Some("ai")).is_ok());
+        assert!(judge(&[503], Some("go")).is_err());
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_an_answer_before_it_is_cut() {
+        let secret = "canary-0123456789";
+        let masker = Masker::new([(&"KEY".parse().unwrap(), &secret.into())]);
+        let lead = "x".repeat(SHOWN_BYTES_MAX - 6);
+        let answer = format!("HTTP/1.1 500 No\r\n\r\n{lead}{secret}");
+        let parsed = Parsed::of(answer.as_bytes()).unwrap();
+        let failure = judge(&parsed, Wanted { statuses: &[], text: None }, &masker).unwrap_err();
+        let shown = failure.answer.unwrap();
+        assert!(shown.ends_with("x[KEY]"), "{shown}");
     }
 
     #[test]
