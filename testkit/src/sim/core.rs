@@ -136,6 +136,8 @@ pub struct Core {
     pub reboots: Vec<usize>,
     /// What is true.
     pub ledger: Ledger,
+    /// How many servers there are.
+    pub servers: u64,
     /// For process ids and ports.
     pub last_pid: u32,
     /// Whether some commands take seconds. The plain scenario has none: its boundaries are all
@@ -163,6 +165,7 @@ impl Core {
             late: Vec::new(),
             reboots: Vec::new(),
             ledger: Ledger::default(),
+            servers: 1,
             last_pid: 100,
             has_long_commands: false,
             writes: 0,

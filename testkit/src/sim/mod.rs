@@ -35,8 +35,10 @@ pub use run::{Outcome, Run, Simulator};
 pub use shrink::shrink;
 pub use trace::Trace;
 
-/// How many servers a run has.
-pub const SERVERS: usize = 3;
+/// The most actors that a run has: servers, two runners, two persons.
+const ACTORS_MAX: usize = 36;
+/// The most servers that a run has.
+pub const SERVERS_MAX: usize = ACTORS_MAX - 4;
 
 /// The name of an actor in traces: servers, then runners, then persons.
 fn actor_name(actor: u8) -> String {

@@ -10,7 +10,7 @@ use super::machine::Machine;
 use super::rng::Rng;
 use super::scenario::Shared;
 use super::trace::Trace;
-use super::{SERVERS, WORLD};
+use super::{ACTORS_MAX, WORLD};
 
 /// The time between two turns, in milliseconds.
 const TURN_MS: u64 = 5;
@@ -76,7 +76,7 @@ enum Schedule {
     },
     Random,
     /// The ready actor with the highest priority; now and then one loses all of it.
-    Priorities([u8; SERVERS + 4]),
+    Priorities([u8; ACTORS_MAX]),
 }
 
 impl Default for Simulator {
@@ -164,16 +164,17 @@ impl Simulator {
 }
 
 impl World {
-    fn new(shared: &Shared, core: Core, schedule: Schedule) -> Self {
+    fn new(shared: &Shared, mut core: Core, schedule: Schedule) -> Self {
         let names = shared.server_names().into_iter().zip(0..);
-        let machines = names.map(|(name, actor)| Machine::new(name, actor)).collect();
+        let machines: Vec<_> = names.map(|(name, actor)| Machine::new(name, actor)).collect();
+        core.servers = machines.len() as u64;
         Self { core, machines, clients: Vec::new(), turns: 0, eventful: 0, schedule }
     }
 
     /// Two runners and the people; their clocks are wrong by minutes.
     fn people(&mut self, people: Vec<Vec<super::scenario::Intent>>) {
         let now = self.core.now_ms;
-        let first = SERVERS as u8;
+        let first = self.machines.len() as u8;
         self.clients = vec![Client::runner(first, 600_000), Client::runner(first + 1, -600_000)];
         for (intents, actor) in people.into_iter().zip(first + 2..) {
             self.clients.push(Client::person(actor, intents, i64::from(actor) * 1_000));
@@ -228,7 +229,7 @@ impl World {
         if let Some(machine) = self.machines.get_mut(actor) {
             machine.turn(&mut self.core);
         } else {
-            let client = &mut self.clients[actor - SERVERS];
+            let client = &mut self.clients[actor - self.machines.len()];
             let wishes = client.wishes();
             client.turn(&mut self.core, &mut self.machines);
             if client.wishes() != wishes {
@@ -257,19 +258,19 @@ impl World {
         match self.machines.get(actor) {
             Some(machine) if machine.agent.is_none() => machine.up_ms,
             Some(machine) => machine.wake_ms.max(machine.paused_ms),
-            None => self.clients[actor - SERVERS].wake_ms,
+            None => self.clients[actor - self.machines.len()].wake_ms,
         }
     }
 
     fn earliest(&self) -> u64 {
-        let actors = 0..SERVERS + self.clients.len();
+        let actors = 0..self.machines.len() + self.clients.len();
         actors.map(|actor| self.wake_ms(actor)).min().unwrap_or_default()
     }
 
     /// The actor whose turn it is, among those that have something to do.
     fn pick(&mut self) -> Option<usize> {
-        let actors = SERVERS + self.clients.len();
-        let mut ready = [0; SERVERS + 4];
+        let actors = self.machines.len() + self.clients.len();
+        let mut ready = [0; ACTORS_MAX];
         let mut count = 0;
         for actor in 0..actors {
             if self.wake_ms(actor) <= self.core.now_ms {
