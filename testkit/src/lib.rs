@@ -2,8 +2,10 @@
 //!
 //! - [`fake`]: strict adapters in memory, which pass the contract suites first.
 //! - [`contract`]: one suite per port; every adapter runs it in its own tests.
+//! - [`bucket`]: an object store that really speaks its protocol, strict, weak or troubled.
 //! - [`sim`]: the shipped engine, runner and reconcile in a world with faults at every boundary.
 
+pub mod bucket;
 pub mod contract;
 pub mod fake;
 pub mod killed;

@@ -257,12 +257,16 @@ impl StateStore for DirectoryStore {
     }
 }
 
-fn stored(document: Document, digest: Digest) -> Stored {
+pub(super) fn stored(document: Document, digest: Digest) -> Stored {
     Stored { document: Arc::new(document), digest }
 }
 
 fn decode(path: &Path, bytes: &[u8]) -> Result<Stored, StoreError> {
-    let place = || path.display().to_string();
+    decode_bytes(|| path.display().to_string(), bytes)
+}
+
+/// The document of some bytes, which are kept in a place.
+pub(super) fn decode_bytes(place: impl Fn() -> String, bytes: &[u8]) -> Result<Stored, StoreError> {
     let document =
         Document::decode(bytes).map_err(|reason| StoreError::Invalid { place: place(), reason })?;
     Ok(stored(document, Digest::of(bytes)))

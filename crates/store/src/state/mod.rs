@@ -12,6 +12,8 @@
 //!
 //! In the place of `state.json` there may be a [`Sign`]: the documents were moved elsewhere.
 
+#[cfg(feature = "cloud")]
+pub mod cloud;
 mod directory;
 mod documents;
 mod file;
