@@ -5,6 +5,7 @@ mod deny;
 mod install;
 mod reference;
 mod release;
+mod samples;
 mod sim;
 mod steps;
 mod test;
@@ -18,6 +19,7 @@ usage: cargo xtask TASK
   sim [OPTIONS]    the simulation; --seeds N, --seed K, --planted NAME, --plan PLAN
   docs [--check]   the pages of docs/reference that are made from the source
   release          the archives that people install, in target/release-archives
+  samples DIR      init and up, unedited, for each directory in DIR; prints the table of the docs
   bench [NAME …]   the figures of docs/benchmarks.md, each with its yardstick
 ";
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         "test" => test::run(),
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),
+        "samples" => samples::run(rest),
         "docs" => reference::run(rest),
         "release" => release::run(rest),
         "help" | "--help" | "-h" => {

@@ -14,10 +14,25 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     let path = init::write(&global.directory, &proposal)?;
     let path = path.strip_prefix(".").unwrap_or(&path).display().to_string();
     screen.success(&format!("Wrote {path}"));
-    for assumption in &proposal.assumptions {
-        screen.line(&format!("  assumed: {assumption}"));
+    for (word, sentences) in [
+        ("found", &proposal.found),
+        ("assumed", &proposal.assumptions),
+        ("look at this", &proposal.cautions),
+    ] {
+        for sentence in sentences {
+            screen.line(&format!("  {word}: {sentence}"));
+        }
     }
     screen.line("Next: `onward up`");
-    screen.finished(true, json!({"file": path, "assumptions": proposal.assumptions}));
+    screen.finished(
+        true,
+        json!({
+            "file": path,
+            "kind": proposal.kind.to_string(),
+            "found": proposal.found,
+            "assumptions": proposal.assumptions,
+            "cautions": proposal.cautions,
+        }),
+    );
     Ok(Exit::Done)
 }

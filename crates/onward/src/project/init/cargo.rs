@@ -43,6 +43,7 @@ impl Manifest {
     pub(super) fn describe(&self, dir: &Path, draft: &mut Draft) -> Result<(), CannotTell> {
         let programs = self.all_programs(dir)?;
         let program = choose(&programs)?;
+        draft.found("Cargo.toml: a Rust program");
         draft.call(&program.package);
         draft.assume(format!("the program `{}` is what runs", program.name));
         if programs.len() > 1 {
@@ -68,6 +69,7 @@ impl Manifest {
 
     /// Adds the build of the programs that a `Procfile` names by their paths.
     pub(super) fn build_for_procfile(&self, dir: &Path, draft: &mut Draft) {
+        draft.found("Cargo.toml: Rust programs");
         draft.build.push(build_command(dir));
         draft.test = Some("cargo test --target-dir target");
         let out = out_dir(dir);

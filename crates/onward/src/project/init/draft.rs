@@ -4,7 +4,10 @@ use std::path::Path;
 
 use onward_core::model::ProcessName;
 
+use super::super::words::{ProjectPath, ValueName};
+
 /// What a process of a draft does.
+#[derive(Debug)]
 pub(super) enum Runs {
     /// A command line.
     Command(String),
@@ -13,6 +16,7 @@ pub(super) enum Runs {
 }
 
 /// What the rules found out.
+#[derive(Debug)]
 pub(super) struct Draft {
     app: String,
     /// Commands that build, in order; each has to succeed.
@@ -23,10 +27,26 @@ pub(super) struct Draft {
     pub(super) include: Vec<String>,
     /// Processes in order.
     pub(super) processes: Vec<(ProcessName, Runs)>,
+    /// A path that the app answers when it is well.
+    pub(super) health: Option<String>,
     /// The release command.
     pub(super) release: Option<String>,
+    /// Directories that survive releases.
+    pub(super) shared_dirs: Vec<String>,
+    /// Files that survive releases.
+    pub(super) shared_files: Vec<String>,
+    /// Environment variables of every process.
+    pub(super) values: Vec<(String, String)>,
+    /// Environment variables on this machine only.
+    pub(super) local_values: Vec<(String, String)>,
+    /// Names of secrets that the app reads. Their values are never looked at.
+    pub(super) secrets: Vec<String>,
+    /// What was looked at and what it says, one sentence each.
+    pub(super) found: Vec<String>,
     /// What was assumed, one sentence each.
     pub(super) assumptions: Vec<String>,
+    /// What a person has to look at, one sentence each.
+    pub(super) cautions: Vec<String>,
 }
 
 impl Draft {
@@ -40,8 +60,16 @@ impl Draft {
             test: None,
             include: Vec::new(),
             processes: Vec::new(),
+            health: None,
             release: None,
+            shared_dirs: Vec::new(),
+            shared_files: Vec::new(),
+            values: Vec::new(),
+            local_values: Vec::new(),
+            secrets: Vec::new(),
+            found: Vec::new(),
             assumptions: Vec::new(),
+            cautions: Vec::new(),
         }
     }
 
@@ -52,9 +80,19 @@ impl Draft {
         }
     }
 
+    /// Notes what was looked at.
+    pub(super) fn found(&mut self, sentence: impl Into<String>) {
+        self.found.push(sentence.into());
+    }
+
     /// Notes an assumption.
     pub(super) fn assume(&mut self, sentence: impl Into<String>) {
         self.assumptions.push(sentence.into());
+    }
+
+    /// Notes what a person has to look at, once.
+    pub(super) fn caution(&mut self, sentence: impl Into<String>) {
+        add(&mut self.cautions, sentence.into());
     }
 
     /// Adds the process that gets traffic.
@@ -66,8 +104,41 @@ impl Draft {
     /// Adds a path to ship, once.
     pub(super) fn include(&mut self, path: impl Into<String>) {
         let path = path.into();
-        if !self.include.contains(&path) {
-            self.include.push(path);
+        if is_below(&path) {
+            add(&mut self.include, path);
+        }
+    }
+
+    /// Adds the name of a secret, once.
+    pub(super) fn secret(&mut self, name: impl Into<String>) {
+        add(&mut self.secrets, name.into());
+    }
+
+    /// Adds a value, unless it has one already.
+    pub(super) fn value(&mut self, name: &str, value: &str) {
+        let is_legal = ValueName::new(name).is_ok_and(|name| !name.is_reserved());
+        if is_legal && !self.values.iter().any(|(known, _)| known == name) {
+            self.values.push((name.to_owned(), value.to_owned()));
+        }
+    }
+
+    /// Adds a directory that survives releases.
+    pub(super) fn share_dir(&mut self, path: impl Into<String>) {
+        let path = path.into();
+        let inside = |outer: &String| path == *outer || path.starts_with(&format!("{outer}/"));
+        if is_below(&path) && !self.shared_dirs.iter().any(inside) {
+            self.shared_files.retain(|inner| !inner.starts_with(&format!("{path}/")));
+            self.shared_dirs.retain(|inner| !inner.starts_with(&format!("{path}/")));
+            self.shared_dirs.push(path);
+        }
+    }
+
+    /// Adds a file that survives releases, unless its directory does already.
+    pub(super) fn share_file(&mut self, path: impl Into<String>) {
+        let path = path.into();
+        let inside = |outer: &String| path.starts_with(&format!("{outer}/"));
+        if is_below(&path) && !self.shared_dirs.iter().any(inside) {
+            add(&mut self.shared_files, path);
         }
     }
 
@@ -85,9 +156,8 @@ impl Draft {
             }
         }
         if !self.include.is_empty() {
-            let paths: Vec<String> = self.include.iter().map(|path| quoted(path)).collect();
             text.push_str("\n# Shipped although git ignores it.\n[bundle]\n");
-            text.push_str(&format!("include = [{}]\n", paths.join(", ")));
+            text.push_str(&format!("include = {}\n", list(&self.include)));
         }
         for (name, runs) in &self.processes {
             self.process(name, runs, &mut text);
@@ -110,12 +180,18 @@ impl Draft {
                 }
                 text.push_str(&format!("[process.{name}]\nrun = {}\n", quoted(command)));
                 if name.has_traffic() {
-                    text.push_str(
-                        "# Ready when `/` answers with less than 500; or say where to look:\n",
-                    );
-                    text.push_str("# probe = { path = \"/up\" }\n");
+                    text.push_str(&self.probe());
                 }
             }
+        }
+    }
+
+    fn probe(&self) -> String {
+        match &self.health {
+            Some(path) => format!("probe = {{ path = {} }}\n", quoted(path)),
+            None => "# Ready when `/` answers with less than 500; or say where to look:\n\
+                     # probe = { path = \"/up\" }\n"
+                .to_owned(),
         }
     }
 
@@ -128,24 +204,69 @@ impl Draft {
             text.push_str("\n# Before a new version starts (migrations). Has to be repeatable.\n");
             text.push_str("# [release]\n# run = \"…\"\n");
         }
-        if !is_static {
-            text.push_str("\n# Directories that survive releases.\n");
-            text.push_str("# [shared]\n# dirs = [\"storage\"]\n");
+        self.shared(is_static, text);
+        if !self.values.is_empty() {
+            text.push_str("\n# Environment variables of every process.\n[values]\n");
+            for (name, value) in &self.values {
+                text.push_str(&format!("{name} = {}\n", quoted(value)));
+            }
+        } else if !is_static {
             text.push_str("\n# Environment variables of every process.\n");
             text.push_str("# [values]\n# LOG_LEVEL = \"info\"\n");
+        }
+        if !self.secrets.is_empty() {
+            text.push_str(
+                "\n# Secrets that the app reads; their values never belong into this file: ",
+            );
+            text.push_str(&format!("{}.\n", self.secrets.join(", ")));
+        }
+        if !self.local_values.is_empty() {
+            text.push_str("\n# On this machine, as `.env` has it.\n[environment.local.values]\n");
+            for (name, value) in &self.local_values {
+                text.push_str(&format!("{name} = {}\n", quoted(value)));
+            }
+        }
+    }
+
+    fn shared(&self, is_static: bool, text: &mut String) {
+        if !self.shared_dirs.is_empty() || !self.shared_files.is_empty() {
+            text.push_str("\n# What survives releases.\n[shared]\n");
+            for (key, paths) in [("dirs", &self.shared_dirs), ("files", &self.shared_files)] {
+                if !paths.is_empty() {
+                    text.push_str(&format!("{key} = {}\n", list(paths)));
+                }
+            }
+        } else if !is_static {
+            text.push_str("\n# Directories that survive releases.\n");
+            text.push_str("# [shared]\n# dirs = [\"storage\"]\n");
         }
     }
 }
 
+/// Whether a path is one that the project file takes. Others belong to nobody's release: they lie
+/// outside of it.
+fn is_below(path: &str) -> bool {
+    ProjectPath::new(path).is_ok_and(|path| !path.is_root())
+}
+
+fn add(list: &mut Vec<String>, text: String) {
+    if !list.contains(&text) {
+        list.push(text);
+    }
+}
+
+fn list(texts: &[String]) -> String {
+    let quoted: Vec<String> = texts.iter().map(|text| quoted(text)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
 /// The text as a TOML string on one line.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {
             '"' => quoted.push_str("\\\""),
             '\\' => quoted.push_str("\\\\"),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
             c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
             c => quoted.push(c),
         }

@@ -2,18 +2,30 @@
 //!
 //! | found | processes | build |
 //! |---|---|---|
-//! | `Procfile` | each line; `release:` is the release command | Node's or Cargo's, if one of them is there |
+//! | `Procfile` | each line; `release:` is the release command | that of the language that is there |
 //! | `package.json` | its start script, `main` or `server.js` | install and build script, as far as needed |
 //! | `Cargo.toml` | its program | `cargo build --release` |
+//! | `manage.py`, a Flask or FastAPI app, a Python program | a server for it | a virtual environment |
+//! | `Gemfile` | Rails or Rack | gems and assets |
+//! | `go.mod` | its program | `go build` |
 //! | `index.html` | the directory it is in | none |
+//! | `Dockerfile` | what it starts | none: images come later |
+//!
+//! `.env` gives values to this machine's environment; what looks secret in it is named, never copied.
 //!
 //! Nothing is run and nothing is written by [`detect`]; [`write`] never replaces a file.
 
 mod cargo;
+mod dockerfile;
+mod dotenv;
 mod draft;
+mod go;
 mod node;
 mod procfile;
+mod python;
+mod ruby;
 mod site;
+mod source;
 
 use std::fmt;
 use std::fs::File;
@@ -35,6 +47,22 @@ pub enum Kind {
     Node,
     /// A Rust program.
     Cargo,
+    /// A Django project.
+    Django,
+    /// A Flask app.
+    Flask,
+    /// A FastAPI app.
+    FastApi,
+    /// Another Python program.
+    Python,
+    /// A Rails app.
+    Rails,
+    /// Another Ruby program.
+    Ruby,
+    /// A Go program.
+    Go,
+    /// What a `Dockerfile` starts.
+    Dockerfile,
     /// A static site.
     Static,
 }
@@ -45,6 +73,14 @@ impl fmt::Display for Kind {
             Self::Procfile => "Procfile",
             Self::Node => "Node.js",
             Self::Cargo => "Rust (Cargo)",
+            Self::Django => "Django",
+            Self::Flask => "Flask",
+            Self::FastApi => "FastAPI",
+            Self::Python => "Python",
+            Self::Rails => "Rails",
+            Self::Ruby => "Ruby",
+            Self::Go => "Go",
+            Self::Dockerfile => "Dockerfile",
             Self::Static => "static site",
         })
     }
@@ -55,8 +91,12 @@ impl fmt::Display for Kind {
 pub struct Proposal {
     /// The text of the file. It passes [`super::parse`].
     pub text: String,
+    /// What was looked at and what it says, one sentence each.
+    pub found: Vec<String>,
     /// What was assumed, one sentence each.
     pub assumptions: Vec<String>,
+    /// What a person has to look at before others see the app, one sentence each.
+    pub cautions: Vec<String>,
     /// What was recognised.
     pub kind: Kind,
 }
@@ -78,8 +118,9 @@ pub enum CannotTell {
     },
     /// Nothing was recognised.
     #[error(
-        "cannot tell what runs in {}{}: looked for a Procfile, a package.json, a Cargo.toml, and \
-         an index.html here and in public/, dist/, build/ and _site/",
+        "cannot tell what runs in {}{}: looked for a Procfile, a package.json, a Cargo.toml, a \
+         go.mod, a Gemfile, a manage.py, Python files, a Dockerfile, and an index.html here and in \
+         public/, dist/, build/ and _site/",
         .dir.display(),
         .seen.map(|seen| format!(" (it looks like {seen})")).unwrap_or_default()
     )]
@@ -139,12 +180,7 @@ impl CannotTell {
 }
 
 /// What other projects look like, and a command that often fits.
-const OTHERS: [(&str, &str, &str); 9] = [
-    ("requirements.txt", "Python", "gunicorn app:app --bind 127.0.0.1:$PORT"),
-    ("pyproject.toml", "Python", "gunicorn app:app --bind 127.0.0.1:$PORT"),
-    ("manage.py", "Django", "gunicorn project.wsgi --bind 127.0.0.1:$PORT"),
-    ("Gemfile", "Ruby", "bundle exec puma --port $PORT"),
-    ("go.mod", "Go", "bin/server"),
+const OTHERS: [(&str, &str, &str); 4] = [
     ("composer.json", "PHP", "php -S 127.0.0.1:$PORT -t public"),
     ("mix.exs", "Elixir", "mix phx.server"),
     ("pom.xml", "Java", "java -jar target/app.jar --server.port=$PORT"),
@@ -164,33 +200,110 @@ pub fn detect(dir: &Path) -> Result<Proposal, CannotTell> {
         return Err(CannotTell::AlreadyThere { path });
     }
     let (kind, draft) = recognise(dir)?;
-    Ok(Proposal { text: draft.text(), assumptions: draft.assumptions, kind })
+    let text = draft.text();
+    if let Err(found) = super::parse(&text) {
+        let first = found.first().map(|found| found.message.clone()).unwrap_or_default();
+        return Err(CannotTell::Unclear {
+            why: format!("what the project says cannot be written down: {first}"),
+            help: "write onward.toml by hand: docs/reference/project-file.md has every key"
+                .to_owned(),
+        });
+    }
+    let Draft { found, assumptions, cautions, .. } = draft;
+    Ok(Proposal { text, found, assumptions, cautions, kind })
 }
 
 fn recognise(dir: &Path) -> Result<(Kind, Draft), CannotTell> {
     let mut draft = Draft::named_after(dir);
-    let package = node::read(dir)?;
-    let crates = cargo::read(dir)?;
-    if let Some(lines) = procfile::read(dir)? {
-        procfile::describe(lines, dir, &mut draft)?;
-        match (&package, &crates) {
-            (Some(package), _) => package.build(dir, &mut draft),
-            (None, Some(manifest)) => manifest.build_for_procfile(dir, &mut draft),
-            (None, None) => {}
+    let dockerfile = dockerfile::read(dir)?;
+    let mut recognised = match procfile::read(dir)? {
+        Some(lines) => Some(of_procfile(lines, dir, &mut draft)?),
+        None => of_language(dir, &mut draft)?,
+    };
+    match (&dockerfile, recognised) {
+        (Some(dockerfile), Some(_)) => dockerfile.set_aside(&mut draft),
+        (Some(dockerfile), None) => {
+            dockerfile.describe(&mut draft)?;
+            recognised = Some(Kind::Dockerfile);
         }
-        return Ok((Kind::Procfile, draft));
+        (None, _) => {}
     }
-    match (package, crates) {
-        (Some(package), crates) if crates.is_none() || package.runs(dir) => {
-            let kind = package.describe(dir, &mut draft)?;
-            Ok((kind, draft))
+    let Some(kind) = recognised else { return Err(nothing(dir)) };
+    dotenv::describe(dir, &mut draft)?;
+    if !draft.secrets.is_empty() {
+        draft.caution(format!(
+            "the app reads secrets, whose values never belong into onward.toml: {}",
+            draft.secrets.join(", ")
+        ));
+    }
+    Ok((kind, draft))
+}
+
+/// The processes of a `Procfile`, built as the language that is there demands.
+fn of_procfile(
+    lines: Vec<procfile::Line>,
+    dir: &Path,
+    draft: &mut Draft,
+) -> Result<Kind, CannotTell> {
+    procfile::describe(lines, dir, draft)?;
+    let python = python::read(dir)?;
+    let ruby = ruby::read(dir)?;
+    if let Some(python) = &python {
+        python.complete(dir, draft)?;
+    }
+    if let Some(package) = node::read(dir)? {
+        package.build(dir, draft);
+    }
+    // After Node's packages: assets of Rails may be made with them.
+    if let Some(ruby) = &ruby {
+        ruby.complete(dir, draft)?;
+    }
+    if python.is_some() || ruby.is_some() {
+        return Ok(Kind::Procfile);
+    }
+    if let Some(module) = go::read(dir)? {
+        module.build_for_procfile(draft);
+    } else if let Some(manifest) = cargo::read(dir)? {
+        manifest.build_for_procfile(dir, draft);
+    }
+    Ok(Kind::Procfile)
+}
+
+/// What the files of a language show; the language whose program is certain comes first.
+fn of_language(dir: &Path, draft: &mut Draft) -> Result<Option<Kind>, CannotTell> {
+    let package = node::read(dir)?;
+    let python = python::read(dir)?;
+    if let Some(ruby) = ruby::read(dir)? {
+        if let Some(package) = &package {
+            package.build(dir, draft);
         }
-        (_, Some(manifest)) => {
-            manifest.describe(dir, &mut draft)?;
-            Ok((Kind::Cargo, draft))
+        return ruby.describe(dir, draft).map(Some);
+    }
+    if let Some(python) = python.as_ref().filter(|python| python.runs(dir)) {
+        if let Some(package) = &package {
+            package.build(dir, draft);
+            draft.include.retain(|path| path != "node_modules");
         }
-        _ if site::describe(dir, &mut draft) => Ok((Kind::Static, draft)),
-        _ => Err(nothing(dir)),
+        return python.describe(dir, draft).map(Some);
+    }
+    if let Some(module) = go::read(dir)? {
+        module.describe(draft)?;
+        return Ok(Some(Kind::Go));
+    }
+    let crates = cargo::read(dir)?;
+    if let Some(package) = package.filter(|package| crates.is_none() || package.runs(dir)) {
+        return package.describe(dir, draft).map(Some);
+    }
+    if let Some(manifest) = crates {
+        manifest.describe(dir, draft)?;
+        return Ok(Some(Kind::Cargo));
+    }
+    if site::describe(dir, draft) {
+        return Ok(Some(Kind::Static));
+    }
+    match python {
+        Some(python) => python.describe(dir, draft).map(Some),
+        None => Ok(None),
     }
 }
 

@@ -24,10 +24,29 @@ const SITE_BUILDERS: [(&str, &str); 6] = [
     ("vue-cli-service build", "dist"),
 ];
 
-/// Who installs and runs scripts.
+/// Start scripts that serve a developer, and nobody else.
+const DEV_SERVERS: [&str; 7] = [
+    "react-scripts start",
+    "vue-cli-service serve",
+    "webpack serve",
+    "webpack-dev-server",
+    "astro dev",
+    "eleventy --serve",
+    "vite dev",
+];
+
+/// Frameworks whose build makes a program, by the package that the project asks for: what starts
+/// it, and where it is.
+const FRAMEWORKS: [(&str, &str, &str); 4] = [
+    ("@sveltejs/adapter-node", "node build", "build"),
+    ("nuxt", "node .output/server/index.mjs", ".output"),
+    ("@astrojs/node", "node dist/server/entry.mjs", "dist"),
+    ("next", "node_modules/.bin/next start --hostname 127.0.0.1", ".next"),
+];
+
+/// Who installs packages.
 struct Manager {
-    name: &'static str,
-    install: &'static str,
+    install: String,
     locked: bool,
 }
 
@@ -53,10 +72,13 @@ impl Package {
         if let Some(name) = self.json.get("name").and_then(Value::as_str) {
             draft.call(name.rsplit('/').next().unwrap_or(name));
         }
+        draft.found("package.json: a Node.js project");
         if let Some((command, why)) = self.command(dir) {
             draft.assume(format!("`{command}` is what runs, because {why}"));
             draft.assume("it listens on 127.0.0.1 and the PORT that it is given");
+            self.look_into(dir, &command, draft);
             self.build(dir, draft);
+            draft.value("NODE_ENV", "production");
             draft.web(Runs::Command(command));
             return Ok(Kind::Node);
         }
@@ -87,7 +109,7 @@ impl Package {
         let needed = self.has("dependencies");
         let installs = needed || (build.is_some() && self.has("devDependencies"));
         if installs {
-            draft.build.push(manager.install.to_owned());
+            draft.build.push(manager.install);
             if !manager.locked {
                 draft.assume(
                     "there is no lock file, so each build may install other versions of packages",
@@ -98,16 +120,26 @@ impl Package {
             draft.include("node_modules");
         }
         if let Some(script) = build {
-            draft.build.push(format!("{} run build", manager.name));
+            draft.build.push("npm run build".to_owned());
             self.build_results(dir, script, draft);
         }
         if self.script("test").is_some_and(|test| !test.contains("no test specified")) {
-            draft.test = Some(match manager.name {
-                "yarn" => "yarn test",
-                "pnpm" => "pnpm test",
-                "bun" => "bun run test",
-                _ => "npm test",
-            });
+            draft.test = Some("npm test");
+        }
+    }
+
+    /// Looks into the file that a plain command starts.
+    fn look_into(&self, dir: &Path, command: &str, draft: &mut Draft) {
+        let file = command.strip_prefix("node ").map(str::trim);
+        let Some(file) = file.filter(|file| is_plain_file(dir, file)) else { return };
+        let Ok(Some(text)) = text_of(&dir.join(file)) else { return };
+        draft.health = super::source::health_route(&text).map(str::to_owned);
+        let sources = super::source::files(dir, "js");
+        let reads_port = |text: &str| text.contains("env.PORT") || text.contains("\"PORT\"");
+        if !reads_port(&text) && !sources.iter().any(|source| reads_port(&source.text)) {
+            draft.caution(format!(
+                "{file} does not read `process.env.PORT`: let it listen on 127.0.0.1 and that port"
+            ));
         }
     }
 
@@ -128,7 +160,7 @@ impl Package {
         let known = |place: &str| match place {
             ".next" => script.contains("next build"),
             ".output" => script.contains("nuxt build") || script.contains("nuxi build"),
-            _ => false,
+            _ => self.framework().is_some_and(|(_, _, own)| own == place),
         };
         let results: Vec<&str> = BUILD_RESULTS
             .into_iter()
@@ -152,9 +184,19 @@ impl Package {
                 && !start.contains(['&', '|', ';', '$', '`', '<', '>', '(', '\n'])
                 && self.script("prestart").is_none();
             // Without a package manager in between signals arrive at once and it starts sooner.
-            let command =
-                if plain { start.to_owned() } else { format!("{} start", self.manager(dir).name) };
-            return Some((command, "package.json has a script `start`".to_owned()));
+            let command = match start {
+                "next start" => "node_modules/.bin/next start --hostname 127.0.0.1",
+                start if plain => start,
+                _ => "npm start",
+            };
+            if !DEV_SERVERS.iter().any(|server| start.contains(server)) && start != "vite" {
+                let why = "package.json has a script `start`".to_owned();
+                return Some((command.to_owned(), why));
+            }
+        }
+        if let Some((package, command, _)) = self.framework() {
+            let why = format!("the project asks for {package}");
+            return Some((command.to_owned(), why));
         }
         if self.site().is_some() {
             return None;
@@ -169,9 +211,6 @@ impl Package {
 
     /// The directory of a site that the build script makes, and why that.
     fn site(&self) -> Option<(&'static str, String)> {
-        if self.script("start").is_some_and(|start| !start.contains("react-scripts start")) {
-            return None;
-        }
         let script = self.script("build")?;
         let (tool, place) = SITE_BUILDERS.iter().find(|(tool, _)| script.contains(tool))?;
         Some((place, format!("the build script runs `{tool}`")))
@@ -186,26 +225,61 @@ impl Package {
         self.json.get(key).and_then(Value::as_object).is_some_and(|packages| !packages.is_empty())
     }
 
+    /// A framework whose build makes a program.
+    fn framework(&self) -> Option<(&'static str, &'static str, &'static str)> {
+        self.script("build")?;
+        FRAMEWORKS.into_iter().find(|(package, ..)| self.asks_for(package))
+    }
+
+    fn asks_for(&self, package: &str) -> bool {
+        ["dependencies", "devDependencies"].iter().any(|key| {
+            self.json
+                .get(*key)
+                .and_then(Value::as_object)
+                .is_some_and(|all| all.contains_key(package))
+        })
+    }
+
+    /// How packages are installed. Other managers than npm are fetched by npm, in the version that
+    /// the project pins, so that nothing but Node has to be on a machine.
     fn manager(&self, dir: &Path) -> Manager {
         let there = |file: &str| dir.join(file).is_file();
-        let wanted = self.json.get("packageManager").and_then(Value::as_str).unwrap_or_default();
-        let manager = |name, install, locked| Manager { name, install, locked };
+        let pinned = self.json.get("packageManager").and_then(Value::as_str).unwrap_or_default();
+        let pinned = pinned.split('+').next().unwrap_or_default();
+        let version = |name: &str| pinned.strip_prefix(name)?.strip_prefix('@').map(str::to_owned);
+        let locked = |install: String| Manager { install, locked: true };
         if there("pnpm-lock.yaml") {
-            manager("pnpm", "pnpm install --frozen-lockfile", true)
+            let version = version("pnpm").unwrap_or_else(|| pnpm_of(dir).to_owned());
+            locked(format!("npx --yes pnpm@{version} install --frozen-lockfile"))
         } else if there("yarn.lock") {
-            let classic = wanted.is_empty() || wanted.starts_with("yarn@1.");
-            if classic && !there(".yarnrc.yml") {
-                manager("yarn", "yarn install --frozen-lockfile", true)
+            let version = version("yarn").unwrap_or_else(|| "1".to_owned());
+            if version.starts_with('1') && !there(".yarnrc.yml") {
+                locked(format!("npx --yes yarn@{version} install --frozen-lockfile"))
             } else {
-                manager("yarn", "yarn install --immutable", true)
+                let version = if version.starts_with('1') { "4" } else { &version };
+                locked(format!(
+                    "YARN_NODE_LINKER=node-modules npx --yes @yarnpkg/cli-dist@{version} install \
+                     --immutable"
+                ))
             }
         } else if there("bun.lock") || there("bun.lockb") {
-            manager("bun", "bun install --frozen-lockfile", true)
+            locked("npx --yes bun@1 install --frozen-lockfile".to_owned())
         } else if there("package-lock.json") || there("npm-shrinkwrap.json") {
-            manager("npm", "npm ci", true)
+            locked("npm ci".to_owned())
         } else {
-            manager("npm", "npm install", false)
+            Manager { install: "npm install".to_owned(), locked: false }
         }
+    }
+}
+
+/// The major version of pnpm that reads the lock file.
+fn pnpm_of(dir: &Path) -> &'static str {
+    let text = text_of(&dir.join("pnpm-lock.yaml")).ok().flatten().unwrap_or_default();
+    let version = text.lines().find_map(|line| line.strip_prefix("lockfileVersion:"));
+    match version.map(|version| version.trim().trim_matches(['"', '\''])) {
+        Some(version) if version.starts_with("5.") => "7",
+        Some(version) if version.starts_with("6.") => "8",
+        _ => "9",
     }
 }
 

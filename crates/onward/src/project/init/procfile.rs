@@ -13,7 +13,7 @@ const FILE: &str = "Procfile";
 const RELEASE: &str = "release";
 
 /// A line: its number, name and command.
-type Line = (usize, String, String);
+pub(super) type Line = (usize, String, String);
 
 /// The lines of the `Procfile`, if there is one.
 pub(super) fn read(dir: &Path) -> Result<Option<Vec<Line>>, CannotTell> {
@@ -41,6 +41,8 @@ pub(super) fn read(dir: &Path) -> Result<Option<Vec<Line>>, CannotTell> {
 
 /// Adds the processes and the release command.
 pub(super) fn describe(lines: Vec<Line>, dir: &Path, draft: &mut Draft) -> Result<(), CannotTell> {
+    let names: Vec<&str> = lines.iter().map(|(_, name, _)| name.as_str()).collect();
+    draft.found(format!("{FILE}: {}", names.join(", ")));
     for (number, name, command) in lines {
         if name == RELEASE {
             draft.assume("the line `release:` of the Procfile is the release command");

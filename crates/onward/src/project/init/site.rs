@@ -16,6 +16,10 @@ pub(super) fn describe(dir: &Path, draft: &mut Draft) -> bool {
         draft.include(*place);
     }
     let whose = if *place == "." { "this directory".to_owned() } else { format!("{place}/") };
+    draft.found(format!(
+        "{}index.html: a page",
+        if *place == "." { String::new() } else { format!("{place}/") }
+    ));
     draft.assume(format!("{whose} is a static site, because it has an index.html"));
     draft.web(Runs::Static((*place).to_owned()));
     true

@@ -18,7 +18,7 @@ fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
     outer
 }
 
-fn proposed(files: &[(&str, &str)]) -> Proposal {
+pub(super) fn proposed(files: &[(&str, &str)]) -> Proposal {
     let outer = project(files);
     let proposal = detect(&outer.path().join("My App")).expect("recognised");
     parse(&proposal.text).unwrap_or_else(|found| {
@@ -38,12 +38,22 @@ fn uncommented(text: &str) -> String {
     text.lines().map(|line| taken(line) + "\n").collect()
 }
 
-fn shown(files: &[(&str, &str)]) -> String {
+pub(super) fn shown(files: &[(&str, &str)]) -> String {
     let proposal = proposed(files);
-    format!("{}\n{}\n---\n{}", proposal.kind, proposal.assumptions.join("\n"), proposal.text)
+    let told = |word: &str, all: &[String]| -> String {
+        all.iter().map(|one| format!("{word}: {one}\n")).collect()
+    };
+    format!(
+        "{}\n{}{}{}---\n{}",
+        proposal.kind,
+        told("found", &proposal.found),
+        told("assumed", &proposal.assumptions),
+        told("look at this", &proposal.cautions),
+        proposal.text
+    )
 }
 
-fn refused(files: &[(&str, &str)]) -> String {
+pub(super) fn refused(files: &[(&str, &str)]) -> String {
     let outer = project(files);
     let error = detect(&outer.path().join("My App")).expect_err("refused");
     let dir = outer.path().to_str().expect("a plain path").to_owned();
@@ -193,6 +203,11 @@ fn a_refusal_says_what_was_looked_for_and_what_to_do() {
         refused(&[]),
         refused(&[("requirements.txt", "")]),
         refused(&[("go.mod", "")]),
+        refused(&[("go.mod", "module example.com/x\n")]),
+        refused(&[("Gemfile", "")]),
+        refused(&[("Dockerfile", "FROM scratch\n")]),
+        refused(&[("pom.xml", "")]),
+        refused(&[("pyproject.toml", "[project\n")]),
         refused(&[("package.json", "{}")]),
         refused(&[("package.json", "{,}")]),
         refused(&[("package.json", "[]")]),

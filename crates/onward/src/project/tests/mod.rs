@@ -2,6 +2,7 @@
 
 mod diagnostics;
 mod files;
+mod frameworks;
 mod init;
 mod load;
 mod properties;
