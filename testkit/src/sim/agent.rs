@@ -454,6 +454,7 @@ impl Machine {
         let behaviour = self.bundle(order.release).map_or(Behaviour::Good, Behaviour::of);
         let fails = match order.kind {
             CommandKind::Release => {
+                core.commands_begun += 1;
                 core.ledger.commands_running.insert(self.name.clone(), order.operation);
                 behaviour == Behaviour::CommandFails
             }

@@ -44,6 +44,8 @@ pub struct Client {
     /// The need for which it was paused; its fault is over.
     resumes: bool,
     tries: u32,
+    /// How often the same is submitted again after a crash or an error.
+    patience: u32,
     /// How wrong its clock is, in milliseconds.
     skew_ms: i64,
     /// Whether it is of an older version.
@@ -85,12 +87,20 @@ impl Client {
             answers: Vec::new(),
             resumes: false,
             tries: 0,
+            patience: PATIENCE,
             skew_ms,
             old: false,
             busy: 0,
             rest_ms: REST_FIRST_MS,
             rested_at: Generation(0),
         }
+    }
+
+    /// The same person, who does not repeat a command that died.
+    #[must_use]
+    pub fn without_patience(mut self) -> Self {
+        self.patience = 0;
+        self
     }
 
     /// How many things a person still wants.
@@ -201,7 +211,7 @@ impl Client {
         self.wake_ms = core.now_ms + core.downtime_ms();
         if self.is_person {
             self.tries += 1;
-            if self.tries > PATIENCE || core.rng.percent(25) {
+            if self.tries > self.patience || core.rng.percent(25) {
                 self.next_intent(core);
             }
         }

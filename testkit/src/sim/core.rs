@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use onward_core::document::Document;
+use onward_core::document::{Document, Phase};
 use onward_core::engine;
 use onward_core::model::{Generation, OperationNumber, ReleaseNumber, ServerName, WriteId};
 use onward_core::order::Order;
@@ -109,6 +109,19 @@ pub struct Ledger {
     pub acknowledged: BTreeSet<OperationNumber>,
 }
 
+/// A fault and the moment at which it was injected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Struck {
+    /// What went wrong.
+    pub fault: Fault,
+    /// Where.
+    pub point: Point,
+    /// How far the operation was; none when none was in flight.
+    pub phase: Option<Phase>,
+    /// The time of the world, in milliseconds.
+    pub at_ms: u64,
+}
+
 /// The shared part of the world.
 #[derive(Debug, Clone)]
 pub struct Core {
@@ -136,6 +149,12 @@ pub struct Core {
     pub reboots: Vec<usize>,
     /// What is true.
     pub ledger: Ledger,
+    /// Where the last fault struck.
+    pub struck: Option<Struck>,
+    /// The decision points that were passed, when somebody wants to know them.
+    pub points: Option<Vec<Point>>,
+    /// How many release commands were begun.
+    pub commands_begun: u32,
     /// How many servers there are.
     pub servers: u64,
     /// For process ids and ports.
@@ -165,6 +184,9 @@ impl Core {
             late: Vec::new(),
             reboots: Vec::new(),
             ledger: Ledger::default(),
+            struck: None,
+            points: None,
+            commands_begun: 0,
             servers: 1,
             last_pid: 100,
             has_long_commands: false,
@@ -202,6 +224,14 @@ impl Core {
             }
         };
         self.injected += u32::from(fault.is_some());
+        if let Some(points) = &mut self.points {
+            points.push(point);
+        }
+        if let Some(fault) = fault {
+            let current = self.store.current();
+            let phase = current.and_then(|stored| Some(stored.document.operation.as_ref()?.phase));
+            self.struck = Some(Struck { fault, point, phase, at_ms: self.now_ms });
+        }
         fault
     }
 

@@ -217,6 +217,14 @@ impl fmt::Display for Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidPlan(String);
 
+impl std::error::Error for InvalidPlan {}
+
+impl InvalidPlan {
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
 impl fmt::Display for InvalidPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is not part of a plan such as `17:LostAck,31:HostReboot,gap=120`", self.0)

@@ -268,6 +268,14 @@ impl Machine {
         }
     }
 
+    /// Whether a request to this server would be answered.
+    pub fn answers(&self, now_ms: u64) -> bool {
+        let Some(route) = &self.route else { return false };
+        let ready =
+            |port: &u16| self.procs.iter().any(|proc| proc.port == *port && proc.is_ready(now_ms));
+        route.slots.values().any(ready)
+    }
+
     /// The running process of an instance.
     pub fn proc(&self, slot: &SlotId) -> Option<&Proc> {
         self.procs.iter().find(|proc| proc.slot == *slot)

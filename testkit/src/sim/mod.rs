@@ -20,6 +20,7 @@ pub mod fault;
 pub mod invariant;
 mod machine;
 mod observe;
+pub mod rehearse;
 mod rng;
 mod run;
 mod scenario;

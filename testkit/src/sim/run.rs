@@ -1,5 +1,6 @@
 //! One run: the world of a seed or a plan, turn by turn, until it is at rest.
 
+use onward_core::model::ServerName;
 use onward_core::ports::Stored;
 
 use super::client::Client;
@@ -59,18 +60,20 @@ pub struct Simulator {
 }
 
 #[derive(Debug, Clone)]
-struct World {
-    core: Core,
-    machines: Vec<Machine>,
-    clients: Vec<Client>,
-    turns: u64,
+pub(super) struct World {
+    pub(super) core: Core,
+    pub(super) machines: Vec<Machine>,
+    pub(super) clients: Vec<Client>,
+    pub(super) turns: u64,
     /// The turn of the last fault or wish.
-    eventful: u64,
+    pub(super) eventful: u64,
+    /// How long no server could have answered a request, in milliseconds.
+    pub(super) dark_ms: u64,
     schedule: Schedule,
 }
 
 #[derive(Debug, Clone)]
-enum Schedule {
+pub(super) enum Schedule {
     RoundRobin {
         last: usize,
     },
@@ -82,7 +85,8 @@ enum Schedule {
 impl Default for Simulator {
     fn default() -> Self {
         let shared = Shared::default();
-        let mut served = World::new(&shared, Core::new(), Schedule::RoundRobin { last: 0 });
+        let mut served =
+            World::new(shared.server_names(), Core::new(), Schedule::RoundRobin { last: 0 });
         let mut plain = shared.plain();
         plain.people[0].truncate(1);
         plain.people[1].clear();
@@ -124,7 +128,8 @@ impl Simulator {
         let mut core = Core::new();
         core.plan = plan.clone();
         let scenario = self.shared.plain();
-        let mut world = World::new(&self.shared, core, Schedule::RoundRobin { last: 0 });
+        let mut world =
+            World::new(self.shared.server_names(), core, Schedule::RoundRobin { last: 0 });
         world.people(scenario.people);
         world
     }
@@ -145,7 +150,7 @@ impl Simulator {
             world.core.trace = Trace::default();
             world
         } else {
-            World::new(&self.shared, Core::new(), schedule)
+            World::new(self.shared.server_names(), Core::new(), schedule)
         };
         world.people(scenario.people);
         for machine in &mut world.machines {
@@ -164,11 +169,15 @@ impl Simulator {
 }
 
 impl World {
-    fn new(shared: &Shared, mut core: Core, schedule: Schedule) -> Self {
-        let names = shared.server_names().into_iter().zip(0..);
+    pub(super) fn new(
+        names: impl IntoIterator<Item = ServerName>,
+        mut core: Core,
+        schedule: Schedule,
+    ) -> Self {
+        let names = names.into_iter().zip(0..);
         let machines: Vec<_> = names.map(|(name, actor)| Machine::new(name, actor)).collect();
         core.servers = machines.len() as u64;
-        Self { core, machines, clients: Vec::new(), turns: 0, eventful: 0, schedule }
+        Self { core, machines, clients: Vec::new(), turns: 0, eventful: 0, dark_ms: 0, schedule }
     }
 
     /// Two runners and the people; their clocks are wrong by minutes.
@@ -184,8 +193,9 @@ impl World {
         }
     }
 
-    fn live(&mut self) {
+    pub(super) fn live(&mut self) {
         let began_ms = self.core.now_ms;
+        let mut before_ms = began_ms;
         while self.core.violation.is_none() {
             self.turns += 1;
             self.core.now_ms += TURN_MS;
@@ -195,6 +205,10 @@ impl World {
             let before = self.core.store.current();
             self.turn();
             self.check_ended(before.as_ref());
+            if !self.machines.iter().any(|machine| machine.answers(self.core.now_ms)) {
+                self.dark_ms += self.core.now_ms - before_ms;
+            }
+            before_ms = self.core.now_ms;
             for machine in &self.machines {
                 let checked = invariant::routes_lead_somewhere(machine);
                 self.core.check(checked);

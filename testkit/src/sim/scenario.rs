@@ -254,7 +254,7 @@ impl Shared {
     }
 }
 
-fn intent(name: &str, n: u64, after_ms: u64, ask: Ask) -> Intent {
+pub(super) fn intent(name: &str, n: u64, after_ms: u64, ask: Ask) -> Intent {
     let request = Request {
         id: RequestId::new(&format!("request-{name}-{n}")),
         ask,
