@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use onward_core::model::{EnvironmentName, ServerName};
 
+use super::args_secret::SecretVerb;
 use super::exit::Exit;
 
 /// Takes a web application from a Git commit to running, and never leaves anything half-done.
@@ -87,6 +88,9 @@ pub enum Verb {
     /// Make, look at and export bundles
     #[command(subcommand)]
     Bundle(BundleVerb),
+    /// Give the app values that nobody else sees
+    #[command(subcommand)]
+    Secret(SecretVerb),
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
     /// Look for what would make a deploy fail, and say how to mend it; changes nothing

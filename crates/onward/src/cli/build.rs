@@ -13,6 +13,7 @@ use super::complaint::Complaint;
 use super::context::Context;
 use super::interrupt::Interrupts;
 use super::numbers;
+use super::operator;
 use super::problem::Problem;
 use super::screen::Screen;
 
@@ -44,6 +45,7 @@ fn step(
     let mut child = Command::new("sh")
         .args(["-c", command])
         .current_dir(directory)
+        .env_remove(operator::VARIABLE)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -10,6 +10,7 @@ use onward_store::state::Documents;
 use super::args::Global;
 use super::complaint::{self, Complaint};
 use super::exit::Exit;
+use super::secrets;
 use super::stores;
 use crate::project::{self, Findings, Project, Resolved};
 use crate::providers::local::{self, AgentError, Local};
@@ -72,7 +73,7 @@ impl Context {
     pub fn links(&self) -> Result<Links, Complaint> {
         self.agent()?;
         let mut links: Links = BTreeMap::new();
-        links.insert(local::server_name(), Box::new(self.local.link()));
+        links.insert(local::server_name(), Box::new(self.local.link().with_keys(secrets::open_key(self))));
         Ok(links)
     }
 }

@@ -8,6 +8,7 @@ use super::outcome;
 /// Whether an edit waits to be followed and the project brings nothing that was not released
 /// before: then the edit is what is wanted now. A tree that is new takes the place of the edit.
 pub fn goes_first(document: &Document, bundle: &BundleRef, config: &Config) -> bool {
+    let Ok(config) = &document.with_secret_versions(config) else { return false };
     let is_known = document
         .releases
         .values()

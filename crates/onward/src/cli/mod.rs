@@ -1,6 +1,7 @@
 //! What a person types and reads.
 
 mod args;
+mod args_secret;
 mod build;
 mod bundling;
 mod caret;
@@ -13,6 +14,7 @@ mod exit;
 mod interrupt;
 mod live;
 mod numbers;
+pub(crate) mod operator;
 mod outcome;
 mod problem;
 mod processes;
@@ -20,6 +22,8 @@ mod progress;
 mod reading;
 mod retention;
 mod screen;
+mod secret_problem;
+mod secrets;
 mod stores;
 mod table;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
+use crate::cli::secrets;
 use crate::cli::{build, bundling, numbers, retention};
 use crate::project::wishes;
 use crate::providers::local;
@@ -48,6 +49,7 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
     let planned = args.generation.map(Generation);
     not_stale(context, planned)?;
     context.prepare()?;
+    secrets::before_deploy(context, screen)?;
     let label = args.label.as_deref();
     let bundle = match bundling::named(context, &args.from, label, screen)? {
         Some(bundle) => bundle,

@@ -14,6 +14,7 @@ mod logs;
 mod plan;
 mod restore;
 mod rollback;
+mod secret;
 mod state;
 mod status;
 mod why;
@@ -85,6 +86,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Events => events::run(context, screen),
         Verb::State(verb) => state::run(context, verb, &cli.global, screen),
         Verb::Bundle(verb) => bundle::run(context, verb, screen),
+        Verb::Secret(verb) => secret::run(context, verb, &cli.global, screen),
         Verb::Down(args) => down::run(context, args, &cli.global, screen),
         Verb::Init
         | Verb::Check

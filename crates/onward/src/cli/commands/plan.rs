@@ -16,7 +16,7 @@ use crate::cli::interrupt;
 use crate::cli::outcome;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
-use crate::project::wishes;
+use crate::cli::secrets;
 
 /// How many changed files are named.
 const FILES_SHOWN: usize = 10;
@@ -28,9 +28,9 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
     context.prepare()?;
     build::run(context, screen, &interrupts)?;
     let bundle = bundling::of_tree(context, None, screen)?;
-    let config = wishes::config(&context.resolved);
     let reading = reading::read(context, screen)?;
     let document = reading.as_ref().map(|reading| &*reading.stored.document);
+    let config = secrets::wished_config(context, document);
     let changes = changes(context, document, &bundle, &config)?;
     let generation = document.map_or(0, |document| document.generation.0);
     for change in &changes {
@@ -62,6 +62,7 @@ fn changes(
     let Some(document) = document else {
         lines.push(format!("+ release 1 ({}): the first", bundle.label));
         lines.extend(config.processes.keys().map(|name| format!("+ process {name} starts")));
+        lines.extend(secrets::differences(None, &Config::default(), config));
         return Ok(lines);
     };
     if let Some(operation) = &document.operation {
@@ -94,6 +95,8 @@ fn changes(
         lines.extend(files(context, serving, bundle)?);
         lines.extend(settings(&serving.config, config));
     }
+    let old = serving.map(|serving| Config::clone(&serving.config)).unwrap_or_default();
+    lines.extend(secrets::differences(Some(document), &old, config));
     if config.release_command.is_some() {
         lines.push("· the release command runs; going back does not undo it".to_owned());
     }

@@ -21,6 +21,7 @@ use crate::cli::complaint::{self, Complaint};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::operator;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::reading;
@@ -157,6 +158,7 @@ fn edit(
     let status = Command::new("sh")
         .args(["-c", &format!("{editor} \"$1\""), "sh"])
         .arg(&kept)
+        .env_remove(operator::VARIABLE)
         .status()
         .map_err(|error| complaint::system(&kept, error))?;
     if !status.success() {

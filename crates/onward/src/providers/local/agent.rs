@@ -12,9 +12,10 @@ use onward_core::order::Order;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link};
 use onward_core::report::Report;
-use onward_server::client::{AgentLink, Client, ClientError};
+use onward_server::client::{AgentLink, Client, ClientError, OpenKey};
 
 use super::{Local, runtime_dir};
+use crate::cli::operator;
 
 /// The time that an agent has to answer after its start.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -117,6 +118,7 @@ impl Local {
             .arg("--runtime")
             .arg(&self.runtime)
             .envs(FRUGAL)
+            .env_remove(operator::VARIABLE)
             .current_dir(&self.root)
             .stdin(Stdio::null())
             .stdout(out)
@@ -155,6 +157,12 @@ impl Link for LocalLink {
 }
 
 impl LocalLink {
+    /// The same, with a way to open the key of the environment for a server that lacks it.
+    #[must_use]
+    pub fn with_keys(self, open_key: OpenKey) -> Self {
+        Self { link: self.link.with_keys(open_key), ..self }
+    }
+
     fn running_agent_answers(&self) -> bool {
         self.local.running_agent().is_some_and(|mut agent| agent.hello().is_ok())
     }

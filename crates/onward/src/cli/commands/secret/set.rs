@@ -1,0 +1,205 @@
+//! `onward secret set`: new values.
+
+use std::sync::Arc;
+
+use onward_core::document::Document;
+use onward_core::engine::Ask;
+use onward_core::model::Config;
+use onward_core::ports::StateStore;
+use onward_core::secrets::{EnvironmentKey, Operator, Sealed, SecretName, SecretVersion, Secrets};
+use onward_secret::{
+    Identity, MASKED_BYTES_MIN, SealError, Secret, open_value, seal_identity, seal_value,
+};
+use serde_json::{Value, json};
+
+use super::{input, tell_made, warn_alone};
+use crate::cli::args::Global;
+use crate::cli::args_secret::SetArgs;
+use crate::cli::carry::{self, Came};
+use crate::cli::complaint::Complaint;
+use crate::cli::context::Context;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt;
+use crate::cli::operator;
+use crate::cli::problem::Problem;
+use crate::cli::screen::Screen;
+use crate::cli::secret_problem::SecretProblem;
+use crate::cli::secrets::{self, Write};
+
+/// Sets the values, and with `--now` makes a release with them.
+pub(super) fn run(
+    context: &Context,
+    args: &SetArgs,
+    global: &Global,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
+    screen.note(&context.title());
+    let values = input::values(context, args, global, screen)?;
+    let mut made = None;
+    let (set, written) = secrets::change(context, |document| {
+        let known = secrets_of(document, &mut made)?;
+        let versions = set(context, known, &values)?;
+        let write = if versions.is_empty() { Write::No } else { Write::Yes };
+        Ok((versions, write))
+    })?;
+    tell_made(made.as_deref(), screen);
+    if let Some(secrets) = written.as_ref().and_then(|document| document.secrets.as_ref()) {
+        secrets::bring_key(context, secrets);
+    }
+    tell(context, &values, &set, written.as_ref(), screen);
+    let fields = json!({
+        "set": set.iter().map(|(name, version)| json!({"name": name, "version": version})).collect::<Vec<_>>(),
+        "unchanged": values.iter().map(|(name, _)| name).filter(|name| !set.iter().any(|(own, _)| own == *name)).collect::<Vec<_>>(),
+        "generation": written.as_ref().map(|document| document.generation),
+    });
+    if args.now {
+        let names: Vec<_> = values.iter().map(|(name, _)| name.clone()).collect();
+        return release(context, &names, fields, screen);
+    }
+    screen.finished(true, fields);
+    Ok(Exit::Done)
+}
+
+/// The secrets of a document; the first one makes the key of the environment.
+fn secrets_of<'d>(
+    document: &'d mut Document,
+    made: &mut Option<std::path::PathBuf>,
+) -> Result<&'d mut Secrets, Complaint> {
+    if document.secrets.is_none() {
+        let (own, file) = operator::read_or_make()?;
+        made.get_or_insert_with(|| file.unwrap_or_default());
+        if made.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            *made = None;
+        }
+        document.secrets = Some(first(&own).map_err(bug)?);
+    }
+    Ok(document.secrets.as_mut().expect("it was made just now when there was none"))
+}
+
+fn first(own: &Identity) -> Result<Secrets, SealError> {
+    let environment = Identity::generate();
+    let (by, now) = (carry::person(), jiff::Timestamp::now());
+    let operator = Operator { name: by.clone(), by: by.clone(), since: now };
+    let sealed = Sealed::new(seal_identity([own.public()], &environment)?);
+    Ok(Secrets {
+        key: EnvironmentKey { public: environment.public().clone(), sealed, by, made: now },
+        operators: [(own.public().clone(), operator)].into(),
+        last_version: SecretVersion::default(),
+        current: std::collections::BTreeMap::new(),
+        versions: std::collections::BTreeMap::new(),
+    })
+}
+
+/// Keys that were checked when they came into the document can be sealed to.
+pub(super) fn bug(_: SealError) -> Complaint {
+    Problem::Bug("a key in the state cannot be sealed to").into()
+}
+
+/// Sets what is not so already, as far as that can be seen here.
+fn set(
+    context: &Context,
+    known: &mut Secrets,
+    values: &[(SecretName, Secret)],
+) -> Result<Vec<(SecretName, SecretVersion)>, Complaint> {
+    // Setting needs no right to read. Who has it does not make a new version of the same value.
+    let identity = secrets::opened(context, known).ok();
+    let (by, now) = (carry::person(), jiff::Timestamp::now());
+    let mut set = Vec::new();
+    for (name, value) in values {
+        let current = known.current(name).zip(identity.as_ref());
+        let same = current.is_some_and(|((version, own), identity)| {
+            open_value(identity, name, version, &own.sealed.text)
+                .is_ok_and(|own| own.expose() == value.expose())
+        });
+        if same {
+            continue;
+        }
+        let next = known.last_version.next();
+        let sealed = seal_value(&known.key.public, name, next, value).map_err(bug)?;
+        let version = known.set(name, Sealed::new(sealed), &by, now);
+        set.push((name.clone(), version.map_err(SecretProblem::from)?));
+    }
+    Ok(set)
+}
+
+fn tell(
+    context: &Context,
+    values: &[(SecretName, Secret)],
+    set: &[(SecretName, SecretVersion)],
+    written: Option<&Document>,
+    screen: &Screen,
+) {
+    for (name, value) in values {
+        match set.iter().find(|(own, _)| own == name) {
+            Some((_, version)) => screen.success(&format!("{name} is set, version {version}")),
+            None => screen.success(&format!("{name} has this value already")),
+        }
+        if value.len() < MASKED_BYTES_MIN {
+            screen.warn(&format!(
+                "the value of {name} is shorter than {MASKED_BYTES_MIN} bytes: it is not masked \
+                 where the app prints it"
+            ));
+        }
+        if !context.resolved.secrets.contains(name) {
+            screen.warn(&format!(
+                "onward.toml does not name {name}, so no process gets it: add it to `names` in \
+                 `[secrets]`"
+            ));
+        }
+    }
+    if let Some(document) = written {
+        if let Some(secrets) = &document.secrets {
+            warn_alone(secrets, screen);
+        }
+        if document.serving.is_some() {
+            screen.note("  what serves keeps the old value until the next `onward deploy`");
+        }
+    }
+}
+
+/// Makes a release of the bundle and the settings that serve, with the secrets as they are now.
+fn release(
+    context: &Context,
+    names: &[SecretName],
+    mut fields: Value,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let serving = document.and_then(|document| document.release(document.serving?));
+    let (Some(document), Some(serving)) = (document, serving) else {
+        screen.note("  nothing serves, so there is nothing to release: `onward up` does");
+        fields["outcome"] = json!("unchanged");
+        screen.finished(true, fields);
+        return Ok(Exit::Done);
+    };
+    let mut config = Config::clone(&serving.config);
+    let wanted = names.iter().filter(|name| context.resolved.secrets.contains(*name));
+    config.secrets.extend(wanted.map(|name| (name.clone(), SecretVersion::CURRENT)));
+    let current = |name: &SecretName| {
+        document.secrets.as_ref().is_some_and(|secrets| secrets.current.contains_key(name))
+    };
+    // One that was taken away meanwhile stays as the release has it.
+    for (name, version) in config.secrets.iter_mut().filter(|(name, _)| current(name)) {
+        let _ = name;
+        *version = SecretVersion::CURRENT;
+    }
+    let ask = Ask::Deploy {
+        bundle: serving.bundle.clone(),
+        config: Arc::new(config),
+        servers: document.servers.clone(),
+        force: false,
+        reset: false,
+    };
+    let interrupts = interrupt::watch();
+    match carry::submit(context, ask, None, screen, &interrupts)? {
+        Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
+        Came::Unchanged => {
+            screen.success("Nothing changed: what serves has these values already");
+            fields["outcome"] = json!("unchanged");
+            screen.finished(true, fields);
+            Ok(Exit::Done)
+        }
+        Came::NothingHere => Err(Problem::StateRemoved.into()),
+    }
+}

@@ -1,0 +1,206 @@
+//! Secrets as other commands need them: keys for servers, what a deploy lacks, what a plan says.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use onward_core::document::Document;
+use onward_core::model::{Config, WriteId};
+use onward_core::outcome::Outcome;
+use onward_core::ports::{StateStore, WriteRefused};
+use onward_core::secrets::{PublicKey, SecretName, SecretVersion, Secrets};
+use onward_secret::{Identity, open_identity};
+use onward_server::client::OpenKey;
+
+use super::complaint::{self, Complaint};
+use super::context::Context;
+use super::operator;
+use super::problem::Problem;
+use super::screen::Screen;
+use super::secret_problem::SecretProblem;
+use crate::project::wishes;
+use crate::providers::local;
+use crate::runner;
+
+/// How often a change is tried anew because others wrote at the same time.
+const TRIES_MAX: usize = 50;
+
+/// Opens the key of an environment with the person's own, when that is possible.
+pub fn open_key(context: &Context) -> OpenKey {
+    let store = context.store();
+    Arc::new(move |key: &PublicKey| {
+        let stored = store.read().ok()??;
+        let secrets = stored.document.secrets.as_ref()?;
+        let own = operator::read().ok()??;
+        let opened = open_identity(&own, &secrets.key.sealed.text).ok()?;
+        (opened.public() == key).then_some(opened)
+    })
+}
+
+/// The key of the environment.
+///
+/// # Errors
+/// Who can open it, when the person cannot.
+pub fn opened(context: &Context, secrets: &Secrets) -> Result<Identity, SecretProblem> {
+    let environment = context.environment().to_string();
+    let own = operator::read()?.ok_or_else(|| SecretProblem::NoKey(environment.clone()))?;
+    open_identity(&own, &secrets.key.sealed.text).map_err(|_| SecretProblem::NoAccess {
+        environment,
+        key: own.public().clone(),
+        operators: operators(secrets),
+    })
+}
+
+/// The names of those who can read the secrets.
+pub fn operators(secrets: &Secrets) -> String {
+    let names: BTreeSet<&str> =
+        secrets.operators.values().map(|operator| operator.name.as_str()).collect();
+    let names: Vec<_> = names.into_iter().collect();
+    names.join(" or ")
+}
+
+/// Finds out before the build whether a deploy can have its secrets.
+pub fn before_deploy(context: &Context, screen: &Screen) -> Result<(), Complaint> {
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let secrets = document.and_then(|document| document.secrets.as_ref());
+    let has = |name: &&SecretName| secrets.is_some_and(|own| own.current.contains_key(*name));
+    let named = &context.resolved.secrets;
+    let missing: BTreeSet<_> = named.iter().filter(|name| !has(name)).cloned().collect();
+    if !missing.is_empty() {
+        return Err(complaint::no_value(&missing, Some(context.environment())));
+    }
+    let Some(secrets) = secrets else { return Ok(()) };
+    for name in secrets.current.keys().filter(|name| !named.contains(*name)) {
+        screen.warn(&format!(
+            "the secret {name} has a value, and onward.toml does not name it: no process gets it"
+        ));
+    }
+    if named.is_empty() || opened(context, secrets).is_ok() {
+        return Ok(());
+    }
+    let held =
+        context.agent()?.holds_key(context.app(), context.environment(), &secrets.key.public);
+    match held {
+        Ok(true) => Ok(()),
+        _ => Err(SecretProblem::ServerNeedsKey {
+            server: local::server_name().to_string(),
+            environment: context.environment().to_string(),
+            operators: operators(secrets),
+        }
+        .into()),
+    }
+}
+
+/// Gives the key to the agent when it runs, so that others can deploy from now on. That it cannot be
+/// given now is no failure: the next deploy of somebody who can open it brings it.
+pub fn bring_key(context: &Context, secrets: &Secrets) {
+    let (app, environment) = (context.app(), context.environment());
+    let Some(mut agent) = context.local.running_agent() else { return };
+    let Ok(identity) = opened(context, secrets) else { return };
+    if let Ok(false) = agent.holds_key(app, environment, &secrets.key.public) {
+        let _ = agent.take_key(app, environment, identity);
+    }
+}
+
+/// The configuration that the file wishes, with the versions that its secrets have now; those
+/// without a value stay without a version.
+pub fn wished_config(context: &Context, document: Option<&Document>) -> Arc<Config> {
+    let mut config = Config::clone(&wishes::config(&context.resolved));
+    let current = document.and_then(|document| document.secrets.as_ref());
+    for (name, version) in &mut config.secrets {
+        if let Some(now) = current.and_then(|secrets| secrets.current.get(name)) {
+            *version = *now;
+        }
+    }
+    Arc::new(config)
+}
+
+/// What a plan says about secrets.
+pub fn differences(document: Option<&Document>, old: &Config, new: &Config) -> Vec<String> {
+    let secrets = document.and_then(|document| document.secrets.as_ref());
+    let mut lines = Vec::new();
+    for (name, version) in &new.secrets {
+        let by = secrets.and_then(|own| own.versions.get(version)).map(|value| value.by.as_str());
+        match (old.secrets.get(name), by) {
+            (_, None) => lines.push(format!(
+                "! secret {name} has no value here: refused until `onward secret set {name}`"
+            )),
+            (None, Some(_)) => lines.push(format!("+ secret {name} (version {version})")),
+            (Some(other), Some(by)) if other != version => lines.push(format!(
+                "~ secret {name}: version {version}, set by {by}, replaces version {other}"
+            )),
+            _ => {}
+        }
+    }
+    let gone = old.secrets.keys().filter(|name| !new.secrets.contains_key(*name));
+    lines.extend(gone.map(|name| format!("- secret {name}")));
+    lines
+}
+
+/// Changes the document by compare-and-swap: `change` is asked again with what others wrote
+/// meanwhile. Returns what it returned, and the document that was written; none when it said that
+/// there is nothing to write.
+pub fn change<T>(
+    context: &Context,
+    mut change: impl FnMut(&mut Document) -> Result<(T, Write), Complaint>,
+) -> Result<(T, Option<Document>), Complaint> {
+    let store = context.store();
+    for _ in 0..TRIES_MAX {
+        let id = WriteId::new(&format!("secret-{}", runner::fresh()));
+        let now = Timestamp::now();
+        let stored = store.read()?;
+        let mut next = match &stored {
+            Some(stored) => (*stored.document).clone(),
+            None => Document::first(
+                context.app().clone(),
+                context.environment().clone(),
+                id.clone(),
+                now,
+            ),
+        };
+        let (result, write) = change(&mut next)?;
+        if write == Write::No {
+            return Ok((result, None));
+        }
+        let expected = stored.as_ref().map(|stored| stored.document.generation);
+        next.forget_secret_versions();
+        next.generation = expected.unwrap_or_default().next();
+        next.parent = stored.map(|stored| stored.digest);
+        (next.write_id, next.written) = (id.clone(), now);
+        context.prepare()?;
+        let generation = next.generation;
+        let next = Arc::new(next);
+        match store.write(expected, &next) {
+            Outcome::Done(stored) => return Ok((result, Some((*stored.document).clone()))),
+            Outcome::Refused(WriteRefused::Conflict) => {}
+            Outcome::Refused(WriteRefused::Store(error)) => return Err(error.into()),
+            Outcome::Unknown(cause) => {
+                let found = store.read_generation(generation)?;
+                if found.is_some_and(|found| found.document.write_id == id) {
+                    return Ok((result, Some((*next).clone())));
+                }
+                // It may still arrive. Whichever write comes first, the other is refused.
+                if store.read()?.map(|stored| stored.document.generation) == expected {
+                    return Err(Problem::WriteUnknown(cause).into());
+                }
+            }
+        }
+    }
+    Err(SecretProblem::Busy.into())
+}
+
+/// Whether a change has to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// It has.
+    Yes,
+    /// Everything is so already.
+    No,
+}
+
+/// The version of a secret that serves.
+pub fn serving_version(document: &Document, name: &SecretName) -> Option<SecretVersion> {
+    let release = document.release(document.serving?)?;
+    release.config.secrets.get(name).copied()
+}
