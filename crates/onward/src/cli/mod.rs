@@ -12,6 +12,7 @@ mod context;
 mod edits;
 mod exit;
 mod interrupt;
+mod key_problem;
 mod live;
 mod numbers;
 pub(crate) mod operator;

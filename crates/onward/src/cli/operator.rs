@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use onward_secret::Identity;
 
-use super::secret_problem::SecretProblem;
+use super::key_problem::KeyProblem;
 use crate::runner;
 
 /// The variable that holds a key instead of the file. It is not handed on to what onward starts.
@@ -19,10 +19,10 @@ const FILE_BYTES_MAX: u64 = 64 << 10;
 ///
 /// # Errors
 /// When there is something in its place that is no key, or that others can read.
-pub fn read() -> Result<Option<Identity>, SecretProblem> {
+pub fn read() -> Result<Option<Identity>, KeyProblem> {
     if let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
-        let text = text.to_str().ok_or(SecretProblem::VariableIsNoKey)?;
-        let identity = Identity::read(text).map_err(|_| SecretProblem::VariableIsNoKey)?;
+        let text = text.to_str().ok_or(KeyProblem::VariableIsNoKey)?;
+        let identity = Identity::read(text).map_err(|_| KeyProblem::VariableIsNoKey)?;
         return Ok(Some(identity));
     }
     match path() {
@@ -35,16 +35,16 @@ pub fn read() -> Result<Option<Identity>, SecretProblem> {
 ///
 /// # Errors
 /// As [`read`], and when it cannot be written.
-pub fn read_or_make() -> Result<(Identity, Option<PathBuf>), SecretProblem> {
+pub fn read_or_make() -> Result<(Identity, Option<PathBuf>), KeyProblem> {
     if let Some(identity) = read()? {
         return Ok((identity, None));
     }
-    let path = path().ok_or(SecretProblem::NoHome)?;
+    let path = path().ok_or(KeyProblem::NoHome)?;
     let identity = Identity::generate();
     let written = write(&path, &identity);
-    written.map_err(|source| SecretProblem::KeyFile { path: path.clone(), source })?;
+    written.map_err(|source| KeyProblem::KeyFile { path: path.clone(), source })?;
     // Two commands may have made one at once: the first counts.
-    let kept = read_file(&path)?.ok_or(SecretProblem::NoHome)?;
+    let kept = read_file(&path)?.ok_or(KeyProblem::NoHome)?;
     Ok((kept, Some(path)))
 }
 
@@ -58,8 +58,8 @@ pub fn path() -> Option<PathBuf> {
     Some(config.join("onward").join("key"))
 }
 
-fn read_file(path: &Path) -> Result<Option<Identity>, SecretProblem> {
-    let failed = |source| SecretProblem::KeyFile { path: path.to_owned(), source };
+fn read_file(path: &Path) -> Result<Option<Identity>, KeyProblem> {
+    let failed = |source| KeyProblem::KeyFile { path: path.to_owned(), source };
     let meta = match fs::metadata(path) {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -68,14 +68,14 @@ fn read_file(path: &Path) -> Result<Option<Identity>, SecretProblem> {
     let own = rustix::process::geteuid().as_raw();
     if meta.uid() != own || meta.mode() & 0o077 != 0 {
         let (path, mode) = (path.to_owned(), meta.mode() & 0o7777);
-        return Err(SecretProblem::OpenKeyFile { path, mode, foreign: meta.uid() != own });
+        return Err(KeyProblem::OpenKeyFile { path, mode, foreign: meta.uid() != own });
     }
     if !meta.is_file() || meta.len() > FILE_BYTES_MAX {
-        return Err(SecretProblem::NoKeyInFile(path.to_owned()));
+        return Err(KeyProblem::NoKeyInFile(path.to_owned()));
     }
     let text = zeroize::Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
     let identity = Identity::read(&text);
-    identity.map(Some).map_err(|_| SecretProblem::NoKeyInFile(path.to_owned()))
+    identity.map(Some).map_err(|_| KeyProblem::NoKeyInFile(path.to_owned()))
 }
 
 /// Writes the file whole, and only when there is none.

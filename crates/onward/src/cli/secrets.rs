@@ -14,6 +14,7 @@ use onward_server::client::OpenKey;
 
 use super::complaint::{self, Complaint};
 use super::context::Context;
+use super::key_problem::KeyProblem;
 use super::operator;
 use super::problem::Problem;
 use super::screen::Screen;
@@ -41,10 +42,10 @@ pub fn open_key(context: &Context) -> OpenKey {
 ///
 /// # Errors
 /// Who can open it, when the person cannot.
-pub fn opened(context: &Context, secrets: &Secrets) -> Result<Identity, SecretProblem> {
+pub fn opened(context: &Context, secrets: &Secrets) -> Result<Identity, KeyProblem> {
     let environment = context.environment().to_string();
-    let own = operator::read()?.ok_or_else(|| SecretProblem::NoKey(environment.clone()))?;
-    open_identity(&own, &secrets.key.sealed.text).map_err(|_| SecretProblem::NoAccess {
+    let own = operator::read()?.ok_or_else(|| KeyProblem::NoKey(environment.clone()))?;
+    open_identity(&own, &secrets.key.sealed.text).map_err(|_| KeyProblem::NoAccess {
         environment,
         key: own.public().clone(),
         operators: operators(secrets),
@@ -83,7 +84,7 @@ pub fn before_deploy(context: &Context, screen: &Screen) -> Result<(), Complaint
         context.agent()?.holds_key(context.app(), context.environment(), &secrets.key.public);
     match held {
         Ok(true) => Ok(()),
-        _ => Err(SecretProblem::ServerNeedsKey {
+        _ => Err(KeyProblem::ServerNeedsKey {
             server: local::server_name().to_string(),
             environment: context.environment().to_string(),
             operators: operators(secrets),

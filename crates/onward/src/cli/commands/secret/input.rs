@@ -27,7 +27,7 @@ pub(super) fn values(
 ) -> Result<Vec<(SecretName, Secret)>, SecretProblem> {
     let names = names::read(context, &args.names)?;
     if let Some(path) = &args.env_file {
-        return env_file(path, names, screen);
+        return env_file(path, &names, screen);
     }
     if names.is_empty() {
         return Err(SecretProblem::NoName);
@@ -98,7 +98,7 @@ fn checked(name: SecretName, value: Secret) -> Result<(SecretName, Secret), Secr
 /// The values of a file: those of the names, else all that can be secrets.
 fn env_file(
     path: &Path,
-    names: Vec<SecretName>,
+    names: &[SecretName],
     screen: &Screen,
 ) -> Result<Vec<(SecretName, Secret)>, SecretProblem> {
     let bytes = read_file(path, ENV_FILE_BYTES_MAX)?;

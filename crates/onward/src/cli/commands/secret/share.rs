@@ -16,6 +16,7 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::key_problem::KeyProblem;
 use crate::cli::numbers;
 use crate::cli::operator;
 use crate::cli::reading;
@@ -44,7 +45,7 @@ pub(super) fn share(
             return Ok((false, Write::No));
         }
         if known.operators.len() >= OPERATORS_MAX {
-            return Err(SecretProblem::TooManyOperators.into());
+            return Err(KeyProblem::TooManyOperators.into());
         }
         let (by, since) = (carry::person(), jiff::Timestamp::now());
         known.operators.insert(key.clone(), Operator { name: name.clone(), by, since });
@@ -64,13 +65,13 @@ pub(super) fn share(
 }
 
 /// A text as a public key that can be sealed to. What it is instead is never repeated.
-fn public_key(text: &OsStr) -> Result<PublicKey, SecretProblem> {
+fn public_key(text: &OsStr) -> Result<PublicKey, KeyProblem> {
     let text = text.to_str().map(str::trim).unwrap_or_default();
     if text.to_ascii_uppercase().starts_with("AGE-SECRET-KEY-") {
-        return Err(SecretProblem::PrivateKey);
+        return Err(KeyProblem::PrivateKey);
     }
-    let key: PublicKey = text.parse().map_err(|_| SecretProblem::NotAPublicKey)?;
-    check_public(&key).map_err(|_| SecretProblem::NotAPublicKey)?;
+    let key: PublicKey = text.parse().map_err(|_| KeyProblem::NotAPublicKey)?;
+    check_public(&key).map_err(|_| KeyProblem::NotAPublicKey)?;
     Ok(key)
 }
 
@@ -135,7 +136,7 @@ pub(super) fn revoke(context: &Context, who: &OsStr, screen: &Screen) -> Result<
         let key = found(context, known, who)?;
         let old = secrets::opened(context, known)?;
         if known.operators.len() == 1 {
-            return Err(SecretProblem::LastOperator(context.environment().to_string()).into());
+            return Err(KeyProblem::LastOperator(context.environment().to_string()).into());
         }
         let operator = known.operators.remove(&key).expect("it was found there");
         rekey(known, &old)?;
@@ -164,13 +165,13 @@ pub(super) fn revoke(context: &Context, who: &OsStr, screen: &Screen) -> Result<
 }
 
 /// The one key that is meant by a key or a name.
-fn found(context: &Context, known: &Secrets, who: &str) -> Result<PublicKey, SecretProblem> {
+fn found(context: &Context, known: &Secrets, who: &str) -> Result<PublicKey, KeyProblem> {
     let is_meant =
         |(key, operator): &(&PublicKey, &Operator)| key.as_str() == who || operator.name == who;
     let mut meant = known.operators.iter().filter(is_meant).map(|(key, _)| key.clone());
-    let unknown = || SecretProblem::NoSuchOperator(context.environment().to_string());
+    let unknown = || KeyProblem::NoSuchOperator(context.environment().to_string());
     let first = meant.next().ok_or_else(unknown)?;
-    if meant.next().is_some() { Err(SecretProblem::AmbiguousOperator) } else { Ok(first) }
+    if meant.next().is_some() { Err(KeyProblem::AmbiguousOperator) } else { Ok(first) }
 }
 
 /// Gives the environment a new key and seals everything to it. Versions stay: no value changes.
