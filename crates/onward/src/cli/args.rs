@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use onward_core::model::{EnvironmentName, ServerName};
 
@@ -306,6 +307,23 @@ pub enum ProxyVerb {
 
 /// Prints what clap has to say: help and version to standard output, errors to standard error.
 pub fn explain(error: &clap::Error) -> Exit {
+    // What clap does not understand behind `secret` may be a value in the wrong place, and it would
+    // repeat it.
+    let repeats = !matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            | ErrorKind::MissingSubcommand
+            | ErrorKind::MissingRequiredArgument
+    );
+    if repeats && std::env::args_os().any(|argument| argument == "secret") {
+        anstream::eprintln!(
+            "Error: an argument of `onward secret` is not understood (it is not shown: it may be a \
+             value)\nHint: `onward secret --help` lists what there is; values are never arguments"
+        );
+        return Exit::Usage;
+    }
     let _ = error.print();
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }

@@ -57,10 +57,8 @@ pub enum ShareVerb {
 /// What `secret set` takes.
 #[derive(Debug, Clone, Args)]
 pub struct SetArgs {
-    // Whatever stands here may be a value that was typed in the wrong place. It is taken whole, also
-    // when it begins with `-`, so that no message of clap repeats it.
     /// The names. Their values are asked for in a terminal; one can come from standard input
-    #[arg(value_name = "NAME", allow_hyphen_values = true)]
+    #[arg(value_name = "NAME")]
     pub names: Vec<OsString>,
     /// Take the value from a file, byte for byte
     #[arg(long, value_name = "PATH", conflicts_with = "env_file")]
