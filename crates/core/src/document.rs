@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, Digest, EnvironmentName, Generation, OperationNumber, ProcessName, Release,
-    ReleaseNumber, RequestId, Role, ServerName, WriteId,
+    AppName, Digest, EnvironmentName, Generation, Maintenance, OperationNumber, ProcessName,
+    Release, ReleaseNumber, RequestId, Role, ServerName, WriteId,
 };
 use crate::secrets::Secrets;
 use crate::traffic::{Proof, Traffic};
@@ -93,6 +93,9 @@ pub struct Demand {
     /// Counts that win over those of the release, until the file says the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scale: BTreeMap<ProcessName, Scale>,
+    /// Visitors get a page instead of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
 }
 
 /// A count of a process that somebody asked for past the project file.
@@ -213,6 +216,8 @@ pub enum Kind {
     Edit,
     /// Brings other counts or servers, and no other release.
     Scale,
+    /// Puts the maintenance page in front of the app, or takes it away.
+    Maintenance,
 }
 
 impl Kind {
@@ -224,6 +229,7 @@ impl Kind {
             Self::Down => "down",
             Self::Edit => "edit",
             Self::Scale => "scale",
+            Self::Maintenance => "maintenance",
         }
     }
 }
@@ -462,6 +468,9 @@ impl Document {
                     scale.count
                 ));
             }
+        }
+        if let Some(maintenance) = &self.demand.maintenance {
+            maintenance.validate().map_err(|why| format!("demand.maintenance: {why}"))?;
         }
         if operation.is_some_and(|operation| operation.number > self.last_operation) {
             return Err("operation.number is above last_operation".to_owned());

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    AppName, BundleRef, Config, EnvironmentName, Generation, OperationNumber, ReleaseNumber,
-    ServerName,
+    AppName, BundleRef, Config, EnvironmentName, Generation, Maintenance, OperationNumber,
+    ReleaseNumber, ServerName,
 };
 use crate::planted::planted;
 use crate::secrets::OrderSecrets;
@@ -43,6 +43,9 @@ pub struct Order {
     /// when there is no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
+    /// Visitors get a page instead of the app.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
 }
 
 /// The servers that a balancer spreads requests over, besides the instances on itself.

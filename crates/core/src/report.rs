@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::document::Failure;
-use crate::model::{Generation, OperationNumber, ProcessName, ReleaseNumber, ServerName};
+use crate::model::{Digest, Generation, OperationNumber, ProcessName, ReleaseNumber, ServerName};
 use crate::order::{CommandKind, Level};
 use crate::traffic::Traffic;
 
@@ -26,6 +26,9 @@ pub struct Report {
     /// The watch that was last ordered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watch: Option<WatchReport>,
+    /// Which maintenance page stands in front of the app, by its mark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Digest>,
     /// What is being waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub waiting: Vec<Waiting>,

@@ -487,6 +487,7 @@ fn is_so_already(ask: &Ask, document: &Document) -> bool {
             })
         }),
         Ask::Abort => false,
+        Ask::Maintenance(wanted) => document.demand.maintenance == *wanted,
     }
 }
 

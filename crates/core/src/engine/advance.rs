@@ -8,7 +8,7 @@ use super::reached::{self, Reached};
 use super::sides::{Place, peers};
 use super::{FOLLOW_WITHIN_MS, REACH_WITHIN_MS, finish, orders, steps, submit};
 use crate::document::{CommandInFlight, Document, Ended, Failure, Kind, Operation, Phase};
-use crate::model::{Config, ReleaseNumber, ServerName};
+use crate::model::{Config, Maintenance, ReleaseNumber, ServerName};
 use crate::order::{CommandKind, Level};
 use crate::planted::planted;
 use crate::report::{Contact, Contacts, Report};
@@ -93,6 +93,9 @@ impl View<'_> {
 
     fn step(&self, operation: &Operation) -> Step {
         let Some(new) = operation.release else { return self.step_remove(operation) };
+        if operation.kind == Kind::Maintenance {
+            return self.step_maintenance(operation);
+        }
         match operation.phase {
             Phase::Stage => {
                 self.before(operation, self.next_after_stage(operation), |_, report| {
@@ -172,6 +175,13 @@ impl View<'_> {
     ) -> Reached {
         let Some(release) = self.document.release(release) else { return Reached::NotYet };
         what(&Place::of(self.document, server).config(release.number, &release.config))
+    }
+
+    fn step_maintenance(&self, operation: &Operation) -> Step {
+        let wanted = self.document.demand.maintenance.as_ref().map(Maintenance::mark);
+        self.after(operation, Step::End, |_, report| {
+            if report.maintenance == wanted { Reached::All } else { Reached::NotYet }
+        })
     }
 
     fn step_remove(&self, operation: &Operation) -> Step {

@@ -48,7 +48,7 @@ pub(super) fn end(
     {
         document.releases.remove(&number);
     }
-    if done && operation.kind != Kind::Scale {
+    if done && !matches!(operation.kind, Kind::Scale | Kind::Maintenance) {
         document.warm = warm_after(document, operation.previous);
     }
     let edited_meanwhile = document.demand.release != operation.release;

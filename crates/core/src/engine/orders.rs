@@ -33,6 +33,7 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         secrets: document.secrets.as_ref().map(Secrets::for_servers),
         watch: operation.and_then(|operation| watch(document, operation, place)),
         balance: (!peers.is_empty()).then_some(Balance { peers }),
+        maintenance: document.demand.maintenance.clone(),
     })
 }
 
@@ -108,7 +109,9 @@ fn wanted(document: &Document, place: Place<'_>) -> Wishes {
     if let Some(serving) = document.serving {
         wishes.insert(serving, Wish::routed(true));
     }
-    if let Some(operation) = operation.filter(|operation| operation.kind != Kind::Scale) {
+    if let Some(operation) =
+        operation.filter(|operation| !matches!(operation.kind, Kind::Scale | Kind::Maintenance))
+    {
         wish_of_operation(operation, place, &mut wishes);
     }
     wishes

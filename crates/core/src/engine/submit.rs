@@ -10,8 +10,8 @@ use crate::document::{
     Before, Document, Ended, Failure, INSTANCES_MAX, Kind, Operation, Phase, REQUESTS_KEPT, Server,
 };
 use crate::model::{
-    BundleRef, Config, Generation, OperationNumber, ProcessName, Release, ReleaseNumber, RequestId,
-    ServerName,
+    BundleRef, Config, Generation, Maintenance, OperationNumber, ProcessName, Release,
+    ReleaseNumber, RequestId, ServerName,
 };
 use crate::secrets::SecretName;
 
@@ -60,6 +60,8 @@ pub enum Ask {
     Abort,
     /// Take everything away.
     Down,
+    /// Put a page in front of the app, or take it away.
+    Maintenance(Option<Maintenance>),
 }
 
 /// What became of a request.
@@ -183,7 +185,9 @@ pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitt
 /// except by `down`.
 fn has_to_wait(in_flight: &Operation, ask: &Ask) -> bool {
     let scales = in_flight.kind == Kind::Scale && !matches!(ask, Ask::Down);
-    in_flight.phase.is_decided() || scales || matches!(ask, Ask::Scale { .. })
+    // Neither is a reason to give up a release that is on its way.
+    let beside = matches!(ask, Ask::Scale { .. } | Ask::Maintenance(_));
+    in_flight.phase.is_decided() || scales || beside
 }
 
 /// Records that the operation follows an edit of the demand, when a person made one.
@@ -275,6 +279,14 @@ fn begin(
             next.serving = None;
             next.warm = None;
             (Kind::Down, None, Phase::Remove)
+        }
+        Ask::Maintenance(wanted) => {
+            let serving = previous.ok_or(Refusal::NothingReleased)?;
+            if next.demand.maintenance == *wanted {
+                return Ok(None);
+            }
+            next.demand.maintenance.clone_from(wanted);
+            (Kind::Maintenance, Some(serving), Phase::Switch)
         }
         Ask::Abort => return Err(Refusal::NothingInFlight),
     };

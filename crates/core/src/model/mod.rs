@@ -4,6 +4,7 @@ mod digest;
 mod name;
 mod number;
 mod release;
+mod routing;
 mod runtime;
 mod strategy;
 
@@ -13,5 +14,6 @@ pub use name::{
 };
 pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
 pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, Stop};
+pub use routing::{Maintenance, PAGE_BYTES_MAX, RETRY_AFTER_S_MAX, Routing, SiteRules};
 pub use runtime::{Runtime, RuntimeSource};
 pub use strategy::{Part, Strategy};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ProcessName, ReleaseNumber, Role, Runtime, Strategy};
+use super::{Digest, ProcessName, ReleaseNumber, Role, Routing, Runtime, Strategy};
 use crate::secrets::{SecretName, SecretVersion};
 
 /// Release number n of an environment. It never changes once it is written.
@@ -64,6 +64,9 @@ pub struct Config {
     /// In which steps the servers take it.
     #[serde(default, skip_serializing_if = "Strategy::is_all")]
     pub strategy: Strategy,
+    /// How requests come to it.
+    #[serde(default, skip_serializing_if = "Routing::is_default")]
+    pub routing: Routing,
 }
 
 impl Config {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Failure;
-use crate::model::{OperationNumber, ProcessName, ReleaseNumber, ServerName};
+use crate::model::{Digest, OperationNumber, ProcessName, ReleaseNumber, ServerName};
 use crate::order::{Admission, CommandKind, Order, admit};
 use crate::planted::planted;
 use crate::report::Progress;
@@ -177,6 +177,8 @@ pub struct RouteFact {
     pub slots: BTreeMap<SlotId, u16>,
     /// The proxies of other servers that get traffic too, as the order names them.
     pub peers: BTreeMap<ServerName, String>,
+    /// The maintenance page that stands in front of them, by its mark.
+    pub maintenance: Option<Digest>,
 }
 
 /// What a release, or an instance, that has no route still has of traffic.

@@ -6,7 +6,7 @@ use super::{
     CommandFact, DRAIN_WITHIN_MS, Facts, Files, Kept, RouteFact, Slot, SlotId, SlotState,
     UPGRADED_WITHIN_MS, reporting, wanted, watching,
 };
-use crate::model::{OperationNumber, ReleaseNumber};
+use crate::model::{Maintenance, OperationNumber, ReleaseNumber};
 use crate::order::{CommandOrder, Level, Order, WatchOrder};
 use crate::planted::planted;
 use crate::report::{Progress, Report};
@@ -133,14 +133,17 @@ impl Plan<'_> {
         let ready: BTreeMap<_, _> =
             all.iter().filter_map(|id| Some((id.clone(), self.ready_port(id)?))).collect();
         let peers = self.order.peers();
+        let maintenance = self.order.maintenance.as_ref().map(Maintenance::mark);
         let wanted = match &self.facts.route {
             // A server that has lost its role sends the release no traffic any more.
             Some(route) if route.release == release && (!ready.is_empty() || all.is_empty()) => {
-                RouteFact { release, slots: ready, peers }
+                RouteFact { release, slots: ready, peers, maintenance }
             }
-            _ if ready.len() == all.len() => RouteFact { release, slots: ready, peers },
-            // What is routed stays; the other servers are another matter.
-            Some(route) => RouteFact { peers, ..route.clone() },
+            _ if ready.len() == all.len() => {
+                RouteFact { release, slots: ready, peers, maintenance }
+            }
+            // What is routed stays; the other servers and the page are another matter.
+            Some(route) => RouteFact { peers, maintenance, ..route.clone() },
             None => return,
         };
         if self.facts.route.as_ref() != Some(&wanted) {

@@ -34,6 +34,7 @@ pub(super) fn report(order: &Order, kept: &Kept, facts: &Facts, idle: bool) -> R
         command: command(order, kept, facts),
         watch: watch(order, facts),
         waiting: waiting(facts),
+        maintenance: facts.route.as_ref().and_then(|route| route.maintenance),
         traffic: None,
         releases,
     }

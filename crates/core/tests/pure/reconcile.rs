@@ -45,6 +45,7 @@ fn settled() -> Facts {
             release: ONE,
             slots: BTreeMap::from([(web, 3_000)]),
             peers: BTreeMap::new(),
+            maintenance: None,
         }),
         ..Facts::default()
     }
@@ -88,7 +89,12 @@ fn a_server_that_lost_its_role_gives_its_traffic_up_first() {
     document.servers.get_mut(&name("one")).expect("one").roles.clear();
     let kept = Kept { order: order(&document, &name("one")), commands: Vec::new() };
     let mut facts = settled();
-    let none = RouteFact { release: ONE, slots: BTreeMap::new(), peers: BTreeMap::new() };
+    let none = RouteFact {
+        release: ONE,
+        slots: BTreeMap::new(),
+        peers: BTreeMap::new(),
+        maintenance: None,
+    };
     assert_eq!(reconcile(&kept, &facts).actions, [Action::Route(Some(none.clone()))]);
     facts.route = Some(none);
     assert_eq!(reconcile(&kept, &facts).actions, [Action::Stop(slot_id("web"))]);

@@ -35,6 +35,12 @@ pub enum Code {
     InvalidDuration,
     /// A path that leaves the project, or is reserved.
     InvalidPath,
+    /// A text that is no host name, or one with a port.
+    InvalidDomain,
+    /// A text that is no address, or one that it cannot be.
+    InvalidAddress,
+    /// A text that is no size.
+    InvalidSize,
     /// A number outside its limits.
     InvalidNumber,
     /// A word that is not among the known ones: a signal, a provider.
@@ -67,7 +73,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
@@ -78,6 +84,9 @@ impl Code {
         Self::InvalidCommand,
         Self::InvalidDuration,
         Self::InvalidPath,
+        Self::InvalidDomain,
+        Self::InvalidAddress,
+        Self::InvalidSize,
         Self::InvalidNumber,
         Self::UnknownWord,
         Self::InvalidTime,
@@ -107,6 +116,9 @@ impl Code {
             Self::InvalidCommand => "invalid-command",
             Self::InvalidDuration => "invalid-duration",
             Self::InvalidPath => "invalid-path",
+            Self::InvalidDomain => "invalid-domain",
+            Self::InvalidAddress => "invalid-address",
+            Self::InvalidSize => "invalid-size",
             Self::InvalidNumber => "invalid-number",
             Self::UnknownWord => "unknown-word",
             Self::InvalidTime => "invalid-time",

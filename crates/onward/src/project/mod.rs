@@ -12,6 +12,7 @@ mod parse;
 mod process;
 mod read;
 mod resolve;
+mod routing;
 mod secrets;
 mod shared;
 mod store;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName};
+use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing, SiteRules};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
@@ -68,8 +68,8 @@ pub struct Process {
 pub enum Serves {
     /// `run`: a command line, run in the release directory.
     Command(ShellCommand),
-    /// `static`: a directory that onward serves itself.
-    Static(ProjectPath),
+    /// `static`: a directory that onward serves itself, and how.
+    Static(ProjectPath, SiteRules),
 }
 
 /// How to see whether a process is ready, as far as the file says.
@@ -142,6 +142,8 @@ pub struct Environment {
     pub values: BTreeMap<ValueName, String>,
     /// Secrets that only this environment needs.
     pub secrets: BTreeSet<SecretName>,
+    /// Which requests are for it, and what is told about them.
+    pub routing: Routing,
 }
 
 /// Who has the servers of an environment.

@@ -14,7 +14,7 @@ use super::model::{Build, Environment, Project, Provider, Release};
 use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
-use super::{process, secrets, shared, store, suggest, syntax, unbuilt};
+use super::{process, routing, secrets, shared, store, suggest, syntax, unbuilt};
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
 /// the environment of a process far below what Linux accepts (a quarter of the stack, 2 MiB).
@@ -327,6 +327,7 @@ fn environments<'t>(
     let for_all = values_sections.len();
     let mut environments = Vec::new();
     let mut default: Option<Span> = None;
+    let mut claims = Vec::new();
     for item in all.entries() {
         let name = name(sink, "an environment", item.key, item.key_span.clone());
         let Some(mut section) = item.table(sink) else { continue };
@@ -347,12 +348,21 @@ fn environments<'t>(
         secrets_are_not_values(&own, for_all.chain(&values_section), sink);
         values_sections.extend(values_section);
         let store = store::store(section.get("store"), sink);
+        let routing = routing::routing(&mut section, &mut claims, sink);
         unbuilt::environment(&mut section, sink);
         section.finish(sink);
         if let Some(name) = name {
             let provider = provider.unwrap_or(Provider::Local);
             let default = is_default;
-            environments.push(Environment { name, default, provider, store, values, secrets });
+            environments.push(Environment {
+                name,
+                default,
+                provider,
+                store,
+                values,
+                secrets,
+                routing,
+            });
         }
     }
     environments

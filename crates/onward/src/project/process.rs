@@ -1,6 +1,6 @@
 //! `[process.NAME]`: what runs, how it is seen to be ready, how it is stopped.
 
-use onward_core::model::ProcessName;
+use onward_core::model::{ProcessName, SiteRules};
 
 use super::diagnostic::{Code, Diagnostic, Span};
 use super::model::{Probe, ProbeKind, Process, Serves, Stop};
@@ -52,7 +52,7 @@ fn process(item: &Item<'_>, sink: &mut Sink) -> Option<Process> {
     let mut section = item.table(sink)?;
     let traffic = name.as_ref().is_none_or(ProcessName::has_traffic);
     let serves = serves(&mut section, traffic, sink);
-    let is_static = matches!(serves, Some(Serves::Static(_)));
+    let is_static = matches!(serves, Some(Serves::Static(..)));
     let probe = section.get("probe");
     let stop = section.get("stop");
     let overlap = section.get("overlap");
@@ -93,7 +93,7 @@ fn serves(section: &mut Section<'_>, traffic: bool, sink: &mut Sink) -> Option<S
             None
         }
         (Some(run), None) => command(Some(run), sink).map(Serves::Command),
-        (None, Some(dir)) => static_dir(&dir, traffic, sink).map(Serves::Static),
+        (None, Some(dir)) => static_site(&dir, traffic, sink),
         (None, None) if images => None,
         (None, None) => {
             let found = Diagnostic::error(
@@ -113,8 +113,8 @@ fn serves(section: &mut Section<'_>, traffic: bool, sink: &mut Sink) -> Option<S
     }
 }
 
-fn static_dir(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> Option<ProjectPath> {
-    let text = item.text(sink)?;
+/// `static = "public"`, or `{ dir = "public", spa = true, immutable = ["assets"] }`.
+fn static_site(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> Option<Serves> {
     if !traffic {
         let found = Diagnostic::error(
             Code::Meaningless,
@@ -124,7 +124,32 @@ fn static_dir(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> Option<Project
         );
         sink.push(found.help("call the process `web`, or give it a `run`"));
     }
-    word(sink, Code::InvalidPath, &text, ProjectPath::new)
+    if !item.is_table() {
+        let text = item.text(sink)?;
+        let dir = word(sink, Code::InvalidPath, &text, ProjectPath::new)?;
+        return Some(Serves::Static(dir, SiteRules::default()));
+    }
+    let mut section = item.table(sink)?;
+    let dir = match section.get("dir") {
+        Some(dir) => dir.text(sink),
+        None => {
+            let message = format!("{} names no directory", section.title());
+            let span = section.span.clone();
+            let found = Diagnostic::error(Code::MissingKey, span, message, "`dir` is missing");
+            sink.push(found.help("add `dir = \"DIRECTORY\"`"));
+            None
+        }
+    };
+    let spa = section.get("spa").and_then(|item| item.boolean(sink)).unwrap_or_default();
+    let immutable = section.get("immutable").and_then(|item| item.texts(sink)).unwrap_or_default();
+    section.finish(sink);
+    let immutable = immutable
+        .iter()
+        .filter_map(|text| word(sink, Code::InvalidPath, text, ProjectPath::new))
+        .map(|path| path.as_str().to_owned())
+        .collect();
+    let dir = word(sink, Code::InvalidPath, &dir?, ProjectPath::new)?;
+    Some(Serves::Static(dir, SiteRules { spa, immutable }))
 }
 
 fn read_overlap(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> bool {

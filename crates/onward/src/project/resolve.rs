@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName};
+use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
@@ -69,6 +69,8 @@ pub struct Resolved {
     pub shared_files: Vec<ProjectPath>,
     /// Values for every process; the environment's own win.
     pub values: BTreeMap<ValueName, String>,
+    /// Which requests are for it, and what is told about them.
+    pub routing: Routing,
     /// The secrets that every process gets, those of the environment among them.
     pub secrets: BTreeSet<SecretName>,
 }
@@ -209,6 +211,7 @@ pub fn resolve(
         shared_files: project.shared_files.clone(),
         values,
         secrets: project.secrets.union(&environment.secrets).cloned().collect(),
+        routing: environment.routing,
         environment: environment.name,
     })
 }
@@ -227,8 +230,9 @@ fn choose(
     }
     if name == local {
         let (provider, values) = (Provider::Local, BTreeMap::new());
-        let (store, secrets) = (None, BTreeSet::new());
-        return Ok(Environment { name, default: false, provider, store, values, secrets });
+        let (store, secrets, routing) = (None, BTreeSet::new(), Routing::default());
+        let default = false;
+        return Ok(Environment { name, default, provider, store, values, secrets, routing });
     }
     let mut known: Vec<String> =
         project.environments.iter().map(|environment| environment.name.to_string()).collect();
@@ -245,7 +249,7 @@ fn process(process: &Process) -> ResolvedProcess {
         name: process.name.clone(),
         serves: process.serves.clone(),
         probe: match process.serves {
-            Serves::Static(_) => None,
+            Serves::Static(..) => None,
             Serves::Command(_) => probe(process.probe.as_ref(), traffic),
         },
         stop_signal: signal.unwrap_or(STOP_SIGNAL),

@@ -222,18 +222,9 @@ pub(super) fn provider(item: Option<Item<'_>>, sink: &mut Sink) -> Option<Provid
 
 /// What an environment may hold besides `default`, `provider` and `values`.
 pub(super) fn environment(section: &mut Section<'_>, sink: &mut Sink) {
-    for (key, what, help) in [
-        (
-            "domain",
-            "a domain of your own is",
-            "remove the line for now: the address is printed by `onward up`",
-        ),
-        ("region", "regions are", "remove the line for now"),
-    ] {
-        if let Some(item) = section.get(key) {
-            item.text(sink);
-            not_yet(sink, item.key_span, what, help);
-        }
+    if let Some(item) = section.get("region") {
+        item.text(sink);
+        not_yet(sink, item.key_span, "regions are", "remove the line for now");
     }
     if let Some(item) = section.get("stacks") {
         not_yet(sink, item.key_span, "stacks are", "remove the line for now");

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use onward_core::document::Server;
 use onward_core::model::{
-    Config, Probe as ReleaseProbe, ProbeKind, Process, ProcessName, Role, Run, ServerName, Stop,
-    Strategy,
+    Config, Probe as ReleaseProbe, ProbeKind, Process, ProcessName, Role, Routing, Run, ServerName,
+    SiteRules, Stop, Strategy,
 };
 use onward_core::secrets::SecretVersion;
 
@@ -37,7 +37,17 @@ pub fn config(resolved: &Resolved) -> Arc<Config> {
         shared_files: paths(&resolved.shared_files),
         runtimes: BTreeMap::new(),
         strategy: Strategy::All,
+        routing: Routing { site: site(resolved), ..resolved.routing.clone() },
     })
+}
+
+/// How the files of the one process are offered that has traffic.
+fn site(resolved: &Resolved) -> SiteRules {
+    let mut sites = resolved.processes.iter().filter_map(|process| match &process.serves {
+        Serves::Static(_, rules) => Some(rules.clone()),
+        Serves::Command(_) => None,
+    });
+    sites.next().unwrap_or_default()
 }
 
 fn paths(paths: &[super::ProjectPath]) -> Vec<String> {
@@ -56,11 +66,11 @@ pub fn local_server(resolved: &Resolved, name: ServerName) -> BTreeMap<ServerNam
 fn process(wish: &ResolvedProcess) -> Process {
     let run = match &wish.serves {
         Serves::Command(command) => Run::Command(command.as_str().to_owned()),
-        Serves::Static(path) => Run::Static(path.as_str().to_owned()),
+        Serves::Static(path, _) => Run::Static(path.as_str().to_owned()),
     };
     let probe = match &wish.serves {
         Serves::Command(_) => wish.probe.as_ref().map(probe),
-        Serves::Static(_) => Some(ReleaseProbe {
+        Serves::Static(..) => Some(ReleaseProbe {
             kind: ProbeKind::Tcp,
             within_ms: ms(STATIC_WITHIN),
             interval_ms: ms(PROBE_INTERVAL),

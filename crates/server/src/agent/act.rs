@@ -8,7 +8,7 @@ use onward_core::document::Failure;
 use onward_core::model::ReleaseNumber;
 use onward_core::order::{Level, WatchOrder};
 use onward_core::reconcile::{Action, RouteFact, SlotId, backoff_ms};
-use onward_proxy::{Counters, Route};
+use onward_proxy::Counters;
 use onward_secret::Identity;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -21,14 +21,12 @@ use super::gather::instance_name;
 use super::note::note;
 use super::record::Record;
 use super::roll::Agent;
+use super::routes;
 use super::vault::Opened;
 use crate::layout::AppTree;
 
 /// How many releases keep their logs: enough to ask why an earlier one failed.
 const LOGS_OF_RELEASES_MAX: usize = 20;
-/// How long the proxy holds a request while no instance can be reached, in milliseconds: longer
-/// than most apps take to start again, shorter than people wait.
-const HOLD_MS: u64 = 10_000;
 
 impl Agent {
     /// Begins one action.
@@ -105,20 +103,22 @@ impl Agent {
 
     /// Tells the proxy where the traffic of all apps goes, with this one changed.
     fn route(&mut self, key: &AppKey, change: Option<&RouteFact>) {
-        let routes: Vec<Route> = self
+        let all: Vec<(&App, &RouteFact)> = self
             .apps
             .iter()
             .filter_map(|(own, app)| {
                 let route = if own == key { change } else { app.route.as_ref() };
-                route.map(|route| in_proxy(app, route))
+                Some((app, route?))
             })
             .collect();
+        let routes = all.iter().map(|(app, route)| routes::in_proxy(app, route)).collect();
+        let metrics = all.iter().filter_map(|(app, route)| routes::metrics(app, route)).collect();
         let Some(app) = self.apps.get_mut(key) else { return };
         app.route_change = RouteChange::Asked;
         let control = self.context.control();
         let teller = self.context.teller(key);
         tokio::spawn(async move {
-            let result = control.set(routes).await;
+            let result = control.set(routes, metrics).await;
             teller.tell(News::Routed(result.map(Box::new))).await;
         });
     }
@@ -155,22 +155,6 @@ async fn blocking<T: Send + 'static>(
     let _place = places.acquire().await;
     let done = tokio::task::spawn_blocking(what).await;
     done.unwrap_or_else(|error| Err(Failure { reason: error.to_string(), ..Failure::default() }))
-}
-
-fn in_proxy(app: &App, route: &RouteFact) -> Route {
-    let name = app.route_name();
-    let instances = route.slots.iter().map(|(slot, port)| onward_proxy::Instance {
-        id: instance_name(slot, &name),
-        addr: ([127, 0, 0, 1], *port).into(),
-    });
-    Route {
-        instances: instances.collect(),
-        release: route.release.0,
-        // A release without a process for traffic will never answer.
-        hold_ms: if route.slots.is_empty() { 0 } else { HOLD_MS },
-        name,
-        ..Route::default()
-    }
 }
 
 /// Removes the logs of all but the last releases.

@@ -1,5 +1,6 @@
 //! Speaking to the proxy, beside the event loop.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -68,10 +69,25 @@ impl Control {
     /// the routes changed.
     ///
     /// The version follows the proxy's own, which is durable, so it never goes down.
-    pub(super) async fn set(&self, routes: Vec<Route>) -> Result<Seen, String> {
+    ///
+    /// Routes keep their places in the table, and new ones come last: of those that take any host
+    /// the one that came first stays the first.
+    pub(super) async fn set(
+        &self,
+        mut routes: Vec<Route>,
+        mut metrics: Vec<SocketAddr>,
+    ) -> Result<Seen, String> {
+        let file = self.table_file.clone();
         self.with_client(move |client| {
+            let before = onward_proxy::load_table(&file).ok().flatten().unwrap_or_default();
+            let place = |route: &Route| {
+                before.routes.iter().position(|old| old.name == route.name).unwrap_or(usize::MAX)
+            };
+            routes.sort_by_key(place);
+            metrics.sort_unstable();
+            metrics.dedup();
             let version = client.status()?.version.unwrap_or(0) + 1;
-            let table = Table { version, routes, metrics: Vec::new() };
+            let table = Table { version, routes, metrics };
             client.set(&table)?;
             Ok(Seen { status: client.status()?, table })
         })

@@ -176,7 +176,9 @@ pub(super) fn route_of(table: &Table, route_name: &str) -> Option<RouteFact> {
     let slots = instances
         .filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port())))
         .collect();
-    Some(RouteFact { release: ReleaseNumber(route.release), slots, peers: BTreeMap::new() })
+    let maintenance = super::routes::mark(route);
+    let release = ReleaseNumber(route.release);
+    Some(RouteFact { release, slots, peers: BTreeMap::new(), maintenance })
 }
 
 /// What the proxy counted for a route, over all releases.

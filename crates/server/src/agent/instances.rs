@@ -1,6 +1,7 @@
 //! The life of instances: started, probed, found again, stopped, started again after a pause.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::time::Duration;
 
 use onward_core::document::Failure;
@@ -94,7 +95,7 @@ impl App {
             Run::Command(line) => Program::Line(line.clone()),
             Run::Static(directory) => Program::Direct(
                 context.config.program(),
-                vec!["proxy".into(), "files".into(), directory.into()],
+                files_arguments(directory, &order.config.routing.site),
             ),
         };
         let environment = self.environment_of(slot, own.port, order);
@@ -390,4 +391,16 @@ pub(super) fn runtime_is_there(order: &ReleaseOrder) -> std::io::Result<()> {
         Some(lost) => Err(std::io::Error::other(format!("{lost}; `onward up` brings it again"))),
         None => Ok(()),
     }
+}
+
+/// The arguments of onward's own server of files.
+fn files_arguments(directory: &str, rules: &onward_core::model::SiteRules) -> Vec<OsString> {
+    let mut all: Vec<OsString> = vec!["proxy".into(), "files".into(), directory.into()];
+    if rules.spa {
+        all.push("--spa".into());
+    }
+    for immutable in &rules.immutable {
+        all.extend(["--immutable".into(), immutable.into()]);
+    }
+    all
 }

@@ -33,6 +33,7 @@ mod proxy;
 mod pull;
 mod record;
 mod roll;
+mod routes;
 mod serve;
 mod startup;
 mod vault;

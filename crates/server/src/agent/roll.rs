@@ -16,6 +16,7 @@ use super::control::Seen;
 use super::event::{AppKey, Event, Events, News, Reply};
 use super::note::note;
 use super::record::Record;
+use super::routes;
 use super::vault::Maskers;
 use super::{Config, files, gather, pull};
 use crate::process::logs;
@@ -435,6 +436,9 @@ impl Agent {
                 order.generation
             )),
             Admission::Accept => {
+                let others = self.apps.iter().filter(|(own, _)| **own != key);
+                routes::claimed(&order, others.map(|(_, app)| app))?;
+                let Some(app) = self.apps.get_mut(&key) else { return Ok(()) };
                 let opened = app.vault.open(&order)?;
                 let mut kept = app.kept.clone();
                 kept.order = Some(order);

@@ -229,6 +229,7 @@ impl World {
             watch: None,
             secrets: self.secrets.clone(),
             balance: None,
+            maintenance: None,
         }
     }
 

@@ -76,7 +76,7 @@ fn a_static_site_has_no_probe_of_its_own() {
     let resolved = resolve(&project("[process.web]\nstatic = \"public\""), None).expect("local");
     assert_eq!(resolved.processes[0].probe, None);
     assert!(
-        matches!(&resolved.processes[0].serves, Serves::Static(dir) if dir.as_str() == "public")
+        matches!(&resolved.processes[0].serves, Serves::Static(dir, _) if dir.as_str() == "public")
     );
 }
 
