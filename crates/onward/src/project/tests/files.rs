@@ -91,3 +91,23 @@ fn processes_keep_the_order_of_the_file() {
     let names: Vec<&str> = project.processes.iter().map(|process| process.name.as_str()).collect();
     assert_eq!(names, ["z", "web", "b"]);
 }
+
+#[test]
+fn what_an_environment_answers_to() {
+    let project = valid("domains");
+    let Serves::Static(dir, rules) = &project.processes[0].serves else { panic!("a site") };
+    assert_eq!(
+        (dir.as_str(), rules.spa, &rules.immutable[..]),
+        ("dist", true, &["assets".into()][..])
+    );
+    let production = &project.environments[0].routing;
+    assert_eq!(production.hosts, ["shop.example.com", "shop.example.org", "*.shop.example.net"]);
+    assert_eq!(production.aliases, ["www.shop.example.com"]);
+    assert_eq!((production.body_bytes, production.requests), (Some(10_000_000), Some(200)));
+    assert_eq!(
+        (production.access_log, production.metrics.as_deref()),
+        (true, Some("127.0.0.1:9100"))
+    );
+    let admin = &project.environments[1].routing;
+    assert_eq!((admin.path.as_str(), admin.keeps_path), ("/admin", true));
+}
