@@ -105,7 +105,7 @@ fn host(text: &str) -> Result<String, Why> {
             onward_proxy::BadHost::Star => "write `*.example.com` for every name below one",
             _ => "write a name such as `shop.example.com`",
         };
-        Why { label: error.to_string().into(), help: Some(help.into()) }
+        Why { label: error.to_string(), help: Some(help.into()) }
     };
     HostPattern::parse(text).map(|pattern| pattern.to_string()).map_err(why)
 }
@@ -156,7 +156,7 @@ fn claim(
                 sink.push(found.also(first.span.clone(), "first here").help(help));
             }
             None => {
-                claims.push(Claim { host: host.clone(), path: path.to_owned(), span: span.clone() })
+                claims.push(Claim { host: host.clone(), path: path.to_owned(), span: span.clone() });
             }
         }
     }
@@ -205,7 +205,7 @@ fn size(text: &str) -> Result<u64, Why> {
         ("B", 1),
     ];
     let why = || Why {
-        label: format!("not a size: \"{}\"", shown(text)).into(),
+        label: format!("not a size: \"{}\"", shown(text)),
         help: Some("write a whole number and a unit: `10MB`, `512KiB`".into()),
     };
     let (number, factor) = UNITS
