@@ -1,4 +1,4 @@
-//! Fakes, contract suites and the simulated world. For tests only.
+//! Fakes, contract suites and the simulated world: for tests, and for `onward rehearse`.
 //!
 //! - [`fake`]: strict adapters in memory, which pass the contract suites first.
 //! - [`contract`]: one suite per port; every adapter runs it in its own tests.

@@ -9,13 +9,14 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use onward_core::document::{Ended, Finished, Phase, Server};
+use onward_core::document::{Ended, Finished, Server};
 use onward_core::engine::Ask;
 use onward_core::model::{Config, OperationNumber, ServerName};
 
 use super::SERVERS_MAX;
 use super::client::Client;
-use super::core::{Core, Struck};
+use super::core::Core;
+pub use super::core::Struck;
 use super::fault::{Fault, InvalidPlan, Plan, Point};
 use super::invariant::Violation;
 use super::rng::Rng;
@@ -315,9 +316,4 @@ fn shortened(config: &Config) -> Config {
         process.stop.within_ms = process.stop.within_ms.min(1_000);
     }
     own
-}
-
-/// Whether a phase is past the decision; at rest nothing is to be decided.
-pub fn is_decided(phase: Option<Phase>) -> bool {
-    phase.is_none_or(Phase::is_decided)
 }

@@ -94,6 +94,8 @@ pub enum Verb {
     Secret(SecretVerb),
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
+    /// Run the project's own operations in the simulator, with everything that can go wrong
+    Rehearse(RehearseArgs),
     /// Look for what would make a deploy fail, and say how to mend it; changes nothing
     Doctor,
     /// Print the completions of a shell
@@ -245,6 +247,17 @@ pub enum BundleVerb {
         /// The archive: .tar, .tar.gz, .tar.bz2, .tar.zst or .zip
         file: PathBuf,
     },
+}
+
+/// What `rehearse` takes.
+#[derive(Debug, Clone, Args)]
+pub struct RehearseArgs {
+    /// How many runs at least; every point with every fault is always among them
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub runs: usize,
+    /// Tell one run line by line, as the summary named it
+    #[arg(long, value_name = "STORY")]
+    pub story: Option<onward_testkit::sim::rehearse::Story>,
 }
 
 /// What `rollback` takes.

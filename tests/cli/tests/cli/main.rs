@@ -8,6 +8,7 @@ mod full_disk;
 mod interrupts;
 mod killed;
 mod line;
+mod rehearse;
 mod restore;
 mod screens;
 mod together;

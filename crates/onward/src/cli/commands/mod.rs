@@ -12,6 +12,7 @@ mod history;
 mod init;
 mod logs;
 mod plan;
+mod rehearse;
 mod restore;
 mod rollback;
 mod secret;
@@ -77,6 +78,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Up(args) => deploy::up(context, args, screen),
         Verb::Deploy(args) => deploy::deploy(context, args, screen),
         Verb::Rollback(args) => rollback::run(context, args, screen),
+        Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Status => status::run(context, screen),
         Verb::Logs(args) => logs::run(context, args, screen),
         Verb::Plan(args) => plan::run(context, args, screen),
