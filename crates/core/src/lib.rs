@@ -13,5 +13,6 @@ pub mod ports;
 pub mod reconcile;
 pub mod report;
 pub mod runner;
+pub mod schedule;
 pub mod secrets;
 pub mod traffic;

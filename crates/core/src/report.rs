@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Failure;
@@ -38,6 +39,12 @@ pub struct Report {
     /// The other servers that the proxy spreads requests over.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub peers: BTreeSet<ServerName>,
+    /// The schedules that are on, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<ProcessName, ScheduleReport>,
+    /// What people run here now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub runs: Vec<RunReport>,
 }
 
 impl Report {
@@ -112,6 +119,93 @@ impl InstanceState {
             Self::Stopping => "stopping",
         }
     }
+}
+
+/// How a schedule is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScheduleReport {
+    /// When it runs next.
+    pub next: Option<Timestamp>,
+    /// The run that is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<BegunRun>,
+    /// The last run that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<EndedRun>,
+    /// The last run that was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOutRun>,
+}
+
+/// A scheduled run that began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BegunRun {
+    /// When it was due.
+    pub due: Timestamp,
+    /// When it began.
+    pub began: Timestamp,
+    /// The release in which it runs.
+    pub release: ReleaseNumber,
+}
+
+/// A scheduled run that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedRun {
+    /// When it was due.
+    pub due: Timestamp,
+    /// When it began.
+    pub began: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// The release in which it ran.
+    pub release: ReleaseNumber,
+    /// Why it failed, when it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// A scheduled run that did not take place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutRun {
+    /// When it was due.
+    pub due: Timestamp,
+    /// Why.
+    pub why: LeftOut,
+}
+
+/// Why a scheduled run did not take place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeftOut {
+    /// The run before it was still on.
+    StillRuns,
+    /// Nothing could run then, and later it was too late.
+    Missed,
+}
+
+impl LeftOut {
+    /// The words for people.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::StillRuns => "the run before it was still on",
+            Self::Missed => "nothing could run then, and later it was too late",
+        }
+    }
+}
+
+/// A command that a person runs in a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// Its name, as `run.3`.
+    pub name: String,
+    /// The release in which it runs.
+    pub release: ReleaseNumber,
+    /// What runs.
+    pub command: String,
+    /// When it began, in milliseconds since 1970.
+    pub started_ms: u64,
+    /// Whether somebody stays with it.
+    pub attached: bool,
 }
 
 /// How the command of an operation goes.

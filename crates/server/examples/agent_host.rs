@@ -25,6 +25,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             Ok(onward_server::agent::run(config)?)
         }
+        ["agent", "in-terminal", program, ..] => {
+            let rest: Vec<_> = arguments[3..].iter().map(Into::into).collect();
+            Err(onward_server::process::terminal::become_in_session(&program.into(), &rest).into())
+        }
         ["proxy", "run", ..] => {
             let config = onward_proxy::Config {
                 listener: onward_proxy::listener_from_stdin()?,
@@ -44,6 +48,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             let listener = TcpListener::bind(("127.0.0.1", port))?;
             Ok(onward_proxy::files::serve(directory.as_ref(), Default::default(), listener)?)
         }
-        _ => Err("use `agent run`, `proxy run` or `proxy files`".into()),
+        _ => Err("use `agent run`, `agent in-terminal`, `proxy run` or `proxy files`".into()),
     }
 }

@@ -262,11 +262,16 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, request: &Request, wait_ms: u64) -> Result<Answer, ClientError> {
+    pub(crate) fn ask(&mut self, request: &Request, wait_ms: u64) -> Result<Answer, ClientError> {
         let within = ANSWERS_WITHIN + Duration::from_millis(wait_ms);
         self.stream.get_ref().set_read_timeout(Some(within))?;
         self.send(request)?;
         self.receive()
+    }
+
+    /// The connection, for words of another kind.
+    pub(crate) fn into_stream(self) -> BufReader<UnixStream> {
+        self.stream
     }
 
     fn send(&mut self, request: &Request) -> Result<(), ClientError> {

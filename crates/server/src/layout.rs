@@ -17,6 +17,7 @@
 //! RUNTIME/agent.sock  proxy.sock
 //! ```
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use onward_core::model::{AppName, EnvironmentName, OperationNumber, ReleaseNumber};
@@ -166,6 +167,27 @@ impl AppTree {
     /// What a command prints.
     pub fn command_log(&self, release: ReleaseNumber, kind: CommandKind) -> PathBuf {
         self.logs_of(release).join(format!("{}.log", command_word(kind)))
+    }
+
+    /// What a command prints that goes on by itself: `nightly`, `run.3`.
+    pub fn job_log(&self, release: ReleaseNumber, name: &impl Display) -> PathBuf {
+        self.logs_of(release).join(format!("{name}.log"))
+    }
+
+    /// Holds the exit status of such a command, once it ended.
+    pub fn job_status(&self, name: &impl Display) -> PathBuf {
+        self.commands().join(format!("job.{name}"))
+    }
+
+    /// The numbers of the commands `run.N` that left a log.
+    pub fn logged_runs(&self) -> Vec<u32> {
+        let names = |directory: PathBuf| {
+            let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.filter_map(|entry| entry.file_name().into_string().ok())
+        };
+        let logs = names(self.logs()).flat_map(|release| names(self.logs().join(release)));
+        logs.filter_map(|log| log.strip_prefix("run.")?.strip_suffix(".log")?.parse().ok())
+            .collect()
     }
 
     /// How commands ended.

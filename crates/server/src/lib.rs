@@ -5,11 +5,14 @@
 //! starts. What to do next is decided by [`onward_core::reconcile`]; this crate gathers the facts
 //! and carries the actions out.
 //!
-//! [`client`] speaks to an agent over its socket in the words of [`protocol`].
+//! [`client`] speaks to an agent over its socket in the words of [`protocol`]; a command with its
+//! input and output goes over the same connection as a [`stream`].
 
 pub mod agent;
+pub mod attached;
 pub mod client;
 pub mod layout;
 pub mod process;
 pub mod protocol;
 pub mod runtimes;
+pub mod stream;

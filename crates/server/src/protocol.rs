@@ -9,6 +9,7 @@
 //! | `copy` | `copy` |
 //! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
+//! | `run` | `attached`, then frames of [`crate::stream`] until the connection ends; `detached`; `not_started`, or `refused` |
 //! | `quit`, `shutdown` | `ending`, or `refused` |
 //!
 //! Requests on one connection are answered in their order. A connection that ends before its
@@ -23,6 +24,8 @@ use onward_core::report::Report;
 use onward_core::secrets::PublicKey;
 use onward_secret::Identity;
 use serde::{Deserialize, Serialize};
+
+use crate::stream::Size;
 
 /// The version of these words. Both sides refuse another.
 pub const VERSION: u32 = 1;
@@ -91,6 +94,8 @@ pub enum Request {
     },
     /// What did the processes print?
     Logs(LogsRequest),
+    /// Run this command in the release that serves.
+    Run(Box<RunRequest>),
     /// Stop the proxy and end. Refused while an app is there.
     Shutdown,
     /// End alone: apps and proxy go on.
@@ -110,10 +115,68 @@ pub struct LogsRequest {
     /// Only this process; every process otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessName>,
+    /// Only this instance of the process; every instance otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<u32>,
     /// How many of the last lines of each process.
     pub lines: u32,
     /// Whether to go on with what is printed from now on, until the client closes.
     pub follow: bool,
+}
+
+/// A command that runs once in the release that serves: in its directory, with its environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunRequest {
+    /// The app.
+    pub app: AppName,
+    /// The environment.
+    pub environment: EnvironmentName,
+    /// What runs.
+    pub what: What,
+    /// Beside this process: with its `PORT`, when one of its instances has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<ProcessName>,
+    /// Whether the client stays with it.
+    pub stay: Stay,
+}
+
+/// What a [`RunRequest`] runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// A command line for the shell.
+    Line(String),
+    /// A program with its arguments; at least the program.
+    Program(Vec<String>),
+    /// A task of the release, with arguments that are added to its command line.
+    Task {
+        /// Its name.
+        name: ProcessName,
+        /// The arguments.
+        arguments: Vec<String>,
+    },
+}
+
+/// Whether a client stays with what it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stay {
+    /// It is given input, output and signals, and ends with the connection.
+    Attached {
+        /// A terminal of its own; pipes otherwise.
+        terminal: Option<Terminal>,
+    },
+    /// It goes on by itself and prints to the log `run.N`.
+    Detached,
+}
+
+/// The terminal that a command gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terminal {
+    /// `TERM` of the client.
+    pub kind: String,
+    /// Its size.
+    pub size: Size,
 }
 
 /// What the agent answers.
@@ -146,6 +209,23 @@ pub enum Answer {
     Line(LogLine),
     /// There are no more lines.
     End,
+    /// The command runs. Frames follow, in both directions.
+    Attached {
+        /// Its name, as `run.3`.
+        name: String,
+    },
+    /// The command runs and goes on by itself.
+    Detached {
+        /// Its name, as `run.3`.
+        name: String,
+    },
+    /// The command could not be started.
+    NotStarted {
+        /// Why, in words.
+        text: String,
+        /// What a shell would exit with: 127 when there is no such program, else 126.
+        status: u8,
+    },
     /// The agent ends.
     Ending,
     /// The request was not carried out, and will not be later.

@@ -18,6 +18,7 @@ mod finish;
 mod orders;
 mod reached;
 mod scaling;
+mod schedules;
 mod sides;
 mod steps;
 mod submit;

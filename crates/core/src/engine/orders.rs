@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::schedules::schedules_of;
 use super::sides::{Place, peers};
 use crate::document::{Document, Kind, Operation, Phase};
 use crate::model::{OperationNumber, Release, ReleaseNumber, ServerName};
@@ -81,7 +82,7 @@ impl Wish {
             background: self.background,
             warm_ms: self.warm.then_some(release.config.warm_ms),
             bundle: release.bundle.clone(),
-            config: place.config(release.number, &release.config),
+            config: schedules_of(place.config(release.number, &release.config), place),
         }
     }
 }

@@ -107,6 +107,11 @@ impl<'a> Place<'a> {
         Self { document, name }
     }
 
+    /// The document that it is a place of, and its server.
+    pub(super) fn parts(self) -> (&'a Document, &'a ServerName) {
+        (self.document, self.name)
+    }
+
     /// Whether it is being taken out of the environment.
     pub(super) fn is_leaving(self) -> bool {
         !self.document.servers.contains_key(self.name)

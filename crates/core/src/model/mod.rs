@@ -7,6 +7,7 @@ mod release;
 mod routing;
 mod runtime;
 mod strategy;
+mod schedule;
 
 pub use digest::{Digest, InvalidDigest};
 pub use name::{
@@ -17,3 +18,4 @@ pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, St
 pub use routing::{Maintenance, PAGE_BYTES_MAX, RETRY_AFTER_S_MAX, Routing, SiteRules};
 pub use runtime::{Runtime, RuntimeSource};
 pub use strategy::{Part, Strategy};
+pub use schedule::{Schedule, When};

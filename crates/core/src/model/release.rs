@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ProcessName, ReleaseNumber, Role, Routing, Runtime, Strategy};
+use super::{Digest, ProcessName, ReleaseNumber, Role, Routing, Runtime, Schedule, Strategy};
 use crate::secrets::{SecretName, SecretVersion};
 
 /// Release number n of an environment. It never changes once it is written.
@@ -67,6 +67,12 @@ pub struct Config {
     /// How requests come to it.
     #[serde(default, skip_serializing_if = "Routing::is_default")]
     pub routing: Routing,
+    /// The project's own commands by name: shell command lines.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<ProcessName, String>,
+    /// Commands at times by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<ProcessName, Schedule>,
 }
 
 impl Config {

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Failure;
-use crate::model::{Digest, OperationNumber, ProcessName, ReleaseNumber, ServerName};
+use crate::model::{
+    Digest, OperationNumber, ProcessName, ReleaseNumber, Schedule, ServerName, When,
+};
 use crate::order::{Admission, CommandKind, Order, admit};
 use crate::planted::planted;
-use crate::report::Progress;
+use crate::report::{BegunRun, EndedRun, LeftOutRun, Progress};
 
 /// What an agent keeps durably for one app and environment, before it acts.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +20,49 @@ pub struct Kept {
     pub order: Option<Order>,
     /// The commands that were begun, oldest first.
     pub commands: Vec<KeptCommand>,
+    /// How far schedules are, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub schedules: BTreeMap<ProcessName, KeptSchedule>,
+}
+
+/// How far a schedule is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptSchedule {
+    /// When it runs. A schedule that comes to say something else begins anew.
+    pub when: When,
+    /// Its zone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Runs up to this moment were begun or left out; the next is after it.
+    pub handled: Timestamp,
+    /// The run that was begun and of which no end is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<BegunRun>,
+    /// The last run that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<EndedRun>,
+    /// The last run that was left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<LeftOutRun>,
+}
+
+impl KeptSchedule {
+    /// A schedule that nothing was run of: it counts from now on.
+    pub fn new(schedule: &Schedule, now: Timestamp) -> Self {
+        Self {
+            when: schedule.when.clone(),
+            zone: schedule.zone.clone(),
+            handled: now,
+            begun: None,
+            last: None,
+            left_out: None,
+        }
+    }
+
+    /// Whether this is about what the schedule says now.
+    pub fn is_of(&self, schedule: &Schedule) -> bool {
+        self.when == schedule.when && self.zone == schedule.zone
+    }
 }
 
 /// One command that was begun.
@@ -84,6 +130,21 @@ pub struct Facts {
     pub watch: Option<WatchFact>,
     /// Whether free memory is less than what warm releases use.
     pub memory_short: bool,
+    /// The time of day; only schedules look at it.
+    pub now: Timestamp,
+    /// The scheduled runs that are on, by schedule.
+    pub jobs: BTreeMap<ProcessName, JobFact>,
+    /// The releases in which commands of people run, and whether these were asked to end.
+    pub runs: BTreeMap<ReleaseNumber, bool>,
+}
+
+/// A scheduled run that is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFact {
+    /// The release in whose directory it runs.
+    pub release: ReleaseNumber,
+    /// Whether it was asked to stop.
+    pub stopping: bool,
 }
 
 /// How the files of a release are.

@@ -8,19 +8,22 @@
 //! - Traffic goes to a release when all of its instances with traffic are ready, not before.
 //! - An instance is stopped when no route names it and its requests have ended or had their time.
 //! - Processes without traffic of two releases never run at once, unless they say `overlap`.
+//! - A scheduled run begins once, and never beside another of its schedule or one of another release.
 //! - A command runs once for its operation, and never beside another.
 
 mod facts;
 mod plan;
 mod reporting;
+mod schedules;
 mod wanted;
 mod watching;
 
 pub use facts::{
-    CommandFact, Facts, Files, Kept, KeptCommand, ReleaseTraffic, RouteFact, Slot, SlotId,
-    SlotState, WatchFact,
+    CommandFact, Facts, Files, JobFact, Kept, KeptCommand, KeptSchedule, ReleaseTraffic, RouteFact,
+    Slot, SlotId, SlotState, WatchFact,
 };
 pub use plan::{Action, Reconciled, reconcile};
+pub use schedules::next_due;
 
 /// The time that requests in flight have after their release lost its traffic, in milliseconds.
 pub const DRAIN_WITHIN_MS: u64 = 30_000;

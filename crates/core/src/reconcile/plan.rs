@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+
 use super::{
     CommandFact, DRAIN_WITHIN_MS, Facts, Files, Kept, RouteFact, Slot, SlotId, SlotState,
     UPGRADED_WITHIN_MS, reporting, wanted, watching,
 };
-use crate::model::{Maintenance, OperationNumber, ReleaseNumber};
+use crate::model::{Maintenance, OperationNumber, ProcessName, ReleaseNumber};
 use crate::order::{CommandOrder, Level, Order, WatchOrder};
 use crate::planted::planted;
-use crate::report::{Progress, Report};
+use crate::report::{LeftOut, Progress, Report};
 
 /// Something that the agent shall do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +38,30 @@ pub enum Action {
     BeginWatch(WatchOrder),
     /// Keep the verdict of the watch.
     EndWatch(OperationNumber, Progress),
+    /// Keep that a schedule begins to count now.
+    Enrol(ProcessName),
+    /// Keep that a scheduled run begins, and begin it.
+    BeginJob {
+        /// The schedule.
+        name: ProcessName,
+        /// The release in which it runs.
+        release: ReleaseNumber,
+        /// When it was due.
+        due: Timestamp,
+    },
+    /// Keep that a scheduled run does not take place.
+    LeaveOut {
+        /// The schedule.
+        name: ProcessName,
+        /// When it was due.
+        due: Timestamp,
+        /// Why.
+        why: LeftOut,
+    },
+    /// Ask a scheduled run to stop.
+    StopJob(ProcessName),
+    /// Ask the commands of people to end that run in a release.
+    EndRuns(ReleaseNumber),
     /// Remove the files of a release.
     Remove(ReleaseNumber),
 }
@@ -62,17 +88,18 @@ pub fn reconcile(kept: &Kept, facts: &Facts) -> Reconciled {
     plan.route();
     plan.stop();
     plan.start();
+    plan.schedules();
     plan.watch();
     plan.remove();
     let report = reporting::report(order, kept, facts, plan.actions.is_empty());
     Reconciled { actions: plan.actions, report }
 }
 
-struct Plan<'a> {
-    order: &'a Order,
-    kept: &'a Kept,
-    facts: &'a Facts,
-    actions: Vec<Action>,
+pub(super) struct Plan<'a> {
+    pub(super) order: &'a Order,
+    pub(super) kept: &'a Kept,
+    pub(super) facts: &'a Facts,
+    pub(super) actions: Vec<Action>,
 }
 
 impl Plan<'_> {
@@ -94,7 +121,7 @@ impl Plan<'_> {
         }
     }
 
-    fn verified(&self, release: ReleaseNumber) -> bool {
+    pub(super) fn verified(&self, release: ReleaseNumber) -> bool {
         let files = self.facts.files.get(&release);
         if planted!(NoDigestCheck) {
             return matches!(files, Some(Files::Staged | Files::Verifying | Files::Verified));
@@ -216,11 +243,17 @@ impl Plan<'_> {
                 Some(_) => false,
             };
             let overlaps = wanted.has_traffic || wanted.process.overlap;
-            let alone = overlaps || self.others_in_background(id.release).is_empty();
+            let alone = overlaps || self.is_alone(id.release);
             if may_now && wanted.may_start && alone && self.verified(id.release) {
                 self.actions.push(Action::Start(id));
             }
         }
+    }
+
+    /// Whether nothing without traffic of another release runs.
+    pub(super) fn is_alone(&self, release: ReleaseNumber) -> bool {
+        self.others_in_background(release).is_empty()
+            && self.facts.jobs.values().all(|job| job.release == release)
     }
 
     /// Processes without traffic of other releases that have not ended.
@@ -254,7 +287,9 @@ impl Plan<'_> {
             let wanted = self.order.releases.contains_key(number);
             let used = self.facts.slots.keys().any(|id| id.release == *number)
                 || self.facts.route.as_ref().is_some_and(|route| route.release == *number)
-                || self.facts.command.as_ref().is_some_and(|c| c.release == *number);
+                || self.facts.command.as_ref().is_some_and(|c| c.release == *number)
+                || self.facts.runs.contains_key(number)
+                || self.facts.jobs.values().any(|job| job.release == *number);
             let settled = matches!(files, Files::Staged | Files::Verified | Files::Failed { .. });
             if !wanted && !used && settled {
                 self.actions.push(Action::Remove(*number));

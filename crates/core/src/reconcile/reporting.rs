@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Facts, Files, Kept, START_ATTEMPTS_MAX, Slot, SlotId, SlotState, wanted};
+use super::{Facts, Files, Kept, START_ATTEMPTS_MAX, Slot, SlotId, SlotState, schedules, wanted};
 use crate::document::Failure;
 use crate::model::{Generation, ReleaseNumber};
 use crate::order::{Level, Order, ReleaseOrder};
@@ -36,6 +36,8 @@ pub(super) fn report(order: &Order, kept: &Kept, facts: &Facts, idle: bool) -> R
         waiting: waiting(facts),
         maintenance: facts.route.as_ref().and_then(|route| route.maintenance),
         traffic: None,
+        schedules: schedules::reports(order, kept, facts),
+        runs: Vec::new(),
         releases,
     }
 }
@@ -103,7 +105,8 @@ fn release(number: ReleaseNumber, wish: Option<&ReleaseOrder>, facts: &Facts) ->
     ReleaseReport {
         level,
         background: count(true, &ready) >= expected(true),
-        background_idle: count(true, &alive) == 0,
+        background_idle: count(true, &alive) == 0
+            && facts.jobs.values().all(|job| job.release != number),
         failure: failure(files, &own),
         instances: own.into_iter().map(|one| instance(one, facts)).collect(),
     }

@@ -44,6 +44,6 @@ fn a_higher_operation_does_not_pass_with_a_lower_generation() {
 
 #[test]
 fn a_restart_forgets_nothing() {
-    let kept = Kept { order: Some(order_at(5)), commands: Vec::new() };
+    let kept = Kept { order: Some(order_at(5)), ..Kept::default() };
     assert_eq!(kept.clone().restored(), kept);
 }

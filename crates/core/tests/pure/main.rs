@@ -7,3 +7,4 @@ mod golden;
 mod make;
 mod properties;
 mod reconcile;
+mod schedule;

@@ -15,7 +15,7 @@ use crate::make::{name, serving};
 const ONE: ReleaseNumber = ReleaseNumber(1);
 
 fn kept() -> Kept {
-    Kept { order: order(&serving(), &name("one")), commands: Vec::new() }
+    Kept { order: order(&serving(), &name("one")), ..Kept::default() }
 }
 
 fn slot_id(process: &str) -> SlotId {
@@ -87,7 +87,7 @@ fn files_go_from_nothing_to_verified_before_anything_starts() {
 fn a_server_that_lost_its_role_gives_its_traffic_up_first() {
     let mut document = serving();
     document.servers.get_mut(&name("one")).expect("one").roles.clear();
-    let kept = Kept { order: order(&document, &name("one")), commands: Vec::new() };
+    let kept = Kept { order: order(&document, &name("one")), ..Kept::default() };
     let mut facts = settled();
     let none = RouteFact {
         release: ONE,

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use onward_core::model::{EnvironmentName, ServerName};
+use onward_core::model::{EnvironmentName, ProcessName, ServerName};
 
+use super::args_run::{ExecArgs, RunArgs, TaskArgs};
 use super::args_secret::SecretVerb;
 use super::exit::Exit;
 
@@ -63,6 +64,12 @@ pub enum Verb {
     Status,
     /// Show what the processes printed
     Logs(LogsArgs),
+    /// Run a command beside a running process, in its release
+    Exec(ExecArgs),
+    /// Run a one-off command in the release that serves
+    Run(RunArgs),
+    /// Run a command of the project, or list them
+    Task(TaskArgs),
     /// Check the project file, without doing anything
     Check,
     /// Show what `up` would change
@@ -163,9 +170,34 @@ pub struct LogsArgs {
     /// Only this release
     #[arg(long, value_name = "N")]
     pub release: Option<u64>,
-    /// Only this process
+    /// Only this process, or one instance of it as `web.2`; also a schedule or `run.3`
     #[arg(long, value_name = "NAME")]
-    pub process: Option<onward_core::model::ProcessName>,
+    pub process: Option<Source>,
+}
+
+/// A process, or one instance of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The process.
+    pub process: ProcessName,
+    /// Which of its instances.
+    pub instance: Option<u32>,
+}
+
+impl std::str::FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, instance) = match text.split_once('.') {
+            Some((name, number)) => {
+                let number = number.parse().map_err(|_| format!("`{number}` is no instance"))?;
+                (name, Some(number))
+            }
+            None => (text, None),
+        };
+        let process: ProcessName = name.parse().map_err(|error| format!("{error}"))?;
+        Ok(Self { process, instance })
+    }
 }
 
 /// What `plan` takes.
@@ -287,6 +319,14 @@ pub enum AgentVerb {
         /// Where its sockets are
         #[arg(long)]
         runtime: PathBuf,
+    },
+    /// Become a program that has standard input as its terminal
+    InTerminal {
+        /// The program
+        program: std::ffi::OsString,
+        /// Its arguments
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<std::ffi::OsString>,
     },
 }
 

@@ -73,7 +73,10 @@ impl Context {
     pub fn links(&self) -> Result<Links, Complaint> {
         self.agent()?;
         let mut links: Links = BTreeMap::new();
-        links.insert(local::server_name(), Box::new(self.local.link().with_keys(secrets::open_key(self))));
+        links.insert(
+            local::server_name(),
+            Box::new(self.local.link().with_keys(secrets::open_key(self))),
+        );
         Ok(links)
     }
 }

@@ -17,6 +17,8 @@ pub enum Exit {
     Continues,
     /// `plan --exit-code`: there are changes.
     Changes,
+    /// `exec`, `run` and `task`: what the command exited with, or 128 and its signal.
+    Program(u8),
     /// A bug of onward.
     Bug,
 }
@@ -31,6 +33,7 @@ impl Exit {
             Self::Refused => 3,
             Self::Continues => 4,
             Self::Changes => 5,
+            Self::Program(code) => code,
             Self::Bug => 255,
         }
     }

@@ -1,7 +1,9 @@
 //! What a person types and reads.
 
 mod args;
+mod args_run;
 mod args_secret;
+mod attached;
 mod build;
 mod bundling;
 mod caret;

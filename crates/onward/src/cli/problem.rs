@@ -39,6 +39,16 @@ pub enum Problem {
         /// Those that there are.
         names: String,
     },
+    /// A task that the release that serves does not have.
+    #[error("the release that serves has no task `{name}`{}", others(names))]
+    NoTask {
+        /// What was asked for.
+        name: ProcessName,
+        /// Those that there are.
+        names: String,
+        /// Whether the project file has it.
+        in_file: bool,
+    },
     /// A generation that was never written.
     #[error("there is no generation {0}")]
     NoGeneration(Generation),
@@ -205,12 +215,18 @@ pub enum Problem {
     Bug(&'static str),
 }
 
+/// What there is instead, when there is something.
+fn others(names: &str) -> String {
+    if names.is_empty() { String::new() } else { format!("; there is {names}") }
+}
+
 impl Problem {
     /// How the command ends.
     pub const fn exit(&self) -> Exit {
         match self {
             Self::NoRelease { .. }
             | Self::NoProcess { .. }
+            | Self::NoTask { .. }
             | Self::NoGeneration(_)
             | Self::EditInvalid { .. }
             | Self::AcceptInvalid { .. }
@@ -250,6 +266,8 @@ impl Problem {
         let text = match self {
             Self::IsDown { .. } => "`onward up` brings it back",
             Self::NoRelease { .. } | Self::UndoGone { .. } => "`onward history` lists the releases",
+            Self::NoTask { in_file: true, .. } => "`onward deploy` brings it",
+            Self::NoTask { .. } => "`onward task` lists them",
             Self::NoGeneration(_) | Self::NothingToUndo => {
                 "`onward state log` lists the generations"
             }

@@ -10,6 +10,12 @@ use super::args::{AgentVerb, ProxyVerb, Verb};
 pub fn run(verb: &Verb) -> Option<ExitCode> {
     let result = match verb {
         Verb::Agent(AgentVerb::Run { root, runtime }) => agent(root, runtime),
+        Verb::Agent(AgentVerb::InTerminal { program, arguments }) => {
+            let error = onward_server::process::terminal::become_in_session(program, arguments);
+            eprintln!("onward: {} cannot be started: {error}", program.display());
+            let missing = error.kind() == std::io::ErrorKind::NotFound;
+            return Some(ExitCode::from(if missing { 127 } else { 126 }));
+        }
         Verb::Proxy(ProxyVerb::Run { table, control, after }) => {
             proxy(table, control, after.as_deref())
         }

@@ -4,6 +4,7 @@
 //! places; [`resolve`] turns the project into the wishes for one environment, defaults applied.
 //! Neither has an effect. [`load`] does the first for a directory.
 
+mod commands;
 mod diagnostic;
 pub mod init;
 mod load;
@@ -26,6 +27,7 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+pub use commands::{HOOK_WITHIN, HookPoint, Hooks, SCHEDULE_LATE, SCHEDULE_WITHIN, Task};
 pub use diagnostic::{Code, Colour, Diagnostic, Findings, Severity, Span};
 pub use load::{FILE_BYTES_MAX, FILE_NAME, LoadError, load};
 pub use model::{

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing, SiteRules};
+use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing, Schedule, SiteRules};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
+use super::commands::{Hooks, Task};
 use super::diagnostic::Diagnostic;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
 
@@ -34,6 +35,12 @@ pub struct Project {
     pub secrets: BTreeSet<SecretName>,
     /// `[environment.NAME]`, in file order. `local` exists even when it is not here.
     pub environments: Vec<Environment>,
+    /// `[task.NAME]`.
+    pub tasks: BTreeMap<ProcessName, Task>,
+    /// `[schedule.NAME]`, as a release keeps them.
+    pub schedules: BTreeMap<ProcessName, Schedule>,
+    /// `[hooks]`.
+    pub hooks: Hooks,
     /// What is legal but looks like a mistake.
     pub warnings: Vec<Diagnostic>,
 }

@@ -14,7 +14,7 @@ use super::model::{Build, Environment, Project, Provider, Release};
 use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
-use super::{process, routing, secrets, shared, store, suggest, syntax, unbuilt};
+use super::{commands, process, routing, secrets, shared, store, suggest, syntax, unbuilt};
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
 /// the environment of a process far below what Linux accepts (a quarter of the stack, 2 MiB).
@@ -68,8 +68,8 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let (release, check_span) = release(&mut root, sink);
     let (shared, shared_files) = shared::read(&mut root, sink);
     unbuilt::files(&mut root, sink);
-    unbuilt::schedules(&mut root, sink);
-    unbuilt::tasks(&mut root, sink);
+    let schedules = commands::schedules(&mut root, &processes, sink);
+    let tasks = commands::tasks(&mut root, sink);
     unbuilt::services(&mut root, sink);
     let values_section = root.get("values").and_then(|item| item.table(sink));
     let values = values_section.as_ref().map(|section| values(section, sink)).unwrap_or_default();
@@ -87,6 +87,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
         let found = Diagnostic::warning(Code::Meaningless, span, message, label);
         sink.push(found.help("call the process that answers requests `web`, or remove the check"));
     }
+    let hooks = commands::hooks(&mut root, sink);
     root.finish(sink);
     Some(Project {
         app: app?,
@@ -99,6 +100,9 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
         values,
         secrets,
         environments,
+        tasks,
+        schedules,
+        hooks,
         warnings: Vec::new(),
     })
 }

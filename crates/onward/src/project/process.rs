@@ -166,7 +166,7 @@ fn read_overlap(item: &Item<'_>, traffic: bool, sink: &mut Sink) -> bool {
     overlap
 }
 
-fn read_stop(item: &Item<'_>, sink: &mut Sink) -> Option<Stop> {
+pub(super) fn read_stop(item: &Item<'_>, sink: &mut Sink) -> Option<Stop> {
     let mut section = item.table(sink)?;
     let signal = section.get("signal").and_then(|item| item.text(sink));
     let signal = signal.and_then(|text| signal_named(&text, sink));

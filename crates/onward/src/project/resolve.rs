@@ -13,10 +13,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing};
+use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing, Schedule};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
+use super::commands::{Hooks, Task};
 use super::model::{
     Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Serves, Stop,
 };
@@ -73,6 +74,12 @@ pub struct Resolved {
     pub routing: Routing,
     /// The secrets that every process gets, those of the environment among them.
     pub secrets: BTreeSet<SecretName>,
+    /// The project's own commands.
+    pub tasks: BTreeMap<ProcessName, Task>,
+    /// Commands at times.
+    pub schedules: BTreeMap<ProcessName, Schedule>,
+    /// What runs here around an operation.
+    pub hooks: Hooks,
 }
 
 /// One process of an environment.
@@ -212,6 +219,9 @@ pub fn resolve(
         values,
         secrets: project.secrets.union(&environment.secrets).cloned().collect(),
         routing: environment.routing,
+        tasks: project.tasks.clone(),
+        schedules: project.schedules.clone(),
+        hooks: project.hooks.clone(),
         environment: environment.name,
     })
 }

@@ -38,6 +38,20 @@ pub(super) const PROBE_TIMEOUT: Limits = limits(Duration::from_millis(50), Durat
 /// `stop.within`: zero kills at once.
 pub(super) const STOP_WITHIN: Limits = limits(Duration::ZERO, HOUR);
 
+/// `schedule.within`: no run is meant to last longer than a day.
+pub(super) const SCHEDULE_WITHIN: Limits =
+    limits(Duration::from_secs(1), Duration::from_secs(24 * 3600));
+
+/// `schedule.late`: zero makes nothing up; after a week it is another week's run.
+pub(super) const SCHEDULE_LATE: Limits = limits(Duration::ZERO, Duration::from_secs(7 * 24 * 3600));
+
+/// `schedule.every`: what runs more often than each second is a process.
+pub(super) const SCHEDULE_EVERY: Limits =
+    limits(Duration::from_secs(1), Duration::from_secs(7 * 24 * 3600));
+
+/// `hooks.within`: the command waits for a hook.
+pub(super) const HOOK_WITHIN: Limits = limits(Duration::from_secs(1), HOUR);
+
 /// The duration under a key, inside its limits.
 pub(super) fn read(item: Option<Item<'_>>, sink: &mut Sink, limits: Limits) -> Option<Duration> {
     let item = item?;

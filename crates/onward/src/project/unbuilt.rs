@@ -5,7 +5,7 @@
 
 use super::diagnostic::{Code, Diagnostic, Span};
 use super::model::Provider;
-use super::parse::{command, name, unknown_word};
+use super::parse::{name, unknown_word};
 use super::read::{Item, Section, Sink, Text};
 use super::words::ProjectPath;
 use onward_core::model::{ProcessName, Role, ServerName};
@@ -59,56 +59,6 @@ pub(super) fn files(root: &mut Section<'_>, sink: &mut Sink) {
 
 fn path(text: &Text<'_>, sink: &mut Sink) {
     super::parse::word(sink, Code::InvalidPath, text, ProjectPath::new);
-}
-
-/// `[schedule.NAME]`: commands at times.
-pub(super) fn schedules(root: &mut Section<'_>, sink: &mut Sink) {
-    for (item, mut section) in named_tables(root, "schedule", sink) {
-        not_yet(
-            sink,
-            item.key_span.clone(),
-            "schedules are",
-            "remove the table for now; a worker process can keep the time itself",
-        );
-        name::<ProcessName>(sink, "a schedule", item.key, item.key_span.clone());
-        command(section.get("run"), sink);
-        if let Some(text) = section.get("at").and_then(|item| item.text(sink))
-            && !is_time_of_day(text.text)
-        {
-            let found = Diagnostic::error(
-                Code::InvalidTime,
-                text.span.clone(),
-                format!("`{}` cannot be \"{}\"", text.path, super::parse::shown(text.text)),
-                "not a time of day",
-            );
-            sink.push(found.help("write hours and minutes, 00:00 to 23:59: `at = \"03:15\"`"));
-        }
-        section.finish(sink);
-    }
-}
-
-fn is_time_of_day(text: &str) -> bool {
-    let two = |part: &str, below: u8| {
-        part.len() == 2
-            && part.bytes().all(|b| b.is_ascii_digit())
-            && part.parse::<u8>().is_ok_and(|number| number < below)
-    };
-    text.split_once(':').is_some_and(|(hours, minutes)| two(hours, 24) && two(minutes, 60))
-}
-
-/// `[task.NAME]`: the project's own commands.
-pub(super) fn tasks(root: &mut Section<'_>, sink: &mut Sink) {
-    for (item, mut section) in named_tables(root, "task", sink) {
-        not_yet(
-            sink,
-            item.key_span.clone(),
-            "tasks are",
-            "remove the table for now, and run the command by hand",
-        );
-        name::<ProcessName>(sink, "a task", item.key, item.key_span.clone());
-        command(section.get("run"), sink);
-        section.finish(sink);
-    }
 }
 
 /// `[service.NAME]`: databases, caches, queues, run by packs. Their settings are the pack's.

@@ -23,6 +23,7 @@ pub fn config(resolved: &Resolved) -> Arc<Config> {
     let processes = resolved.processes.iter();
     let values = resolved.values.iter();
     let secrets = resolved.secrets.iter();
+    let tasks = resolved.tasks.iter();
     let command =
         |given: &Option<super::ShellCommand>| given.as_ref().map(|c| c.as_str().to_owned());
     Arc::new(Config {
@@ -38,6 +39,8 @@ pub fn config(resolved: &Resolved) -> Arc<Config> {
         runtimes: BTreeMap::new(),
         strategy: Strategy::All,
         routing: Routing { site: site(resolved), ..resolved.routing.clone() },
+        tasks: tasks.map(|(name, task)| (name.clone(), task.run.as_str().to_owned())).collect(),
+        schedules: resolved.schedules.clone(),
     })
 }
 

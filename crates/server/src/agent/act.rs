@@ -44,6 +44,13 @@ impl Agent {
             Action::Cut(slot) => self.cut(key, &slot),
             Action::Run(order) => app.run(&order, &self.context),
             Action::StopCommand => app.stop_command(),
+            Action::Enrol(name) => app.enrol(&name),
+            Action::BeginJob { name, release, due } => {
+                app.begin_job(&name, release, due, &self.context);
+            }
+            Action::LeaveOut { name, due, why } => app.leave_out(&name, due, why),
+            Action::StopJob(name) => app.stop_job(&name),
+            Action::EndRuns(release) => app.end_runs(release),
             Action::BeginWatch(order) => self.begin_watch(key, order),
             Action::EndWatch(operation, outcome) => {
                 if let Some(watch) = app.watch.as_mut().filter(|w| w.order.operation == operation) {
@@ -182,6 +189,7 @@ impl App {
             self.adopt(instance, context);
         }
         self.adopt_command(record.command, context);
+        self.adopt_jobs(record.jobs, context);
         // It only tells something about the watch that was on at the time.
         let watched = self.order().and_then(|order| Some(order.watch.as_ref()?.release));
         self.ended_unseen.retain(|release, _| Some(*release) == watched);

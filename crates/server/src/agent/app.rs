@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
 use onward_core::document::Failure;
 use onward_core::model::{OperationNumber, ReleaseNumber, Stop};
 use onward_core::order::{CommandKind, Order, WatchOrder};
@@ -15,7 +16,9 @@ use tokio::time::Instant;
 
 use super::durable::{self, Survives};
 use super::event::{AppKey, Life, Reply};
+use super::jobs::{Job, JobName};
 use super::note::note;
+use super::one_off::OneOff;
 use super::record::Record;
 use super::vault::Vault;
 use crate::layout::AppTree;
@@ -47,6 +50,10 @@ pub(super) struct App {
     /// Since when the route of their release, which stays, does not name instances: the same unit.
     pub(super) left_route: BTreeMap<SlotId, u64>,
     pub(super) command: Option<RunningCommand>,
+    /// What goes on by itself besides the processes.
+    pub(super) jobs: BTreeMap<JobName, Job>,
+    /// What people run and stay with, by number.
+    pub(super) one_offs: BTreeMap<u32, OneOff>,
     pub(super) watch: Option<Watch>,
     /// An instance of this release ended while no agent looked.
     pub(super) ended_unseen: BTreeMap<ReleaseNumber, Failure>,
@@ -174,6 +181,12 @@ impl Moment {
     pub(super) fn now() -> Self {
         Self { instant: Instant::now(), unix_ms: unix_ms() }
     }
+
+    /// The time of day.
+    pub(super) fn timestamp(self) -> Timestamp {
+        let since = i64::try_from(self.unix_ms).unwrap_or(i64::MAX);
+        Timestamp::from_millisecond(since).unwrap_or(Timestamp::MAX)
+    }
 }
 
 /// Milliseconds since 1970.
@@ -227,6 +240,8 @@ impl App {
             unrouted: BTreeMap::new(),
             left_route: BTreeMap::new(),
             command: None,
+            jobs: BTreeMap::new(),
+            one_offs: BTreeMap::new(),
             watch: None,
             ended_unseen: BTreeMap::new(),
             memory_short: false,
@@ -297,7 +312,9 @@ impl App {
     /// Whether anything is left that would go on without an agent.
     pub(super) fn is_there(&self) -> bool {
         let ordered = self.order().is_some_and(|order| !order.releases.is_empty());
-        let runs = self.instances.values().any(Instance::is_alive) || self.command.is_some();
+        let runs = self.instances.values().any(Instance::is_alive)
+            || self.command.is_some()
+            || !self.jobs.is_empty();
         self.damaged.is_some() || ordered || runs || self.route.is_some()
     }
 
@@ -306,6 +323,8 @@ impl App {
         let mut slots = self.instances.iter();
         slots.any(|(id, own)| id.release == release && own.is_alive())
             || self.command.as_ref().is_some_and(|command| command.release == release)
+            || self.jobs.values().any(|job| job.release == release)
+            || self.one_offs.values().any(|own| own.release == release)
     }
 
     /// Publishes a report. Those who wait for news get it when it says something new.

@@ -8,6 +8,8 @@ use onward_core::report::Report;
 use tokio::sync::{mpsc, oneshot};
 
 use super::control::Seen;
+use super::jobs::JobName;
+use super::one_off::Launch;
 use super::probe::Verdict;
 use crate::process::Exit;
 use crate::protocol::Request;
@@ -59,6 +61,10 @@ pub(super) enum News {
     Probed(SlotId, Life, Verdict),
     /// A command ended, with its whole group.
     CommandEnded { operation: OperationNumber, kind: CommandKind, ended: CommandEnd },
+    /// A scheduled run, or what a person left running, ended with all that it started.
+    JobEnded(JobName, CommandEnd),
+    /// The command that a person stayed with is gone.
+    RunLeft(u32),
     /// The proxy was told where traffic goes.
     Routed(Result<Box<Seen>, String>),
 }
@@ -82,6 +88,8 @@ pub(super) type Life = u64;
 pub(super) enum Reply {
     /// This, as it is.
     Answer(crate::protocol::Answer),
+    /// A command that the connection shall run.
+    Launch(Box<Launch>),
     /// This report, once the counters of the proxy are added.
     Report { revision: u64, report: Box<Report> },
 }

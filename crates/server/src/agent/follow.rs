@@ -90,8 +90,10 @@ fn logs_of(tree: &AppTree, request: &LogsRequest) -> Vec<Log> {
         names.sort_unstable();
         for name in names {
             let Some(source) = name.strip_suffix(".log") else { continue };
-            let process = source.split('.').next().unwrap_or_default();
-            if request.process.as_ref().is_none_or(|wanted| wanted.as_str() == process) {
+            let (process, index) = source.split_once('.').unwrap_or((source, ""));
+            let instance = request.instance.is_none_or(|wanted| index == wanted.to_string());
+            if instance && request.process.as_ref().is_none_or(|wanted| wanted.as_str() == process)
+            {
                 found.push(Log { path: directory.join(&name), release, source: source.to_owned() });
             }
         }

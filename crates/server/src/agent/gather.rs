@@ -7,7 +7,7 @@ use onward_core::model::ReleaseNumber;
 use onward_core::order::Level;
 use onward_core::reconcile::{
     CommandFact, DRAIN_WITHIN_MS, Facts, Files, ReleaseTraffic, RouteFact, Slot, SlotId, SlotState,
-    UPGRADED_WITHIN_MS, WatchFact,
+    UPGRADED_WITHIN_MS, WatchFact, next_due,
 };
 use onward_core::traffic::Traffic;
 use onward_proxy::{Counters, Status, Table};
@@ -24,6 +24,9 @@ const UPGRADED_LOOK: Duration = Duration::from_secs(1);
 const WATCH_LOOK: Duration = Duration::from_millis(100);
 /// How often free memory is looked at while a warm release runs.
 pub(super) const MEMORY_LOOK: Duration = Duration::from_secs(5);
+
+/// How often the time of day is looked at while a schedule is on.
+const CLOCK_LOOK: Duration = Duration::from_secs(30);
 
 /// What is true of the app now.
 pub(super) fn facts(app: &App, status: Option<&Status>, moment: Moment) -> Facts {
@@ -43,6 +46,9 @@ pub(super) fn facts(app: &App, status: Option<&Status>, moment: Moment) -> Facts
         }),
         watch: app.watch.as_ref().map(|own| watch(app, own, status, now)),
         memory_short: app.memory_short,
+        now: moment.timestamp(),
+        jobs: app.job_facts(),
+        runs: app.run_facts(),
     }
 }
 
@@ -259,6 +265,11 @@ pub(super) fn next_change(app: &App, moment: Moment) -> Option<Instant> {
             .flatten()
             .map(|limit| (since + limit).saturating_sub(moment.unix_ms));
         changes.extend(left.filter(|left| *left > 0).map(|left| now + Duration::from_millis(left)));
+    }
+    if let Some(due) = next_due(&app.kept, &facts(app, None, moment)) {
+        let left = due.duration_since(moment.timestamp()).unsigned_abs();
+        // Somebody may set the clock meanwhile.
+        changes.push(now + left.min(CLOCK_LOOK));
     }
     // What is over already has been looked at; a waiting order for it would never end.
     changes.into_iter().filter(|at| *at > now).min()

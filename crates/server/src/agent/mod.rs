@@ -17,6 +17,7 @@
 
 mod act;
 mod app;
+mod attend;
 mod commands;
 mod context;
 mod control;
@@ -27,7 +28,9 @@ mod files;
 mod follow;
 mod gather;
 mod instances;
+mod jobs;
 mod note;
+mod one_off;
 mod probe;
 mod proxy;
 mod pull;

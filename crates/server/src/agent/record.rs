@@ -14,7 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::app::{App, Instance, State};
 use super::durable::{self, Survives};
+use super::jobs::{JobName, JobRecord, SCHEDULE_VARIABLE};
 use super::note::note;
+use super::one_off::{ATTACHED_VARIABLE, NAME_VARIABLE};
 use crate::layout::{AppTree, command_word};
 use crate::process::{self, Identity};
 
@@ -27,6 +29,9 @@ pub(super) struct Record {
     pub(super) instances: Vec<InstanceRecord>,
     /// The command that runs.
     pub(super) command: Option<CommandRecord>,
+    /// What goes on by itself besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) jobs: Vec<JobRecord>,
     /// Since when no route names a release, in milliseconds since 1970.
     pub(super) unrouted: BTreeMap<ReleaseNumber, u64>,
 }
@@ -72,6 +77,7 @@ impl Record {
             boot: boot.to_owned(),
             instances: app.instances.iter().map(|(slot, own)| instance(slot, own)).collect(),
             command,
+            jobs: app.job_records(),
             unrouted: app.unrouted.clone(),
         }
     }
@@ -119,6 +125,16 @@ impl Record {
                 Some(Stray::Command { operation, kind, release }) if self.command.is_none() => {
                     self.command = Some(CommandRecord { operation, kind, release, identity });
                 }
+                Some(Stray::Job(name, release))
+                    if !self.jobs.iter().any(|own| own.identity == identity) =>
+                {
+                    self.jobs.retain(|own| own.name != name);
+                    let (command, started) = (name.to_string(), super::app::unix_ms());
+                    self.jobs.push(JobRecord { name, release, identity, command, started });
+                }
+                Some(Stray::Attached) => {
+                    process::signal_session(identity.pid, rustix::process::Signal::KILL);
+                }
                 // Nobody waits for its answer any more.
                 Some(Stray::Probe) => process::kill_group(identity),
                 _ => {}
@@ -130,13 +146,30 @@ impl Record {
 /// What the environment of a process says that it is.
 enum Stray {
     Instance(SlotId),
-    Command { operation: OperationNumber, kind: CommandKind, release: ReleaseNumber },
+    Command {
+        operation: OperationNumber,
+        kind: CommandKind,
+        release: ReleaseNumber,
+    },
     Probe,
+    Job(JobName, ReleaseNumber),
+    /// A command of a person whose connection ended with the agent.
+    Attached,
 }
 
 impl Stray {
     fn of(environment: &BTreeMap<String, String>) -> Option<Self> {
         let release = ReleaseNumber(environment.get("ONWARD_RELEASE")?.parse().ok()?);
+        if environment.contains_key(ATTACHED_VARIABLE) {
+            return Some(Self::Attached);
+        }
+        if let Some(name) = environment.get(NAME_VARIABLE) {
+            let number = name.strip_prefix("run.")?.parse().ok()?;
+            return Some(Self::Job(JobName::Run(number), release));
+        }
+        if let Some(name) = environment.get(SCHEDULE_VARIABLE) {
+            return Some(Self::Job(JobName::Schedule(name.parse().ok()?), release));
+        }
         if let Some(word) = environment.get("ONWARD_COMMAND") {
             let operation = OperationNumber(environment.get("ONWARD_OPERATION")?.parse().ok()?);
             let kinds = [CommandKind::Release, CommandKind::Check];

@@ -45,6 +45,11 @@ pub(super) struct Agent {
     reports: BTreeMap<AppKey, watch::Sender<Option<Report>>>,
 }
 
+fn never_deployed(key: &AppKey) -> Reply {
+    let text = format!("{}/{} was never deployed here", key.0, key.1);
+    Reply::Answer(Answer::Refused { text })
+}
+
 /// How the loop goes on.
 enum Next {
     Continue,
@@ -148,6 +153,7 @@ impl Agent {
         let facts = gather::facts(app, self.status.as_ref(), self.moment);
         let mut report = reconcile(&app.kept, &facts).report;
         let name = app.route_name();
+        report.runs = app.run_reports();
         report.traffic = self.status.as_ref().map(|status| gather::traffic_of(status, &name));
         let troubles = [
             ("the agent's state", app.damaged.as_ref()),
@@ -231,6 +237,7 @@ impl Agent {
         let mut all = vec![self.context.tree.agent_log(), self.context.tree.proxy_log()];
         for app in self.apps.values() {
             all.extend(app.instances.keys().map(|slot| app.tree.log(slot)));
+            all.extend(app.jobs.iter().map(|(name, own)| app.tree.job_log(own.release, name)));
             all.extend(app.command.as_ref().map(|own| app.tree.command_log(own.release, own.kind)));
         }
         tokio::task::spawn_blocking(move || {
@@ -286,6 +293,8 @@ impl Agent {
             News::CommandEnded { operation, kind, ended } => {
                 app.command_ended(operation, kind, &ended);
             }
+            News::JobEnded(name, ended) => app.job_ended(&name, &ended),
+            News::RunLeft(number) => drop(app.one_offs.remove(&number)),
             News::Routed(Ok(seen)) => {
                 app.route_change = RouteChange::Unknown;
                 self.learn(*seen);
@@ -340,8 +349,22 @@ impl Agent {
                     self.answer(&key, known_revision, wait_ms, reply);
                     return Next::Continue;
                 }
-                let text = format!("{}/{} was never deployed here", key.0, key.1);
-                Answer::Refused { text }
+                let _ = reply.send(never_deployed(&key));
+                return Next::Continue;
+            }
+            Request::Run(request) => {
+                let key = (request.app.clone(), request.environment.clone());
+                let answer = match self.apps.get_mut(&key) {
+                    Some(app) => app.admit_run(*request, &self.context),
+                    None => never_deployed(&key),
+                };
+                // Whoever asked may be gone; its command is, too.
+                if let Err(Reply::Launch(launch)) = reply.send(answer)
+                    && let Some(app) = self.apps.get_mut(&key)
+                {
+                    app.one_offs.remove(&launch.number);
+                }
+                return Next::Continue;
             }
             Request::HoldsKey { app, environment, key } => {
                 self.open((app.clone(), environment.clone()));

@@ -9,12 +9,14 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::attend::attend;
 use super::control::Control;
 use super::copies;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
 use super::vault::Maskers;
+use super::one_off::Launch;
 use crate::layout::Tree;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 
@@ -75,6 +77,11 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
                 let answer = copies::read(&desk.tree, &app, &environment).await;
                 write_line(&mut writer, &answer).await?;
             }
+            Ok(request @ Request::Run(_)) => {
+                if let Some(launch) = launch(request, desk, &mut writer).await? {
+                    return attend(launch, &mut reader, &mut writer).await;
+                }
+            }
             Ok(request) => {
                 let answer = ask_agent(request, desk).await;
                 write_line(&mut writer, &answer).await?;
@@ -86,6 +93,23 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the agent lets a client run; none when it said something else, which was passed on.
+async fn launch(
+    request: Request,
+    desk: &Desk,
+    writer: &mut OwnedWriteHalf,
+) -> std::io::Result<Option<Launch>> {
+    let (reply, replied) = oneshot::channel();
+    let sent = desk.events.send(Event::Asked { request, reply }).await;
+    let answer = match replied.await {
+        Ok(Reply::Launch(launch)) if sent.is_ok() => return Ok(Some(*launch)),
+        Ok(Reply::Answer(answer)) => answer,
+        _ => Answer::Refused { text: "the agent is ending".to_owned() },
+    };
+    write_line(writer, &answer).await?;
+    Ok(None)
 }
 
 /// One line; none at the end of the conversation, or when a line is too long to be one.
@@ -120,7 +144,7 @@ async fn ask_agent(request: Request, desk: &Desk) -> Answer {
         return ending();
     }
     match replied.await {
-        Err(_) => ending(),
+        Err(_) | Ok(Reply::Launch(_)) => ending(),
         Ok(Reply::Answer(answer)) => answer,
         Ok(Reply::Report { revision, mut report }) => {
             let asked = timeout(COUNTERS_WITHIN, desk.control.status()).await;

@@ -36,6 +36,14 @@ pub fn kill_group(leader: Identity) {
     }
 }
 
+/// Sends a signal to every process of a session or group that is there.
+pub fn signal_session(leader: u32, signal: Signal) {
+    for member in procfs::session_members(leader).into_iter().filter_map(pid) {
+        // It may have ended in between.
+        let _ = rustix::process::kill_process(member, signal);
+    }
+}
+
 /// Ends every process of the group; returns when none is left.
 ///
 /// A process that waits for a device cannot be ended by anybody; then this waits with it.

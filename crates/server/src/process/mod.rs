@@ -9,12 +9,13 @@ pub mod logs;
 mod ports;
 mod procfs;
 mod spawn;
+pub mod terminal;
 
 pub use exit::{Exit, signal_by_name, signal_name};
-pub use group::{End, end_group, kill_group, wait_for_exit};
+pub use group::{End, end_group, kill_group, signal_session, wait_for_exit};
 pub use ports::{free_port, listening_ports, owner_of_port};
 pub use procfs::{
     Identity, available_memory, boot_id, environment, is_running, members, memory_kills,
-    own_groups, resident_memory,
+    own_groups, resident_memory, session_members,
 };
-pub use spawn::{Program, Spawn, Spawned, inherited_environment};
+pub use spawn::{Program, Spawn, Spawned, command, inherited_environment, with_exec};

@@ -32,6 +32,7 @@ pub fn is_running(identity: Identity) -> bool {
 struct Stat {
     is_dead: bool,
     group: u32,
+    session: u32,
     started: u64,
 }
 
@@ -45,8 +46,9 @@ impl Stat {
         let mut fields = text[text.rfind(')')? + 1..].split_ascii_whitespace();
         let is_dead = matches!(fields.next()?, "Z" | "X");
         let group = fields.nth(1)?.parse().ok()?;
-        let started = fields.nth(16)?.parse().ok()?;
-        Some(Self { is_dead, group, started })
+        let session = fields.next()?.parse().ok()?;
+        let started = fields.nth(15)?.parse().ok()?;
+        Some(Self { is_dead, group, session, started })
     }
 }
 
@@ -58,6 +60,15 @@ fn all() -> impl Iterator<Item = u32> {
 /// The processes of a group that have not ended.
 pub fn members(group: u32) -> Vec<u32> {
     let is_member = |pid: &u32| Stat::of(*pid).is_some_and(|s| s.group == group && !s.is_dead);
+    all().filter(is_member).collect()
+}
+
+/// The processes of a session or group that have not ended: what a shell with job control starts is
+/// in groups of its own.
+pub fn session_members(leader: u32) -> Vec<u32> {
+    let is_member = |pid: &u32| {
+        Stat::of(*pid).is_some_and(|s| (s.session == leader || s.group == leader) && !s.is_dead)
+    };
     all().filter(is_member).collect()
 }
 

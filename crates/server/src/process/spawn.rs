@@ -105,7 +105,8 @@ impl Spawn<'_> {
     }
 }
 
-fn command(program: &Program) -> Command {
+/// The program as a command that has neither directory nor environment yet.
+pub fn command(program: &Program) -> Command {
     match program {
         Program::Line(line) => {
             let mut command = Command::new("/bin/sh");
@@ -121,7 +122,7 @@ fn command(program: &Program) -> Command {
 }
 
 /// Puts `exec` before a command line that is a single command.
-fn with_exec(line: &str) -> String {
+pub fn with_exec(line: &str) -> String {
     let line = line.trim();
     let first = line.split_ascii_whitespace().next().unwrap_or_default();
     let is_list = line.contains([';', '&', '|', '\n', '(', ')', '{', '}', '`']);

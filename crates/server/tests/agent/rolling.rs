@@ -537,6 +537,7 @@ fn the_lines_of_processes_are_given_and_followed() {
         environment: "local".parse().unwrap(),
         release: None,
         process: None,
+        instance: None,
         lines: 1000,
         follow: false,
     };

@@ -22,6 +22,8 @@ use crate::cli::screen::Screen;
 
 /// How many lines may wait to be printed; the agent waits meanwhile.
 const LINES_WAITING: usize = 1000;
+/// What else prints: the commands of a release, and what people leave running.
+const OTHER_SOURCES: [&str; 3] = ["check", "release-command", "run"];
 /// How often Ctrl-C is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
@@ -31,7 +33,8 @@ pub fn run(context: &Context, args: &LogsArgs, screen: &Screen) -> Result<Exit, 
         app: context.app().clone(),
         environment: context.environment().clone(),
         release: args.release.map(ReleaseNumber),
-        process: args.process.clone(),
+        process: args.process.as_ref().map(|source| source.process.clone()),
+        instance: args.process.as_ref().and_then(|source| source.instance),
         lines: args.lines,
         follow: args.follow,
     };
@@ -70,12 +73,16 @@ fn known(document: &Document, args: &LogsArgs) -> Result<(), Complaint> {
     if let Some(number) = release.filter(|number| *number > last || number.0 == 0) {
         return Err(Problem::NoRelease { number, last }.into());
     }
-    let Some(name) = &args.process else { return Ok(()) };
-    let mut names: Vec<_> =
-        document.releases.values().flat_map(|release| release.config.processes.keys()).collect();
+    let Some(name) = args.process.as_ref().map(|source| &source.process) else { return Ok(()) };
+    let of = |release: &onward_core::model::Release| {
+        let config = &release.config;
+        config.processes.keys().chain(config.schedules.keys()).cloned().collect::<Vec<_>>()
+    };
+    let mut names: Vec<_> = document.releases.values().flat_map(of).collect();
+    names.extend(OTHER_SOURCES.iter().filter_map(|name| name.parse().ok()));
     names.sort_unstable();
     names.dedup();
-    if names.contains(&name) || names.is_empty() {
+    if names.contains(name) || document.releases.is_empty() {
         return Ok(());
     }
     let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");

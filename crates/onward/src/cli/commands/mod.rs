@@ -15,6 +15,7 @@ mod plan;
 mod rehearse;
 mod restore;
 mod rollback;
+mod run;
 mod secret;
 mod state;
 mod status;
@@ -81,6 +82,9 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Status => status::run(context, screen),
         Verb::Logs(args) => logs::run(context, args, screen),
+        Verb::Exec(args) => run::exec(context, args, screen),
+        Verb::Run(args) => run::run(context, args, screen),
+        Verb::Task(args) => run::task(context, args, screen),
         Verb::Plan(args) => plan::run(context, args, screen),
         Verb::Abort => abort::run(context, screen),
         Verb::Why { release } => why::run(context, *release, screen),

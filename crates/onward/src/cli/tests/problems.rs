@@ -82,6 +82,9 @@ fn all() -> Vec<(&'static str, Problem)> {
         Problem::AbortTooLate(_) => Problem::AbortTooLate(OperationNumber(7)),
         Problem::DoesNotServe { .. } =>
             Problem::DoesNotServe { number: ReleaseNumber(3), failure: failure() },
+        Problem::NoTask { .. } => Problem::NoTask {
+            name: "reindex".parse().unwrap(), names: "seed".to_owned(), in_file: true,
+        },
         Problem::NoLogs(_) => Problem::NoLogs("the agent did not answer".to_owned()),
         Problem::NoCloud(_) => Problem::NoCloud("s3://bucket/state".to_owned()),
         Problem::TwoStates { .. } => Problem::TwoStates {
@@ -124,7 +127,8 @@ fn exit_codes_are_a_contract_with_scripts() {
         Exit::Refused,
         Exit::Continues,
         Exit::Changes,
+        Exit::Program(7),
         Exit::Bug,
     ];
-    assert_eq!(codes.map(Exit::code), [0, 1, 2, 3, 4, 5, 255]);
+    assert_eq!(codes.map(Exit::code), [0, 1, 2, 3, 4, 5, 7, 255]);
 }
