@@ -167,7 +167,7 @@ impl Attached {
             let count = bytes.len();
             self.reader.consume(count);
             let wrong = |error| Left::Lost(io::Error::new(io::ErrorKind::InvalidData, error));
-            while let Some(frame) = decoder.next().map_err(wrong)? {
+            while let Some(frame) = decoder.take_frame().map_err(wrong)? {
                 match frame {
                     Frame::Output(bytes) => output.output(&bytes).map_err(Left::Unread)?,
                     Frame::Error(bytes) => output.error(&bytes).map_err(Left::Unread)?,

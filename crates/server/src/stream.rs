@@ -166,7 +166,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`BadFrame`]; then nothing that follows can be understood.
-    pub fn next(&mut self) -> Result<Option<Frame>, BadFrame> {
+    pub fn take_frame(&mut self) -> Result<Option<Frame>, BadFrame> {
         let rest = &self.bytes[self.from..];
         let Some((head, rest)) = rest.split_first_chunk::<HEAD>() else { return Ok(None) };
         let [kind, length @ ..] = *head;
@@ -207,7 +207,7 @@ mod tests {
             let mut found = Vec::new();
             for part in bytes.chunks(piece) {
                 decoder.push(part);
-                while let Some(frame) = decoder.next().unwrap() {
+                while let Some(frame) = decoder.take_frame().unwrap() {
                     found.push(frame);
                 }
             }
@@ -227,7 +227,7 @@ mod tests {
         for (bytes, expected) in cases {
             let mut decoder = Decoder::default();
             decoder.push(bytes);
-            assert_eq!(decoder.next(), Err(expected));
+            assert_eq!(decoder.take_frame(), Err(expected));
         }
     }
 

@@ -18,11 +18,11 @@ fn schedule(when: When, zone: Option<&str>) -> Schedule {
 
 /// The next runs after a moment.
 fn runs(when: When, zone: &str, after: &str, count: usize) -> Vec<String> {
-    let timing = Timing::of(&schedule(when, Some(zone))).unwrap();
-    let mut at: Timestamp = after.parse().unwrap();
+    let timing = Timing::of(&schedule(when, Some(zone))).expect("a legal schedule");
+    let mut at: Timestamp = after.parse().expect("a moment");
     let mut found = Vec::new();
     for _ in 0..count {
-        at = timing.next(at).unwrap();
+        at = timing.next(at).expect("there is always a next one");
         found.push(at.to_string());
     }
     found

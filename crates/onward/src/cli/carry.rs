@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::hooks::Hooks;
 use super::interrupt::Interrupts;
 use super::outcome;
 use super::problem::Problem;
@@ -42,6 +43,19 @@ pub fn submit(
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<Came, Complaint> {
+    let hooks = Hooks::new(context, screen, interrupts);
+    submit_with(context, ask, planned_at, screen, interrupts, &hooks)
+}
+
+/// The same, with the hooks of a command that runs more of them.
+pub fn submit_with(
+    context: &Context,
+    ask: Ask,
+    planned_at: Option<Generation>,
+    screen: &Screen,
+    interrupts: &Interrupts,
+    hooks: &Hooks<'_>,
+) -> Result<Came, Complaint> {
     let links = context.links()?;
     let request = Request {
         id: runner::request_id(),
@@ -52,11 +66,12 @@ pub fn submit(
     };
     let telling = Telling::Own(request.id.clone());
     let mut run = run(context, Goal::Submit(request));
-    let mut progress = Progress::new(screen, interrupts, telling);
+    let mut progress = Progress::new(screen, interrupts, telling).with(hooks);
     let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
     progress.clear();
     match end {
         Some(end) => came(&run, end),
+        None if interrupts.count() == 0 => refused(context, &run, &links, hooks),
         None => interrupted(context, &run, &links, screen),
     }
 }
@@ -93,6 +108,22 @@ fn came(run: &Runner, end: End) -> Result<Came, Complaint> {
     }
 }
 
+/// A hook said no: what was recorded is aborted, and its reason is ours.
+fn refused(
+    context: &Context,
+    run: &Runner,
+    links: &Links,
+    hooks: &Hooks<'_>,
+) -> Result<Came, Complaint> {
+    let complaint = hooks.refusal();
+    let complaint = complaint.unwrap_or_else(|| Problem::Bug("nobody stopped the run").into());
+    let Some(number) = run.operation() else { return Err(complaint.nothing_changed()) };
+    match abort(context, &format!("a hook of {}", person()), links) {
+        Ok(_) => Err(complaint.fact(format!("Operation {number} was aborted"))),
+        Err(more) => Err(complaint.fact(format!("Operation {number}: {}", more.what))),
+    }
+}
+
 /// After Ctrl-C: what is not decided is aborted, what is decided goes on.
 fn interrupted(
     context: &Context,
@@ -108,17 +139,21 @@ fn interrupted(
         return Err(Problem::InterruptedDecided(number).into());
     }
     screen.note("  interrupted: aborting");
+    abort(context, &format!("{} (Ctrl-C)", person()), links)
+}
+
+fn abort(context: &Context, by: &str, links: &Links) -> Result<Came, Complaint> {
     let request = Request {
         id: runner::request_id(),
         ask: Ask::Abort,
-        by: format!("{} (Ctrl-C)", person()),
+        by: by.to_owned(),
         planned_at: None,
         without: std::collections::BTreeSet::new(),
     };
     let mut abort = self::run(context, Goal::Submit(request));
     match runner::drive(&mut abort, &context.store(), links, &mut Silent) {
         Some(end) => came(&abort, end),
-        None => Err(nothing()),
+        None => Err(Problem::Interrupted { during: None }.into()),
     }
 }
 
@@ -138,9 +173,23 @@ pub fn conclude(
     number: OperationNumber,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
+    conclude_with(context, document, number, screen, None)
+}
+
+/// The same, after the hooks were told.
+pub fn conclude_with(
+    context: &Context,
+    document: &Document,
+    number: OperationNumber,
+    screen: &Screen,
+    hooks: Option<&Hooks<'_>>,
+) -> Result<Exit, Complaint> {
     let Some(finished) = document.finished(number) else {
         return Err(Problem::NoTrace(number).into());
     };
+    if let Some(hooks) = hooks {
+        hooks.ended(document, finished);
+    }
     let url = url(context);
     let url = url.as_deref().filter(|_| document.serving.is_some());
     let fields = outcome::finished_json(document, finished, url);

@@ -13,6 +13,7 @@ mod complaint;
 mod context;
 mod edits;
 mod exit;
+mod hooks;
 mod interrupt;
 mod key_problem;
 mod live;

@@ -147,6 +147,18 @@ pub enum Problem {
         /// Its last lines, when they were not shown as they came.
         lines: Vec<String>,
     },
+    /// A hook failed.
+    #[error("the hook `{hook}` ended with {how}: {command}")]
+    HookFailed {
+        /// Its key.
+        hook: &'static str,
+        /// How it ended.
+        how: String,
+        /// What ran.
+        command: String,
+        /// Its last lines, when they were not shown as they came.
+        lines: Vec<String>,
+    },
     /// A command of the project could not be run.
     #[error("the {step} cannot be run: {source}")]
     StepLost {
@@ -250,6 +262,7 @@ impl Problem {
             | Self::WriteUnknown(_)
             | Self::BundlesDamaged(_)
             | Self::StepFailed { .. }
+            | Self::HookFailed { .. }
             | Self::StepLost { .. }
             | Self::Interrupted { .. }
             | Self::StateRemoved
@@ -313,6 +326,7 @@ impl Problem {
             Self::StepFailed { step, .. } => {
                 return Some(format!("correct what the {step} says above, and repeat the command"));
             }
+            Self::HookFailed { .. } => "`[hooks]` in onward.toml says what runs when",
             Self::StepLost { .. } => "`onward` runs the commands of `[build]` with `sh -c`",
             Self::InterruptedDecided(_) | Self::InterruptedCarrying(_) => {
                 "`onward status` shows how far it is; the next command carries it on"
@@ -362,7 +376,9 @@ impl From<Problem> for Complaint {
             Problem::EditInvalid { place, .. } | Problem::AcceptInvalid { place, .. } => {
                 complaint.drawn(place)
             }
-            Problem::StepFailed { lines, .. } => complaint.printed(lines),
+            Problem::StepFailed { lines, .. } | Problem::HookFailed { lines, .. } => {
+                complaint.printed(lines)
+            }
             Problem::DoesNotServe { failure, .. } => complaint.seen(&failure),
             Problem::BundlesDamaged(_) => {
                 complaint.fact("What runs was copied from them and verified then; it goes on")

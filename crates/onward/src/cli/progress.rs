@@ -7,6 +7,7 @@ use onward_core::report::{Contact, Contacts, Report};
 use onward_core::runner::Runner;
 use serde_json::json;
 
+use super::hooks::Hooks;
 use super::interrupt::Interrupts;
 use super::live::Live;
 use super::outcome;
@@ -31,13 +32,37 @@ pub struct Progress<'a> {
     shown: Option<(u64, Phase)>,
     /// The last line told of each server, with `--verbose`.
     servers: String,
+    hooks: Option<&'a Hooks<'a>>,
 }
 
 impl<'a> Progress<'a> {
     /// Shows a run on the screen, and ends it when the person insists.
     pub fn new(screen: &'a Screen, interrupts: &'a Interrupts, telling: Telling) -> Self {
         let live = screen.is_live().then(Live::start);
-        Self { screen, interrupts, telling, live, shown: None, servers: String::new() }
+        Self { screen, interrupts, telling, live, shown: None, servers: String::new(), hooks: None }
+    }
+
+    /// The same with hooks that run on the way.
+    #[must_use]
+    pub fn with(mut self, hooks: &'a Hooks<'a>) -> Self {
+        self.hooks = Some(hooks);
+        self
+    }
+
+    /// The hooks and the request that they are about.
+    fn own_hooks(&self) -> Option<(&'a Hooks<'a>, RequestId)> {
+        match &self.telling {
+            Telling::Own(request) => Some((self.hooks?, request.clone())),
+            Telling::Any => None,
+        }
+    }
+
+    /// Lets a hook print where live lines are drawn.
+    fn beside_live<T>(&mut self, what: impl FnOnce() -> T) -> T {
+        let was_live = self.live.take().is_some();
+        let result = what();
+        self.live = was_live.then(Live::start);
+        result
     }
 
     /// Takes the live lines away.
@@ -105,7 +130,18 @@ impl Observer for Progress<'_> {
             self.tell(document, operation, waits);
             self.draw(document, operation, runner.contacts(), waits);
         }
+        if let (Some((hooks, request)), Some(document)) = (self.own_hooks(), runner.document())
+            && hooks.is_due_at(&request, document)
+        {
+            self.beside_live(|| hooks.switched());
+        }
         if self.interrupts.count() > 0 { Stop::Leave } else { Stop::No }
+    }
+
+    fn before_write(&mut self, runner: &Runner, next: &Document) -> Stop {
+        let Some((hooks, request)) = self.own_hooks() else { return Stop::No };
+        let may = self.beside_live(|| hooks.may_write(&request, runner.document(), next));
+        if may { Stop::No } else { Stop::Leave }
     }
 }
 

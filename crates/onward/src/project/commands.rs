@@ -145,7 +145,8 @@ fn description(text: &Text<'_>, sink: &mut Sink) -> Option<String> {
     if too_long || text.text.contains(char::is_control) {
         let message = format!("`{}` has to fit on one line", text.path);
         let label = if too_long { "more than 200 bytes" } else { "more than one line" };
-        sink.push(Diagnostic::error(Code::InvalidValue, text.span.clone(), message, label));
+        let found = Diagnostic::error(Code::InvalidValue, text.span.clone(), message, label);
+        sink.push(found.help("say in a few words what the task does"));
         return None;
     }
     Some(text.text.to_owned())

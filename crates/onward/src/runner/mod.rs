@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use onward_core::document::Document;
 use onward_core::model::{OperationNumber, ReleaseNumber, ServerName};
 use onward_core::order::Order;
 use onward_core::outcome::Outcome;
@@ -26,6 +27,11 @@ const SILENCE_PAUSE: Duration = Duration::from_millis(50);
 pub trait Observer {
     /// Something may have changed. `Stop::Leave` ends the run where it is; others carry it on.
     fn look(&mut self, runner: &Runner) -> Stop;
+
+    /// This document is about to be written. `Stop::Leave` ends the run before it is.
+    fn before_write(&mut self, _runner: &Runner, _next: &Document) -> Stop {
+        Stop::No
+    }
 }
 
 /// Whether to go on.
@@ -54,6 +60,9 @@ pub fn drive(
         };
         let got = match runner.next(&tick()) {
             Need::Read => Got::Read(store.read()),
+            Need::Write { next, .. } if observer.before_write(runner, &next) == Stop::Leave => {
+                return None;
+            }
             Need::Write { expected, next } => Got::Written(store.write(expected, &next)),
             Need::Contact(orders) => {
                 let answers = deliver(runner, links, &orders);

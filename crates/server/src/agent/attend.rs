@@ -192,13 +192,13 @@ impl Session {
                     }
                 }
                 took = write(&mut running.stdin, &self.input), if !self.input.is_empty() => {
-                    self.took(took);
+                    self.took(&took);
                 }
                 read = read(&mut running.stdout, &mut printed), if room && running.stdout.is_some() => {
-                    self.printed(read, &printed, false);
+                    self.printed(&read, &printed, false);
                 }
                 read = read(&mut running.stderr, &mut complained), if room && running.stderr.is_some() => {
-                    self.printed(read, &complained, true);
+                    self.printed(&read, &complained, true);
                 }
                 status = running.child.wait(), if self.exit.is_none() => self.exited(status),
                 asked = &mut stopped, if may_stop => {
@@ -227,7 +227,7 @@ impl Session {
     fn hear(&mut self, bytes: &[u8]) {
         self.decoder.push(bytes);
         loop {
-            match self.decoder.next() {
+            match self.decoder.take_frame() {
                 Ok(Some(frame)) => self.obey(frame),
                 Ok(None) => return,
                 Err(_) => return self.hang_up(),
@@ -266,8 +266,8 @@ impl Session {
         }
     }
 
-    fn took(&mut self, took: io::Result<usize>) {
-        match took {
+    fn took(&mut self, took: &io::Result<usize>) {
+        match *took {
             Ok(count) => {
                 self.input.drain(..count);
                 self.credit(count);
@@ -299,8 +299,8 @@ impl Session {
         }
     }
 
-    fn printed(&mut self, read: io::Result<usize>, bytes: &[u8], is_error: bool) {
-        match read {
+    fn printed(&mut self, read: &io::Result<usize>, bytes: &[u8], is_error: bool) {
+        match *read {
             Ok(count) if count > 0 => {
                 let bytes = bytes[..count].to_vec();
                 self.tell(&if is_error { Frame::Error(bytes) } else { Frame::Output(bytes) });

@@ -109,12 +109,12 @@ impl App {
         release: ReleaseNumber,
         program: &Program,
         command: String,
-        environment: BTreeMap<String, OsString>,
+        environment: &BTreeMap<String, OsString>,
         context: &Context,
     ) -> Result<(), String> {
         let status = self.tree.job_status(name);
         clear_status(&status).map_err(|error| error.to_string())?;
-        let record = self.spawn_job(name, release, program, command, &environment)?;
+        let record = self.spawn_job(name, release, program, command, environment)?;
         self.attend_job(record, None, default_end(), context);
         Ok(())
     }

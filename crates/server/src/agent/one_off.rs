@@ -90,7 +90,7 @@ impl App {
             Stay::Detached => {
                 let name = JobName::Run(number);
                 environment.insert(NAME_VARIABLE.to_owned(), name.to_string().into());
-                self.start_run(&name, release, &program, words, environment, context)?;
+                self.start_run(&name, release, &program, words, &environment, context)?;
                 return Ok(Reply::Answer(Answer::Detached { name: name.to_string() }));
             }
             Stay::Attached { terminal } => terminal,

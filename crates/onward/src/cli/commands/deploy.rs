@@ -14,13 +14,14 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::edits;
 use crate::cli::exit::Exit;
+use crate::cli::hooks::Hooks;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
 use crate::cli::{build, bundling, numbers, retention};
-use crate::project::wishes;
+use crate::project::{HookPoint, wishes};
 use crate::providers::local;
 
 /// Makes the environment as the file says: on this machine that is a release that runs.
@@ -45,6 +46,23 @@ fn is_down(document: &Document) -> bool {
 
 fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
     let interrupts = interrupt::watch();
+    let hooks = Hooks::new(context, screen, &interrupts);
+    let result = release_with(context, args, screen, &interrupts, &hooks);
+    if let Err(complaint) = &result
+        && complaint.exit == Exit::Failed
+    {
+        hooks.failed(complaint);
+    }
+    result
+}
+
+fn release_with(
+    context: &Context,
+    args: &DeployArgs,
+    screen: &Screen,
+    interrupts: &Interrupts,
+    hooks: &Hooks<'_>,
+) -> Result<Exit, Complaint> {
     screen.note(&context.title());
     let planned = args.generation.map(Generation);
     not_stale(context, planned)?;
@@ -54,26 +72,29 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
     let bundle = match bundling::named(context, &args.from, label, screen)? {
         Some(bundle) => bundle,
         None => {
-            build::run(context, screen, &interrupts)?;
+            hooks.before(HookPoint::BeforeBuild)?;
+            build::run(context, screen, interrupts)?;
+            hooks.before(HookPoint::AfterBuild)?;
             bundling::of_tree(context, label, screen)?
         }
     };
+    hooks.about(&bundle);
     let config = wishes::config(&context.resolved);
     if !args.force && edit_goes_first(context, &bundle, &config, planned)? {
         screen.note("  the state was edited: what it demands is made true");
-        return carry::follow(context, screen, &interrupts, |document| {
-            unchanged(context, document, screen, &interrupts)
+        return carry::follow(context, screen, interrupts, |document| {
+            unchanged(context, document, screen, interrupts)
         });
     }
     let servers = wishes::local_server(&context.resolved, local::server_name());
     let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset: false };
-    match carry::submit(context, ask, planned, screen, &interrupts)? {
+    match carry::submit_with(context, ask, planned, screen, interrupts, hooks)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);
-            carry::conclude(context, &document, number, screen)
+            carry::conclude_with(context, &document, number, screen, Some(hooks))
         }
-        Came::Unchanged => carry::follow(context, screen, &interrupts, |document| {
-            unchanged(context, document, screen, &interrupts)
+        Came::Unchanged => carry::follow(context, screen, interrupts, |document| {
+            unchanged(context, document, screen, interrupts)
         }),
         Came::NothingHere => Err(Problem::StateRemoved.into()),
     }

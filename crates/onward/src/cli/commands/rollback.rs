@@ -10,6 +10,7 @@ use crate::cli::carry::{self, Came};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::hooks::Hooks;
 use crate::cli::interrupt;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
@@ -26,8 +27,17 @@ pub fn run(context: &Context, args: &RollbackArgs, screen: &Screen) -> Result<Ex
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
     let ask = Ask::Rollback { to: args.to.map(ReleaseNumber) };
-    match carry::submit(context, ask, None, screen, &interrupts)? {
-        Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
+    let hooks = Hooks::new(context, screen, &interrupts);
+    let came = carry::submit_with(context, ask, None, screen, &interrupts, &hooks);
+    let came = came.inspect_err(|complaint| {
+        if complaint.exit == Exit::Failed {
+            hooks.failed(complaint);
+        }
+    })?;
+    match came {
+        Came::Ended(document, number) => {
+            carry::conclude_with(context, &document, number, screen, Some(&hooks))
+        }
         Came::Unchanged => carry::follow(context, screen, &interrupts, |document| {
             let url = carry::url(context);
             let serves = outcome::serves(document, url.as_deref());

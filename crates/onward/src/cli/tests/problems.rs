@@ -82,6 +82,10 @@ fn all() -> Vec<(&'static str, Problem)> {
         Problem::AbortTooLate(_) => Problem::AbortTooLate(OperationNumber(7)),
         Problem::DoesNotServe { .. } =>
             Problem::DoesNotServe { number: ReleaseNumber(3), failure: failure() },
+        Problem::HookFailed { .. } => Problem::HookFailed {
+            hook: "before_switch", how: "status 2".to_owned(), command: "./announce".to_owned(),
+            lines: vec!["nobody listens".to_owned()],
+        },
         Problem::NoTask { .. } => Problem::NoTask {
             name: "reindex".parse().unwrap(), names: "seed".to_owned(), in_file: true,
         },

@@ -54,6 +54,8 @@ fn every_key_is_in_the_reference() {
         format!("[release]\n{UNKNOWN}"),
         format!("[shared]\n{UNKNOWN}"),
         format!("[schedule.a]\n{UNKNOWN}"),
+        format!("[task.a]\n{UNKNOWN}"),
+        format!("[hooks]\n{UNKNOWN}"),
         format!("[environment.a]\n{UNKNOWN}"),
     ] {
         for key in known_keys(&text) {
