@@ -23,6 +23,10 @@ pub(super) fn page() -> Result<String, String> {
          the same in words.\n\n| code | meaning |\n|---|---|\n"
     );
     for variant in meanings.ok_or("there is no enum `Exit`")? {
+        // A code that is somebody else's is told of below.
+        if !variant.fields.is_empty() {
+            continue;
+        }
         let name = variant.ident.to_string();
         let number = numbers.iter().find(|(own, _)| *own == name);
         let (_, number) = number.ok_or(format!("`Exit::{name}` has no number"))?;

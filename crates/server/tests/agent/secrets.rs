@@ -224,8 +224,15 @@ fn what_an_app_prints_of_its_secrets_is_masked() {
 
     let mut lines = Vec::new();
     let (app, environment) = ("shop".parse().unwrap(), "local".parse().unwrap());
-    let request =
-        LogsRequest { app, environment, release: None, process: None, lines: 100, follow: false };
+    let request = LogsRequest {
+        app,
+        environment,
+        release: None,
+        process: None,
+        instance: None,
+        lines: 100,
+        follow: false,
+    };
     world
         .client()
         .logs(request, |line| {
