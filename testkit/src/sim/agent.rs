@@ -327,6 +327,13 @@ impl Machine {
                     watch.outcome = Some(verdict.clone());
                 }
             }
+            // No simulated release has a schedule, and nobody runs commands in one: the world of
+            // schedules is in the tests of the reconcile.
+            Action::Enrol(_)
+            | Action::BeginJob { .. }
+            | Action::LeaveOut { .. }
+            | Action::StopJob(_)
+            | Action::EndRuns(_) => {}
             Action::Remove(number) => {
                 let checked = invariant::nothing_runs_from_what_is_removed(self, *number);
                 core.check(checked);
@@ -508,6 +515,11 @@ fn action_code(action: &Action) -> u64 {
         Action::BeginWatch(order) => 9 | order.operation.0 << 8,
         Action::EndWatch(operation, _) => 10 | operation.0 << 8,
         Action::Remove(n) => 11 | n.0 << 8,
+        Action::Enrol(_) => 12,
+        Action::BeginJob { release, .. } => 13 | release.0 << 8,
+        Action::LeaveOut { .. } => 14,
+        Action::StopJob(_) => 15,
+        Action::EndRuns(release) => 16 | release.0 << 8,
     }
 }
 
@@ -529,5 +541,12 @@ fn describe(action: &Action) -> String {
         Action::EndWatch(operation, Progress::Done) => format!("watch of {operation} ended well"),
         Action::EndWatch(operation, _) => format!("watch of {operation} failed"),
         Action::Remove(n) => format!("remove release {n}"),
+        Action::Enrol(name) => format!("schedule {name} counts"),
+        Action::BeginJob { name, release, due } => format!("run {name} of {due} in {release}"),
+        Action::LeaveOut { name, due, why } => {
+            format!("leave {name} of {due} out: {}", why.words())
+        }
+        Action::StopJob(name) => format!("stop {name}"),
+        Action::EndRuns(release) => format!("end what people run in release {release}"),
     }
 }
