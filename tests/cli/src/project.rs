@@ -1,6 +1,7 @@
 //! A project in a temporary directory, and the binary run in it.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -188,6 +189,18 @@ impl Project {
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
             took: began.elapsed(),
         }
+    }
+
+    /// Runs a command with a text as its standard input.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn run_with(&self, input: &str, arguments: &[&str]) -> Outcome {
+        let mut command = self.command(arguments);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("the binary runs");
+        // A command that is refused does not read it.
+        let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
+        ended(child, || {})
     }
 
     /// Starts a command and lets it run.

@@ -7,6 +7,7 @@
 //! | `silent` | lives and never listens |
 //! | `wrong-port` | listens on another port than it was given |
 //! | `errors` | answers its probe with 500 |
+//! | `tells` | answers its probe with 500 and with the variable `CANARY` |
 //! | `dies` | answers, and ends with status 1 after its first other request |
 //! | `slow` | listens only after three seconds |
 //! | `killed` | is killed with SIGKILL at its start, as one that uses too much memory is |
@@ -72,8 +73,12 @@ fn serve(stream: TcpStream, mode: &str, record: &PathBuf) -> std::io::Result<()>
         while reader.read_line(&mut line)? > 2 {}
         let release = std::env::var("ONWARD_RELEASE").unwrap_or_default();
         if path == "/up" {
-            let status = if mode == "errors" { "500 Internal Server Error" } else { "200 OK" };
-            let body = if mode == "errors" { "the database is away\n" } else { "up\n" };
+            let canary = std::env::var("CANARY").unwrap_or_default();
+            let (status, body) = match mode {
+                "errors" => ("500 Internal Server Error", "the database is away\n"),
+                "tells" => ("500 Internal Server Error", canary.as_str()),
+                _ => ("200 OK", "up\n"),
+            };
             answer(&mut writer, status, body)?;
             continue;
         }

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bad_releases;
 mod bundles;
+mod canary;
 mod doctor;
 mod full_disk;
 mod interrupts;
@@ -11,5 +12,7 @@ mod line;
 mod rehearse;
 mod restore;
 mod screens;
+mod secrets;
+mod secrets_killed;
 mod together;
 mod websocket;
