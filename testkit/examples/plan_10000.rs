@@ -68,8 +68,13 @@ fn in_flight(now: Timestamp) -> Document {
         ..Config::default()
     };
     let bundle = BundleRef { digest: Digest::of(b"files"), label: "1".to_owned() };
-    let ask =
-        Ask::Deploy { bundle, config: Arc::new(config), servers: servers.collect(), force: false, reset: false };
+    let ask = Ask::Deploy {
+        bundle,
+        config: Arc::new(config),
+        servers: servers.collect(),
+        force: false,
+        reset: false,
+    };
     let request = Request {
         id: RequestId::new("1"),
         ask,

@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         hold_ms: 10_000,
         ..Route::default()
     };
-    store_table(path, &Table { version: version + 1, routes: vec![route], metrics: vec![] }).expect("stored");
+    store_table(path, &Table { version: version + 1, routes: vec![route], metrics: vec![] })
+        .expect("stored");
     ExitCode::SUCCESS
 }

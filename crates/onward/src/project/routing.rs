@@ -156,7 +156,11 @@ fn claim(
                 sink.push(found.also(first.span.clone(), "first here").help(help));
             }
             None => {
-                claims.push(Claim { host: host.clone(), path: path.to_owned(), span: span.clone() });
+                claims.push(Claim {
+                    host: host.clone(),
+                    path: path.to_owned(),
+                    span: span.clone(),
+                });
             }
         }
     }
