@@ -6,8 +6,8 @@ mod number;
 mod release;
 mod routing;
 mod runtime;
-mod strategy;
 mod schedule;
+mod strategy;
 
 pub use digest::{Digest, InvalidDigest};
 pub use name::{
@@ -17,5 +17,5 @@ pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId}
 pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, Stop};
 pub use routing::{Maintenance, PAGE_BYTES_MAX, RETRY_AFTER_S_MAX, Routing, SiteRules};
 pub use runtime::{Runtime, RuntimeSource};
-pub use strategy::{Part, Strategy};
 pub use schedule::{Schedule, When};
+pub use strategy::{Part, Strategy};

@@ -15,8 +15,8 @@ use super::copies;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
-use super::vault::Maskers;
 use super::one_off::Launch;
+use super::vault::Maskers;
 use crate::layout::Tree;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 
