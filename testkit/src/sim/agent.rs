@@ -290,17 +290,7 @@ impl Machine {
                 }
             }
             Action::Run(order) => self.run(order, slower, core),
-            Action::StopCommand => {
-                for command in &mut self.commands {
-                    command.ends_ms = command.ends_ms.min(now + 15 + slower);
-                    command.succeeds = false;
-                }
-                let Some(memory) = &mut self.agent else { return };
-                memory.is_parent = false;
-                if let Some(command) = &mut memory.facts.command {
-                    command.stopping = true;
-                }
-            }
+            Action::StopCommand => self.stop_command(now + 15 + slower),
             Action::BeginWatch(order) => {
                 let Some(memory) = &mut self.agent else { return };
                 memory.watch_since_ms = now;
@@ -341,6 +331,18 @@ impl Machine {
                 let Some(memory) = &mut self.agent else { return };
                 memory.facts.files.insert(*number, Files::Removing);
             }
+        }
+    }
+
+    fn stop_command(&mut self, ends_ms: u64) {
+        for command in &mut self.commands {
+            command.ends_ms = command.ends_ms.min(ends_ms);
+            command.succeeds = false;
+        }
+        let Some(memory) = &mut self.agent else { return };
+        memory.is_parent = false;
+        if let Some(command) = &mut memory.facts.command {
+            command.stopping = true;
         }
     }
 
