@@ -33,7 +33,7 @@ impl Stage {
     }
 
     /// Whether it accepts nobody any more.
-    pub(crate) fn is_closing(self) -> bool {
+    pub fn is_closing(self) -> bool {
         self >= Self::Leaving
     }
 }

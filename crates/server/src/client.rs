@@ -17,7 +17,9 @@ use onward_core::secrets::PublicKey;
 use onward_secret::Identity;
 use zeroize::Zeroizing;
 
-use crate::protocol::{Answer, Hello, LINE_BYTES_MAX, LogLine, LogsRequest, Request, VERSION};
+use crate::protocol::{
+    Answer, Hello, LINE_BYTES_MAX, LogLine, LogsRequest, OLDEST, Request, VERSION,
+};
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -51,8 +53,12 @@ pub enum ClientError {
     )]
     NoKey,
     /// The agent is of another version.
-    #[error("the agent speaks version {0} of the protocol, and this onward version {VERSION}")]
-    Version(u32),
+    #[error(
+        "the agent is of onward {}, which speaks version {} of the protocol; this onward speaks \
+         versions {OLDEST} to {VERSION}",
+        .0.onward, .0.version
+    )]
+    Version(Box<Hello>),
 }
 
 /// A connection to an agent. Requests go one after the other.
@@ -97,8 +103,8 @@ impl Client {
     /// [`ClientError::Version`] when it is too old or too new to speak to, and those of every request.
     pub fn hello(&mut self) -> Result<Hello, ClientError> {
         match self.ask(&Request::Hello, 0)? {
-            Answer::Hello(hello) if hello.version == VERSION => Ok(hello),
-            Answer::Hello(hello) => Err(ClientError::Version(hello.version)),
+            Answer::Hello(hello) if hello.is_understood() => Ok(*hello),
+            Answer::Hello(hello) => Err(ClientError::Version(hello)),
             other => Err(nonsense(&other)),
         }
     }
@@ -224,12 +230,28 @@ impl Client {
         Ok(self.stream.get_ref().set_read_timeout(Some(ANSWERS_WITHIN))?)
     }
 
+    /// Replaces the proxy by one of the agent's build, when it is of another. Returns at once; how
+    /// it goes is told by [`Client::hello`].
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] by an agent that is too old to know this.
+    pub fn renew(&mut self) -> Result<Hello, ClientError> {
+        match self.ask(&Request::Renew, 0)? {
+            Answer::Hello(hello) => Ok(*hello),
+            other => Err(nonsense(&other)),
+        }
+    }
+
     /// Ends the agent alone; apps and proxy go on. Returns when it is gone.
     ///
     /// # Errors
     /// Those of every request.
     pub fn quit(mut self) -> Result<(), ClientError> {
-        self.end(&Request::Quit)
+        match self.end(&Request::Quit) {
+            // It may end before its answer has left.
+            Err(ClientError::Lost(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+            other => other,
+        }
     }
 
     /// Ends the proxy and the agent. Returns when they are gone.

@@ -14,7 +14,10 @@
 //!                   secrets.key         opens the secrets of the environment
 //!                   secrets/N/          the secrets of a release that runs, one a file
 //!                   logs/N/PROCESS.INDEX.log
+//!      bin/onward-VERSION-DIGEST        the onward that agent and proxy run; `current` leads to it
 //! RUNTIME/agent.sock  proxy.sock
+//!         proxy.next.sock               a proxy that is about to take over
+//!         proxy.PID.sock                one that was replaced and finishes what it has
 //! ```
 
 use std::fmt::Display;
@@ -32,6 +35,21 @@ pub fn agent_socket(runtime: &Path) -> PathBuf {
 /// The proxy's control socket below the runtime directory.
 pub fn proxy_socket(runtime: &Path) -> PathBuf {
     runtime.join("proxy.sock")
+}
+
+/// The control socket of a proxy that is about to take over.
+pub fn next_proxy_socket(runtime: &Path) -> PathBuf {
+    runtime.join("proxy.next.sock")
+}
+
+/// The control socket of a proxy that was replaced and finishes what it has.
+pub fn old_proxy_socket(runtime: &Path, pid: u32) -> PathBuf {
+    runtime.join(format!("proxy.{pid}.sock"))
+}
+
+/// The process id in the name of [`old_proxy_socket`]; `None` for other files.
+pub fn old_proxy_pid(name: &std::ffi::OsStr) -> Option<u32> {
+    name.to_str()?.strip_prefix("proxy.")?.strip_suffix(".sock")?.parse().ok()
 }
 
 /// The paths of one server tree.
@@ -74,6 +92,11 @@ impl Tree {
     /// The proxy's durable table.
     pub fn proxy_table(&self) -> PathBuf {
         self.root.join("proxy").join("table.json")
+    }
+
+    /// The copies of onward that agent and proxy run.
+    pub fn bin(&self) -> PathBuf {
+        self.root.join("bin")
     }
 
     /// The directory of all apps.

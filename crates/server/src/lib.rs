@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod attached;
+pub mod build;
 pub mod client;
 pub mod layout;
 pub mod process;

@@ -10,10 +10,15 @@
 //! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
 //! | `run` | `attached`, then frames of [`crate::stream`] until the connection ends; `detached`; `not_started`, or `refused` |
+//! | `renew` | `hello`: the proxy is being replaced by one of the agent's build |
 //! | `quit`, `shutdown` | `ending`, or `refused` |
 //!
 //! Requests on one connection are answered in their order. A connection that ends before its
 //! answer leaves it unknown whether the request was carried out; orders may be delivered again.
+//!
+//! Two versions of onward speak to each other when each knows the other's words: unknown fields of
+//! answers are ignored, an unknown request is refused by name, and so is an order that asks for what
+//! the agent does not know, instead of being followed in part.
 
 use std::path::PathBuf;
 
@@ -27,8 +32,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::stream::Size;
 
-/// The version of these words. Both sides refuse another.
+use crate::build::Build;
+
+/// The version of these words. It rises when what is there already changes its meaning.
 pub const VERSION: u32 = 1;
+/// The oldest version whose words are still understood.
+pub const OLDEST: u32 = 1;
 /// The longest line, in bytes: above any order or report, far below what hurts an agent.
 pub const LINE_BYTES_MAX: u64 = 8 << 20;
 /// The longest time that an answer waits for news, in milliseconds.
@@ -96,6 +105,8 @@ pub enum Request {
     Logs(LogsRequest),
     /// Run this command in the release that serves.
     Run(Box<RunRequest>),
+    /// Replace the proxy by one of the agent's own build, when it is of another.
+    Renew,
     /// Stop the proxy and end. Refused while an app is there.
     Shutdown,
     /// End alone: apps and proxy go on.
@@ -184,7 +195,7 @@ pub struct Terminal {
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// The agent.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// What the server is for one app and environment.
     Report {
         /// Differs from the last one when the report differs in more than counters and clocks.
@@ -240,8 +251,14 @@ pub enum Answer {
 pub struct Hello {
     /// [`VERSION`] of the agent.
     pub version: u32,
+    /// [`OLDEST`] of the agent; none from an agent that understands its own version only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest: Option<u32>,
     /// The version of onward that it runs.
     pub onward: String,
+    /// The build of onward that it runs.
+    #[serde(default)]
+    pub build: Build,
     /// Its process id.
     pub pid: u32,
     /// The tree that it is the agent of.
@@ -251,6 +268,33 @@ pub struct Hello {
     /// Why the proxy does not answer there, when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_problem: Option<String>,
+    /// The proxy's process, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<ProxyState>,
+}
+
+impl Hello {
+    /// Whether this onward and the agent understand each other.
+    pub fn is_understood(&self) -> bool {
+        let oldest = self.oldest.unwrap_or(self.version);
+        (oldest..=self.version).contains(&VERSION) || (OLDEST..=VERSION).contains(&self.version)
+    }
+}
+
+/// The proxy's process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProxyState {
+    /// Its process id.
+    pub pid: u32,
+    /// The build that it runs, when that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<Build>,
+    /// Whether another one is being put in its place.
+    #[serde(default)]
+    pub replacing: bool,
+    /// Why it could not be replaced, when that was tried last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// One line that a process printed.

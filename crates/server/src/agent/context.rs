@@ -33,15 +33,16 @@ pub(super) struct Context {
     pub(super) files: Arc<Semaphore>,
     /// What takes secrets out of what apps printed.
     pub(super) maskers: Maskers,
+    control: Control,
     lives: Cell<Life>,
 }
 
 impl Context {
-    pub(super) fn new(config: Config, events: Events, maskers: Maskers) -> Self {
+    pub(super) fn new(config: Config, events: Events, control: Control, maskers: Maskers) -> Self {
         let tree = Tree::new(&config.root);
         let files = Arc::new(Semaphore::new(FILES_AT_ONCE));
         let (boot, lives) = (process::boot_id(), Cell::new(0));
-        Self { config, tree, events, boot, files, maskers, lives }
+        Self { config, tree, events, boot, files, control, maskers, lives }
     }
 
     /// A number that no other start of an instance has.
@@ -52,7 +53,7 @@ impl Context {
 
     /// The way to the proxy.
     pub(super) fn control(&self) -> Control {
-        Control::new(&self.tree, &self.config.runtime_dir)
+        self.control.clone()
     }
 
     /// A sender of news about one app.

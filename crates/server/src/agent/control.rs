@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use onward_proxy::{Client, ClientError, Route, Status, Table};
+use onward_proxy::{Client, ClientError, Route, Status, Table, Why};
 use tokio::time::{sleep, timeout};
 
 use super::note::note;
-use crate::layout::{Tree, proxy_socket};
+use super::succession;
+use crate::layout::{Tree, next_proxy_socket, proxy_socket};
 
 /// How long the agent waits for one answer of the proxy.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -17,11 +19,13 @@ const LOOKS_MAX: u32 = 10;
 /// The pause before it is.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
-/// The way to the proxy of a tree.
+/// The way to the proxies of a tree: the one that serves, and those that it replaced.
 #[derive(Debug, Clone)]
 pub(super) struct Control {
-    socket: PathBuf,
+    runtime: PathBuf,
     table_file: PathBuf,
+    /// Held while the table or the proxy that follows it is exchanged.
+    turn: Arc<Mutex<()>>,
 }
 
 /// What the proxy says, and the table that it follows.
@@ -32,26 +36,26 @@ pub(super) struct Seen {
 }
 
 impl Control {
-    /// The way to the proxy of a tree.
+    /// The way to the proxies of a tree. There is one for each agent, and copies of it.
     pub(super) fn new(tree: &Tree, runtime: &Path) -> Self {
-        Self { socket: proxy_socket(runtime), table_file: tree.proxy_table() }
+        let turn = Arc::default();
+        Self { runtime: runtime.to_owned(), table_file: tree.proxy_table(), turn }
     }
 
     /// How the proxy is.
     pub(super) async fn status(&self) -> Result<Status, String> {
-        self.with_client(Client::status).await
+        self.blocking(|own| succession::status(&own.runtime)).await
     }
 
     /// How the proxy is, and the table that it follows. The table is in its file before it is in
     /// force, so the two are told apart by their version.
     pub(super) async fn look(&self) -> Result<Seen, String> {
         for _ in 0..LOOKS_MAX {
-            let file = self.table_file.clone();
-            let look = move |client: &mut Client| {
-                let status = client.status()?;
-                Ok((status, onward_proxy::load_table(&file)))
+            let look = |own: &Self| {
+                let status = succession::status(&own.runtime)?;
+                Ok((status, onward_proxy::load_table(&own.table_file)))
             };
-            let (status, table) = self.with_client(look).await?;
+            let (status, table) = self.blocking(look).await?;
             let table = match (status.version, table) {
                 (None, _) => Table::default(),
                 (Some(_), Err(error)) => return Err(error.to_string()),
@@ -68,7 +72,8 @@ impl Control {
     /// Puts routes in force. The answer tells what is true afterwards, also what was in flight when
     /// the routes changed.
     ///
-    /// The version follows the proxy's own, which is durable, so it never goes down.
+    /// The version follows the proxy's own, which is durable, so it never goes down. Proxies that
+    /// were replaced follow as well: connections that are still open there bring new requests.
     ///
     /// Routes keep their places in the table, and new ones come last: of those that take any host
     /// the one that came first stays the first.
@@ -77,39 +82,76 @@ impl Control {
         mut routes: Vec<Route>,
         mut metrics: Vec<SocketAddr>,
     ) -> Result<Seen, String> {
-        let file = self.table_file.clone();
-        self.with_client(move |client| {
-            let before = onward_proxy::load_table(&file).ok().flatten().unwrap_or_default();
+        self.blocking(move |own| {
+            let _turn = own.turn();
+            let before = onward_proxy::load_table(&own.table_file).ok().flatten();
+            let before = before.unwrap_or_default();
             let place = |route: &Route| {
                 before.routes.iter().position(|old| old.name == route.name).unwrap_or(usize::MAX)
             };
             routes.sort_by_key(place);
             metrics.sort_unstable();
             metrics.dedup();
+            let mut client = Client::connect(&proxy_socket(&own.runtime))?;
             let version = client.status()?.version.unwrap_or(0) + 1;
             let table = Table { version, routes, metrics };
             client.set(&table)?;
-            Ok(Seen { status: client.status()?, table })
+            succession::each(&own.runtime, |old| old.set(&table));
+            Ok(Seen { status: succession::status(&own.runtime)?, table })
         })
         .await
     }
 
     /// Closes the connections that an instance still has.
     pub(super) async fn cut(self, instance: String) {
-        if let Err(error) = self.with_client(move |client| client.cut(&instance)).await {
+        let cut = move |own: &Self| {
+            let cut = |client: &mut Client| match client.cut(&instance) {
+                // It may have connections at another proxy only.
+                Err(error) if error.refusal() == Some(Why::Unknown) => Ok(()),
+                other => other,
+            };
+            succession::each(&own.runtime, cut);
+            cut(&mut Client::connect(&proxy_socket(&own.runtime))?)
+        };
+        if let Err(error) = self.blocking(cut).await {
             note(format_args!("connections could not be cut: {error}"));
         }
     }
 
-    async fn with_client<T: Send + 'static>(
+    /// Whether a proxy that is about to take over answers.
+    pub(super) async fn next_answers(&self) -> bool {
+        let ask = |own: &Self| Client::connect(&next_proxy_socket(&own.runtime))?.status();
+        self.blocking(ask).await.is_ok()
+    }
+
+    /// Puts the proxy that is about to take over in the place of the proxy `old`.
+    pub(super) async fn promote(&self, old: u32) -> Result<(), String> {
+        self.blocking(move |own| {
+            let _turn = own.turn();
+            Ok(succession::promote(&own.runtime, &own.table_file, old))
+        })
+        .await?
+    }
+
+    /// The process ids of the proxies that were replaced and still run.
+    pub(super) async fn leaving(&self) -> Vec<u32> {
+        let leaving = |own: &Self| {
+            Ok(succession::leaving(&own.runtime).into_iter().map(|(pid, _)| pid).collect())
+        };
+        self.blocking(leaving).await.unwrap_or_default()
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // Nothing is held under it that a panic could leave half done.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn blocking<T: Send + 'static>(
         &self,
-        what: impl FnOnce(&mut Client) -> Result<T, ClientError> + Send + 'static,
+        what: impl FnOnce(&Self) -> Result<T, ClientError> + Send + 'static,
     ) -> Result<T, String> {
-        let socket = self.socket.clone();
-        let task = tokio::task::spawn_blocking(move || {
-            let mut client = Client::connect(&socket)?;
-            what(&mut client)
-        });
+        let own = self.clone();
+        let task = tokio::task::spawn_blocking(move || what(&own));
         match timeout(ANSWER_WITHIN, task).await {
             Ok(Ok(result)) => result.map_err(|error| error.to_string()),
             Ok(Err(error)) => Err(error.to_string()),

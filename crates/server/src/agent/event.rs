@@ -12,7 +12,7 @@ use super::jobs::JobName;
 use super::one_off::Launch;
 use super::probe::Verdict;
 use crate::process::Exit;
-use crate::protocol::Request;
+use crate::protocol::{ProxyState, Request};
 
 /// How many events may wait for the agent. Senders wait when there are more.
 pub(super) const EVENTS_MAX: usize = 1024;
@@ -40,6 +40,8 @@ pub(super) enum Event {
     ProxySilent { why: String },
     /// The proxy is not there, or cannot be.
     ProxyLost { why: String },
+    /// Which process the proxy is, and whether it is being replaced.
+    ProxyIs(ProxyState),
     /// The system asks the agent to end.
     Terminated,
 }

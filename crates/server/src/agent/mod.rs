@@ -16,6 +16,7 @@
 //! proxy go on, and the next agent finds them again. It decides nothing itself.
 
 mod act;
+mod address;
 mod app;
 mod attend;
 mod commands;
@@ -39,6 +40,7 @@ mod roll;
 mod routes;
 mod serve;
 mod startup;
+mod succession;
 mod vault;
 
 use std::path::PathBuf;
@@ -47,12 +49,14 @@ use onward_core::model::ServerName;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
+use crate::build::Build;
 use crate::layout::{Tree, proxy_socket};
 use crate::process;
+use address::Address;
 use event::{EVENTS_MAX, Event};
 use note::note;
-use proxy::{Address, Keeper};
-use roll::Agent;
+use proxy::Keeper;
+use roll::{Agent, Identity};
 
 pub use durable::FileError;
 pub use startup::Error;
@@ -102,32 +106,30 @@ pub fn run(config: Config) -> Result<(), Error> {
         other => other?,
     };
     startup::runtime_directory(&config.runtime_dir)?;
+    let build = startup::build(&config, &tree)?;
     let address = Address::take(&tree, &config.runtime_dir, &process::boot_id())?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(startup::failed("start in", &config.root))?;
-    runtime.block_on(live(config, &tree, address))?;
+    runtime.block_on(live(config, &tree, address, build))?;
     runtime.shutdown_background();
     drop(lock);
     Ok(())
 }
 
-async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error> {
+async fn live(config: Config, tree: &Tree, address: Address, build: Build) -> Result<(), Error> {
     let (events, received) = mpsc::channel(EVENTS_MAX);
     let socket = startup::socket(&config.runtime_dir)?;
     startup::detach(tree)?;
-    note(format_args!(
-        "agent {} starts, process {}",
-        env!("CARGO_PKG_VERSION"),
-        std::process::id()
-    ));
+    note(format_args!("agent {} starts, process {}", build.name(), std::process::id()));
+    let control = control::Control::new(tree, &config.runtime_dir);
     let maskers = vault::Maskers::default();
     let desk = serve::Desk {
         events: events.clone(),
         tree: tree.clone(),
-        control: control::Control::new(tree, &config.runtime_dir),
+        control: control.clone(),
         maskers: maskers.clone(),
     };
     tokio::spawn(serve::serve(socket, desk));
@@ -143,18 +145,23 @@ async fn live(config: Config, tree: &Tree, address: Address) -> Result<(), Error
     });
     let (stop, stopped) = watch::channel(false);
     let port = address.port;
+    let renew = std::sync::Arc::new(tokio::sync::Notify::new());
     let keeper = Keeper {
         tree: tree.clone(),
         config: config.clone(),
         boot: process::boot_id(),
         events: events.clone(),
         address,
+        control: control.clone(),
+        build: build.clone(),
+        renew: renew.clone(),
         stop: stopped,
         answered: std::sync::atomic::AtomicBool::new(false),
     };
     let keeper = tokio::spawn(keeper.run());
     let runtime_dir = config.runtime_dir.clone();
-    let mut agent = Agent::new(config, events, port, maskers);
+    let own = Identity { build, port, renew };
+    let mut agent = Agent::new(config, events, control, maskers, own);
     agent.load();
     let shut_down = agent.run(received).await;
     if shut_down {

@@ -1,10 +1,9 @@
 //! The proxy's process: found or started, watched, started again at once when it ends.
 //!
-//! The agent holds the listening socket. While no proxy is there, connections wait in its queue and
+//! One of another build is replaced by one of the agent's own, which starts beside it; when that does
+//! not become ready, the old one goes on. The agent holds the listening socket. While no proxy is there, connections wait in its queue and
 //! nobody is refused. The proxy outlives the agent, which then gets the socket back from it.
 
-use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::Stdio;
@@ -12,27 +11,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use onward_proxy::{Client, Status};
+use onward_proxy::Status;
+use onward_secret::Masker;
 use rustix::process::Signal;
-use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::process::Child;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Config;
+use super::address::{Address, SCHEMA, Server};
 use super::control::Control;
 use super::durable::{self, Survives};
 use super::event::{Event, Events};
 use super::note::note;
-use super::startup::Error;
-use crate::layout::{Tree, proxy_socket};
-use crate::process::{self, End, Exit, Identity, Program, Spawn};
+use crate::build::{Build, Skew};
+use crate::layout::{Tree, next_proxy_socket, proxy_socket};
+use crate::process::{self, End, Exit, Identity, Program, Spawn, logs};
+use crate::protocol::ProxyState;
 
-/// The shape of `server.json`.
-const SCHEMA: u32 = 1;
 /// The time that a proxy has to answer after its start.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-/// The time that a proxy of an earlier agent has to answer before it is given up.
-const STARTS_WITHIN: Duration = Duration::from_secs(2);
 /// How often a starting proxy is tried.
 const TRY_EVERY: Duration = Duration::from_millis(2);
 /// A proxy that ended by itself sooner than this had a short life.
@@ -49,105 +47,6 @@ const SILENT_PAUSE: Duration = Duration::from_secs(2);
 /// The time that a proxy has to end when the tree is taken down: nothing is routed any more.
 const ENDS_WITHIN: Duration = Duration::from_secs(2);
 
-/// What is kept of the server: `server.json`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Server {
-    schema: u32,
-    /// The proxy's port.
-    port: u16,
-    /// The proxy's process when it was last started, and the system's start that it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    proxy: Option<(String, Identity)>,
-}
-
-/// The address of a tree: its listening socket and who accepts on it.
-pub(super) struct Address {
-    pub(super) port: u16,
-    listener: Arc<TcpListener>,
-    /// A proxy that runs already.
-    found: Option<Status>,
-}
-
-impl Address {
-    /// Takes the address over from the proxy that runs, or opens it. The port is chosen once.
-    pub(super) fn take(tree: &Tree, runtime: &Path, boot: &str) -> Result<Self, Error> {
-        let file = tree.server_file();
-        let server: Option<Server> = durable::read(&file)?;
-        let recorded = server.as_ref().and_then(|own| own.proxy.clone());
-        let recorded = recorded.filter(|own| own.0 == boot).map(|own| own.1);
-        if let Some((listener, found)) = adopt_patiently(&proxy_socket(runtime), recorded) {
-            let port = listener.local_addr().map_or(0, |address| address.port());
-            if server.is_none() {
-                let server = Server { schema: SCHEMA, port, proxy: None };
-                durable::write(&file, &server, Survives::PowerLoss)?;
-            }
-            return Ok(Self { port, listener: Arc::new(listener), found: Some(found) });
-        }
-        if let Some(silent) = recorded {
-            // It does not answer, so nothing but a new one can.
-            process::kill_group(silent);
-        }
-        if let Some(server) = server {
-            let listener = bind(server.port).map_err(|error| taken(server.port, &file, &error))?;
-            return Ok(Self { port: server.port, listener: Arc::new(listener), found: None });
-        }
-        let port = process::free_port(&BTreeSet::new())
-            .ok_or_else(|| Error::Address("no port of this machine is free".to_owned()))?;
-        let listener = bind(port).map_err(|error| taken(port, &file, &error))?;
-        let server = Server { schema: SCHEMA, port, proxy: None };
-        durable::write(&file, &server, Survives::PowerLoss)?;
-        Ok(Self { port, listener: Arc::new(listener), found: None })
-    }
-}
-
-/// A proxy that is known to run may only just have been started: connections wait in the queue of
-/// its socket, which would be lost with it.
-fn adopt_patiently(control: &Path, known: Option<Identity>) -> Option<(TcpListener, Status)> {
-    let until = std::time::Instant::now() + STARTS_WITHIN;
-    loop {
-        let adopted = adopt(control);
-        let is_starting = known.is_some_and(process::is_running);
-        if adopted.is_some() || !is_starting || std::time::Instant::now() >= until {
-            return adopted;
-        }
-        std::thread::sleep(TRY_EVERY);
-    }
-}
-
-/// The listening socket and the state of a proxy that runs.
-fn adopt(control: &Path) -> Option<(TcpListener, Status)> {
-    let mut client = Client::connect(control).ok()?;
-    let status = client.status().ok().filter(|status| !status.draining)?;
-    let listener: OwnedFd = client.listener().ok()?;
-    Some((TcpListener::from(listener), status))
-}
-
-/// The port may be about to be left by a proxy that was just killed.
-fn bind(port: u16) -> std::io::Result<TcpListener> {
-    let mut tries = 0;
-    loop {
-        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && tries < 50 => {
-                tries += 1;
-                std::thread::sleep(TRY_EVERY);
-            }
-            other => return other,
-        }
-    }
-}
-
-fn taken(port: u16, file: &Path, error: &std::io::Error) -> Error {
-    let owner = process::owner_of_port(port).map_or_else(String::new, |owner| {
-        let name = std::fs::read_to_string(format!("/proc/{}/comm", owner.pid)).unwrap_or_default();
-        format!(" by process {} ({})", owner.pid, name.trim())
-    });
-    Error::Address(format!(
-        "port {port}, the address of this project, is used{owner} ({error}); end that process, or \
-         remove {} to get another port",
-        file.display()
-    ))
-}
-
 /// Keeps a proxy running on an address.
 pub(super) struct Keeper {
     pub(super) tree: Tree,
@@ -155,6 +54,11 @@ pub(super) struct Keeper {
     pub(super) boot: String,
     pub(super) events: Events,
     pub(super) address: Address,
+    pub(super) control: Control,
+    /// The build of this agent.
+    pub(super) build: Build,
+    /// Rung when a proxy of another build shall be replaced, although that failed before.
+    pub(super) renew: Arc<Notify>,
     /// Becomes true when the proxy shall end.
     pub(super) stop: watch::Receiver<bool>,
     /// Whether the proxy has answered in its present life.
@@ -204,54 +108,160 @@ impl Keeper {
     }
 
     async fn one_life(&mut self, found: Option<Status>) -> Life {
-        let (identity, mut child) = match found {
+        let is_found = found.is_some();
+        let mut own = match found {
             Some(status) => {
                 let Some(identity) = Identity::of(status.pid) else {
                     return Life::Ended(Exit::Unknown);
                 };
-                (identity, None)
+                Running { identity, child: None }
             }
-            None => match self.spawn() {
-                Ok(started) => (started.identity, Some(started.child)),
+            None => match self.spawn(&proxy_socket(&self.config.runtime_dir), None) {
+                Ok(started) => {
+                    self.record(started.identity);
+                    Running { identity: started.identity, child: Some(started.child) }
+                }
                 Err(error) => return Life::NotBegun(format!("cannot be started: {error}")),
             },
         };
-        let ended = async {
-            match &mut child {
-                Some(child) => child.wait().await.map_or(Exit::Unknown, Exit::Status),
-                None => {
-                    let _ = process::wait_for_exit(identity).await;
-                    Exit::Unknown
+        if !is_found {
+            self.tell_state(own.identity, false, None).await;
+        }
+        let first = async {
+            self.greet().await;
+            Happened::Renew
+        };
+        let mut happened = tokio::select! {
+            exit = own.ended() => Happened::Ended(exit),
+            happened = first => happened,
+            () = until(self.stop.clone()) => Happened::Stop,
+        };
+        loop {
+            match happened {
+                Happened::Ended(exit) => return Life::Ended(exit),
+                Happened::Stop => return self.end(own).await,
+                Happened::Renew => {}
+            }
+            let renewed = tokio::select! {
+                renewed = self.renewed(own.identity) => Some(renewed),
+                () = until(self.stop.clone()) => None,
+            };
+            happened = match renewed {
+                None => Happened::Stop,
+                Some(Some(next)) => {
+                    own = next;
+                    tokio::select! {
+                        () = self.greet() => {}
+                        () = until(self.stop.clone()) => {}
+                    }
+                    self.next(&mut own).await
                 }
+                Some(None) => self.next(&mut own).await,
+            };
+        }
+    }
+
+    /// Waits for what happens next to a proxy that serves.
+    async fn next(&self, own: &mut Running) -> Happened {
+        tokio::select! {
+            exit = own.ended() => Happened::Ended(exit),
+            () = self.renew.notified() => Happened::Renew,
+            () = until(self.stop.clone()) => Happened::Stop,
+        }
+    }
+
+    /// Replaces a proxy of another build; `None` when it goes on.
+    async fn renewed(&self, old: Identity) -> Option<Running> {
+        let running = Build::of_process(old.pid)?;
+        if self.build.skew(&running) == Skew::Same {
+            self.tell_state(old, false, None).await;
+            return None;
+        }
+        note(format_args!("the proxy {} is of {running}, and is replaced", old.pid));
+        self.tell_state(old, true, None).await;
+        let began = Instant::now();
+        match self.succeed(old).await {
+            Ok(next) => {
+                let took = began.elapsed().as_millis();
+                note(format_args!(
+                    "the proxy {} is in its place, {took} ms later",
+                    next.identity.pid
+                ));
+                self.tell_state(next.identity, false, None).await;
+                Some(next)
+            }
+            Err(why) => {
+                note(format_args!("the proxy {} goes on: {why}", old.pid));
+                self.tell_state(old, false, Some(why)).await;
+                None
+            }
+        }
+    }
+
+    /// Starts a proxy beside the one that runs, and puts it in its place once it answers.
+    async fn succeed(&self, old: Identity) -> Result<Running, String> {
+        let next = next_proxy_socket(&self.config.runtime_dir);
+        let said = std::fs::metadata(self.tree.proxy_log()).map_or(0, |log| log.len());
+        let started = self.spawn(&next, Some(&proxy_socket(&self.config.runtime_dir)));
+        let started = started.map_err(|error| format!("a new one cannot be started: {error}"))?;
+        let mut own = Unclaimed { running: Some(Running::of(started)), socket: &next };
+        let child = own.running.as_mut().expect("it was just put there");
+        let ready = async {
+            while !self.control.next_answers().await {
+                sleep(TRY_EVERY).await;
             }
         };
-        let mut stop = self.stop.clone();
-        let greet = async {
-            self.greet().await;
-            std::future::pending::<()>().await;
+        let is_ready = tokio::select! {
+            exit = child.ended() => {
+                // The proxy knows no secret of an app.
+                let lines = logs::tail(&self.tree.proxy_log(), 1, &Masker::default());
+                let grew = std::fs::metadata(self.tree.proxy_log()).map_or(0, |log| log.len()) > said;
+                let line = lines.first().filter(|_| grew).map_or_else(String::new, |l| format!(": {l}"));
+                return Err(format!("the new one {}{line}", exit.words()));
+            }
+            ready = timeout(ANSWERS_WITHIN, ready) => ready.is_ok(),
         };
-        tokio::select! {
-            exit = ended => return Life::Ended(exit),
-            () = greet => {}
-            _ = stop.wait_for(|stop| *stop) => {}
+        if !is_ready {
+            return Err(format!(
+                "the new one did not answer within {} s",
+                ANSWERS_WITHIN.as_secs()
+            ));
         }
+        self.control.promote(old.pid).await?;
+        let running = own.running.take().expect("it is only taken here");
+        self.record(running.identity);
+        Ok(running)
+    }
+
+    /// Ends the proxy and those that it replaced: nothing is routed any more.
+    async fn end(&self, mut own: Running) -> Life {
         let end = End { signal: Signal::TERM, within: ENDS_WITHIN };
+        let old = async {
+            for pid in self.control.leaving().await {
+                process::end_group(pid, end).await;
+            }
+        };
         let reap = async {
-            if let Some(child) = &mut child {
+            if let Some(child) = &mut own.child {
                 let _ = child.wait().await;
             }
         };
-        tokio::join!(process::end_group(identity.pid, end), reap);
+        tokio::join!(process::end_group(own.identity.pid, end), reap, old);
         Life::Stopped
     }
 
-    fn spawn(&self) -> std::io::Result<process::Spawned> {
+    async fn tell_state(&self, identity: Identity, replacing: bool, problem: Option<String>) {
+        let build = Build::of_process(identity.pid);
+        let state = ProxyState { pid: identity.pid, build, replacing, problem };
+        let _ = self.events.send(Event::ProxyIs(state)).await;
+    }
+
+    fn spawn(&self, control: &Path, after: Option<&Path>) -> std::io::Result<process::Spawned> {
         let table = self.tree.proxy_table();
         if let Some(parent) = table.parent() {
             std::fs::create_dir_all(parent)?;
         }
-        let control = proxy_socket(&self.config.runtime_dir);
-        let arguments = vec![
+        let mut arguments = vec![
             "proxy".into(),
             "run".into(),
             "--table".into(),
@@ -259,6 +269,7 @@ impl Keeper {
             "--control".into(),
             control.into(),
         ];
+        arguments.extend(after.into_iter().flat_map(|after| ["--after".into(), after.into()]));
         let spawn = Spawn {
             program: &Program::Direct(self.config.program(), arguments),
             directory: self.tree.root(),
@@ -266,21 +277,22 @@ impl Keeper {
             log: &self.tree.proxy_log(),
             stdin: Some(Stdio::from(OwnedFd::from(self.address.listener.try_clone()?))),
         };
-        let started = spawn.start()?;
-        let proxy = Some((self.boot.clone(), started.identity));
+        spawn.start()
+    }
+
+    fn record(&self, identity: Identity) {
+        let proxy = Some((self.boot.clone(), identity));
         let server = Server { schema: SCHEMA, port: self.address.port, proxy };
         if let Err(error) = durable::write(&self.tree.server_file(), &server, Survives::Exit) {
             note(format_args!("the proxy's process is not recorded: {error}"));
         }
-        Ok(started)
     }
 
     /// Waits until the proxy answers.
     async fn greet(&self) {
-        let control = Control::new(&self.tree, &self.config.runtime_dir);
         let began = Instant::now();
         while began.elapsed() < ANSWERS_WITHIN {
-            if let Ok(seen) = control.look().await {
+            if let Ok(seen) = self.control.look().await {
                 self.answered.store(true, Ordering::Relaxed);
                 let _ = self.events.send(Event::ProxySeen(Box::new(seen))).await;
                 return;
@@ -298,6 +310,57 @@ impl Keeper {
             let aside = table.with_extension("json.damaged");
             note(format_args!("the proxy's table is damaged and kept as {}", aside.display()));
             let _ = std::fs::rename(&table, &aside);
+        }
+    }
+}
+
+/// What happens to a proxy that runs.
+enum Happened {
+    Ended(Exit),
+    Renew,
+    Stop,
+}
+
+async fn until(mut stop: watch::Receiver<bool>) {
+    // Without a sender the agent has ended, and this with it.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// A proxy's process.
+struct Running {
+    identity: Identity,
+    /// None when an earlier agent started it.
+    child: Option<Child>,
+}
+
+impl Running {
+    fn of(started: process::Spawned) -> Self {
+        Self { identity: started.identity, child: Some(started.child) }
+    }
+
+    async fn ended(&mut self) -> Exit {
+        match &mut self.child {
+            Some(child) => child.wait().await.map_or(Exit::Unknown, Exit::Status),
+            None => {
+                let _ = process::wait_for_exit(self.identity).await;
+                Exit::Unknown
+            }
+        }
+    }
+}
+
+/// A proxy that is not in its place yet, and ends when it does not come there: it has accepted
+/// nobody.
+struct Unclaimed<'a> {
+    running: Option<Running>,
+    socket: &'a Path,
+}
+
+impl Drop for Unclaimed<'_> {
+    fn drop(&mut self) {
+        if let Some(running) = &self.running {
+            process::kill_group(running.identity);
+            let _ = std::fs::remove_file(self.socket);
         }
     }
 }

@@ -1,26 +1,28 @@
 //! The roll-forward of one server: the agent's loop.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::order::{Admission, Order};
 use onward_core::reconcile::reconcile;
 use onward_core::report::{Report, Waiting};
 use onward_proxy::Status;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::app::{App, Moment, RouteChange, Waiter};
 use super::context::Context;
-use super::control::Seen;
+use super::control::{Control, Seen};
 use super::event::{AppKey, Event, Events, News, Reply};
 use super::note::note;
 use super::record::Record;
 use super::routes;
 use super::vault::Maskers;
 use super::{Config, files, gather, pull};
+use crate::build::Build;
 use crate::process::logs;
-use crate::protocol::{self, Answer, Hello, Request, WAIT_MS_MAX};
+use crate::protocol::{self, Answer, Hello, ProxyState, Request, WAIT_MS_MAX};
 
 /// How many times in a row actions may follow from actions, before the agent listens again.
 const ROUNDS_MAX: usize = 8;
@@ -33,8 +35,10 @@ pub(super) struct Agent {
     pub(super) apps: BTreeMap<AppKey, App>,
     /// How the proxy was when it last answered.
     pub(super) status: Option<Status>,
-    port: u16,
+    own: Identity,
     proxy_problem: Option<String>,
+    /// The proxy's process.
+    proxy: Option<ProxyState>,
     /// When the proxy is asked next; none while it is being asked or need not be.
     look_at: Option<Instant>,
     looking: bool,
@@ -50,6 +54,15 @@ fn never_deployed(key: &AppKey) -> Reply {
     Reply::Answer(Answer::Refused { text })
 }
 
+/// What an agent says about itself.
+pub(super) struct Identity {
+    pub(super) build: Build,
+    /// The proxy's port.
+    pub(super) port: u16,
+    /// Asks for another proxy when the present one is of another build.
+    pub(super) renew: Arc<Notify>,
+}
+
 /// How the loop goes on.
 enum Next {
     Continue,
@@ -58,14 +71,21 @@ enum Next {
 }
 
 impl Agent {
-    pub(super) fn new(config: Config, events: Events, port: u16, maskers: Maskers) -> Self {
+    pub(super) fn new(
+        config: Config,
+        events: Events,
+        control: Control,
+        maskers: Maskers,
+        own: Identity,
+    ) -> Self {
         let now = Instant::now();
         Self {
-            context: Context::new(config, events, maskers),
+            context: Context::new(config, events, control, maskers),
             apps: BTreeMap::new(),
             status: None,
-            port,
+            own,
             proxy_problem: None,
+            proxy: None,
             look_at: None,
             looking: false,
             moment: Moment::now(),
@@ -276,6 +296,7 @@ impl Agent {
                 self.proxy_problem.get_or_insert(why);
             }
             Event::ProxyLost { why } => self.proxy_problem = Some(format!("it {why}")),
+            Event::ProxyIs(state) => self.proxy = Some(state),
             Event::Terminated => return Next::Quit,
         }
         Next::Continue
@@ -331,6 +352,7 @@ impl Agent {
     fn asked(&mut self, request: Request, reply: oneshot::Sender<Reply>) -> Next {
         let answer = match request {
             Request::Hello => self.hello(),
+            Request::Renew => self.renew(),
             Request::Deliver { order, known_revision, wait_ms } => {
                 let key = (order.app.clone(), order.environment.clone());
                 match self.admit(*order) {
@@ -401,14 +423,28 @@ impl Agent {
     }
 
     fn hello(&self) -> Answer {
-        Answer::Hello(Hello {
+        Answer::Hello(Box::new(Hello {
             version: protocol::VERSION,
-            onward: env!("CARGO_PKG_VERSION").to_owned(),
+            oldest: Some(protocol::OLDEST),
+            onward: self.own.build.version.clone(),
+            build: self.own.build.clone(),
             pid: std::process::id(),
             root: self.context.tree.root().to_owned(),
-            address: format!("http://127.0.0.1:{}", self.port),
+            address: format!("http://127.0.0.1:{}", self.own.port),
             proxy_problem: self.proxy_problem.clone(),
-        })
+            proxy: self.proxy.clone(),
+        }))
+    }
+
+    /// Has the proxy replaced when it is of another build.
+    fn renew(&mut self) -> Answer {
+        if let Some(proxy) =
+            self.proxy.as_mut().filter(|own| own.build.as_ref() != Some(&self.own.build))
+        {
+            (proxy.replacing, proxy.problem) = (true, None);
+            self.own.renew.notify_one();
+        }
+        self.hello()
     }
 
     /// What is still there and stands in the way of shutting down.
@@ -484,7 +520,7 @@ impl Agent {
     /// The ports that were given to instances.
     pub(super) fn taken_ports(&self) -> BTreeSet<u16> {
         let instances = self.apps.values().flat_map(|app| app.instances.values());
-        instances.filter_map(|own| own.port).chain([self.port]).collect()
+        instances.filter_map(|own| own.port).chain([self.own.port]).collect()
     }
 
     /// The files of a release as they are wanted; none when no order names it.

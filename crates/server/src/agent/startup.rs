@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
+use super::note::note;
+use crate::build::{self, Build};
 use crate::layout::{self, Tree};
 
 /// Why an agent cannot run.
@@ -77,6 +79,20 @@ pub(super) fn lock(tree: &Tree) -> Result<Lock, Error> {
     };
     write(&mut file).map_err(failed("write", &path))?;
     Ok(Lock { _file: file })
+}
+
+/// The build of this agent, which the tree runs from now on.
+pub(super) fn build(config: &super::Config, tree: &Tree) -> Result<Build, Error> {
+    let bin = tree.bin();
+    let this = || Build::of_this(&bin).map_err(failed("read its own program for", &bin));
+    let build = Build::of_process(std::process::id()).map_or_else(this, Ok)?;
+    if config.binary.parent() == Some(&bin)
+        && let Err(error) = build::settle(&bin, &build)
+    {
+        // It runs all the same; only the next one may be of another build.
+        note(format_args!("{} does not lead to this build: {error}", bin.display()));
+    }
+    Ok(build)
 }
 
 /// Leaves the terminal and the session that started us, and prints to the log from now on.

@@ -4,4 +4,5 @@
 mod rolling;
 mod secrets;
 mod trouble;
+mod upgrade;
 mod world;

@@ -659,7 +659,7 @@ fn a_warm_release_is_stopped_when_its_time_is_over() {
 }
 
 /// An app that changes to an echo when it is asked to.
-const ECHO: &str = r#"
+pub const ECHO: &str = r#"
 import os, socketserver
 class Handler(socketserver.StreamRequestHandler):
     def handle(self):
@@ -685,10 +685,10 @@ Server(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forever()
 "#;
 
 /// An upgraded connection through the proxy.
-struct Echo(BufReader<TcpStream>);
+pub struct Echo(BufReader<TcpStream>);
 
 impl Echo {
-    fn open(world: &World) -> Self {
+    pub fn open(world: &World) -> Self {
         let address = world.client().hello().unwrap().address;
         let stream = TcpStream::connect(address.strip_prefix("http://").unwrap()).unwrap();
         stream.set_read_timeout(Some(crate::world::PATIENCE)).unwrap();
@@ -705,7 +705,7 @@ impl Echo {
         self.0.read_line(&mut line).map(|_| line)
     }
 
-    fn says(&mut self, text: &str) -> std::io::Result<String> {
+    pub fn says(&mut self, text: &str) -> std::io::Result<String> {
         self.0.get_mut().write_all(format!("{text}\n").as_bytes())?;
         self.line()
     }
@@ -739,6 +739,6 @@ fn an_upgraded_connection_lives_on_in_the_old_release_until_it_ends_or_is_cut() 
     assert!(!matches!(second.says("on"), Ok(line) if !line.is_empty()));
 }
 
-fn instances_of(report: &onward_core::report::Report, release: u64) -> usize {
+pub fn instances_of(report: &onward_core::report::Report, release: u64) -> usize {
     report.releases.get(&ReleaseNumber(release)).map_or(0, |own| own.instances.len())
 }

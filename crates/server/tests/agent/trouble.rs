@@ -24,14 +24,14 @@ use rustix::process::Signal;
 use crate::world::{SERVER, World, command, config, eventually, get, instance, signal, web};
 
 /// Asks the app again and again, without ever trying twice, until it is dropped.
-struct Visitor {
+pub struct Visitor {
     stop: Arc<AtomicBool>,
     asked: Arc<AtomicU64>,
     thread: Option<std::thread::JoinHandle<Vec<String>>>,
 }
 
 impl Visitor {
-    fn of(world: &World) -> Self {
+    pub fn of(world: &World) -> Self {
         let address = world.client().hello().unwrap().address;
         let address = address.strip_prefix("http://").unwrap().to_owned();
         let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -50,7 +50,7 @@ impl Visitor {
         Self { stop, asked, thread: Some(thread) }
     }
 
-    fn ends(mut self) -> (u64, Vec<String>) {
+    pub fn ends(mut self) -> (u64, Vec<String>) {
         self.stop.store(true, Ordering::Relaxed);
         let lost = self.thread.take().unwrap().join().unwrap();
         (self.asked.load(Ordering::Relaxed), lost)

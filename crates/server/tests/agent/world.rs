@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -124,7 +125,12 @@ impl World {
 
     /// The command line of an agent of this tree.
     pub fn agent_command(&self) -> Command {
-        let mut command = Command::new(host());
+        self.agent_command_of(&host())
+    }
+
+    /// The same for another build.
+    pub fn agent_command_of(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["agent", "run", "--root"])
             .arg(self.root())
@@ -139,7 +145,12 @@ impl World {
 
     /// Starts an agent and waits until it answers.
     pub fn start_agent(&mut self) {
-        let child = self.agent.insert(self.agent_command().spawn().unwrap());
+        self.start_agent_of(&host());
+    }
+
+    /// The same for another build.
+    pub fn start_agent_of(&mut self, program: &Path) {
+        let child = self.agent.insert(self.agent_command_of(program).spawn().unwrap());
         let mut text = String::new();
         // The end of its output says that it prints to its log from now on.
         child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
@@ -156,6 +167,26 @@ impl World {
 
     pub fn agent_pid(&self) -> u32 {
         self.agent.as_ref().unwrap().id()
+    }
+
+    /// A build of its own: the same program with other bytes behind it, kept under its name.
+    pub fn build(&self, version: &str) -> PathBuf {
+        let digest: u64 = version.bytes().fold(7, |sum, byte| sum * 31 + u64::from(byte));
+        let bin = self.root().join("bin");
+        fs::create_dir_all(&bin).unwrap();
+        let path = bin.join(format!("onward-{version}-{digest:016x}"));
+        let mut bytes = fs::read(host()).unwrap();
+        bytes.extend(version.bytes());
+        fs::write(&path, bytes).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
+    /// Puts an agent of another build in the place of the one that runs.
+    pub fn exchange_agent(&mut self, program: &Path) {
+        self.client().quit().unwrap();
+        self.agent_ended();
+        self.start_agent_of(program);
     }
 
     /// Waits until the agent has ended by itself.
@@ -356,7 +387,8 @@ pub fn is_alive(pid: u32) -> bool {
     process::Identity::of(pid).is_some()
 }
 
-fn host() -> PathBuf {
+/// The agent and its proxy as one program.
+pub fn host() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let target = test.parent().and_then(Path::parent).unwrap();
     target.join("examples").join("agent_host")
