@@ -16,3 +16,4 @@ pub mod runner;
 pub mod schedule;
 pub mod secrets;
 pub mod traffic;
+pub mod unknown;

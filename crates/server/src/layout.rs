@@ -104,6 +104,18 @@ impl Tree {
         self.root.join("apps")
     }
 
+    /// Every app in every environment that is there.
+    pub fn all_apps(&self) -> Vec<AppTree> {
+        let directories = |parent: PathBuf| {
+            let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir())
+        };
+        directories(self.apps())
+            .flat_map(directories)
+            .map(|directory| AppTree { directory })
+            .collect()
+    }
+
     /// One app in one environment.
     pub fn app(&self, app: &AppName, environment: &EnvironmentName) -> AppTree {
         AppTree { directory: self.apps().join(app.as_str()).join(environment.as_str()) }

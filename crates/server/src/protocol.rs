@@ -30,9 +30,8 @@ use onward_core::secrets::PublicKey;
 use onward_secret::Identity;
 use serde::{Deserialize, Serialize};
 
-use crate::stream::Size;
-
 use crate::build::Build;
+use crate::stream::Size;
 
 /// The version of these words. It rises when what is there already changes its meaning.
 pub const VERSION: u32 = 1;

@@ -12,7 +12,7 @@ use super::exit::Exit;
 
 /// Takes a web application from a Git commit to running, and never leaves anything half-done.
 #[derive(Debug, Parser)]
-#[command(name = "onward", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "onward", version = onward_server::build::VERSION, max_term_width = 100, propagate_version = true)]
 #[command(after_help = "Start with `onward init`, then `onward up`.")]
 pub struct Cli {
     /// What every command takes.
@@ -118,8 +118,8 @@ pub enum Verb {
     /// Print the reference of the command line as Markdown
     #[command(hide = true)]
     Reference,
-    /// The agent of this machine
-    #[command(subcommand, hide = true)]
+    /// The agent of this machine, which looks after what runs
+    #[command(subcommand)]
     Agent(AgentVerb),
     /// The proxy of this machine
     #[command(subcommand, hide = true)]
@@ -308,10 +308,17 @@ pub struct DownArgs {
     pub confirm: Option<EnvironmentName>,
 }
 
-/// The agent's own command line.
+/// What can be done with the agent, and its own command line.
 #[derive(Debug, Subcommand)]
 pub enum AgentVerb {
+    /// Put the agent and the proxy of this onward in the place of those that run; no request is lost
+    Upgrade {
+        /// Also when those that run are newer
+        #[arg(long)]
+        downgrade: bool,
+    },
     /// Run the agent of one server tree
+    #[command(hide = true)]
     Run {
         /// The server tree
         #[arg(long)]

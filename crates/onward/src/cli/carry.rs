@@ -18,6 +18,7 @@ use super::outcome;
 use super::problem::Problem;
 use super::progress::{Progress, Telling};
 use super::screen::Screen;
+use super::skew;
 use crate::runner::{self, Links, Observer, Stop};
 
 /// How many of the last generations are looked through for what an operation did: more than any
@@ -56,6 +57,9 @@ pub fn submit_with(
     interrupts: &Interrupts,
     hooks: &Hooks<'_>,
 ) -> Result<Came, Complaint> {
+    if !matches!(ask, Ask::Down) {
+        skew::renew(context, screen)?;
+    }
     let links = context.links()?;
     let request = Request {
         id: runner::request_id(),
@@ -82,6 +86,7 @@ pub fn carry_on(
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<(), Complaint> {
+    skew::renew(context, screen)?;
     let links = context.links()?;
     let mut run = run(context, Goal::Carry);
     let mut progress = Progress::new(screen, interrupts, Telling::Any);

@@ -91,7 +91,10 @@ pub fn agent_complaint(log: &Path, error: &AgentError) -> Complaint {
                 None => (what, lines.clone()),
             }
         }
-        AgentError::Silent | AgentError::Start(_) => (what, Vec::new()),
+        AgentError::Silent
+        | AgentError::Start(_)
+        | AgentError::Version(_)
+        | AgentError::Upgrade(_) => (what, Vec::new()),
     };
     Complaint::new(Exit::Failed, what)
         .fact("What runs goes on without it")

@@ -28,6 +28,7 @@ mod retention;
 mod screen;
 mod secret_problem;
 mod secrets;
+mod skew;
 mod stores;
 mod table;
 #[cfg(test)]

@@ -7,6 +7,8 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::build::VERSION;
+
 /// A file of the tree could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -20,6 +22,16 @@ pub enum FileError {
         path: String,
         /// The reason.
         source: io::Error,
+    },
+    /// A newer onward wrote it, and what it says is not known here.
+    #[error("{path} says `{field}`, which onward {version} does not know; a newer one wrote it")]
+    Newer {
+        /// The file.
+        path: String,
+        /// The path of the first such field.
+        field: String,
+        /// The version of this onward.
+        version: &'static str,
     },
     /// What is there is not what was written.
     #[error("{path} is damaged (line {line}, column {column}: {reason})")]
@@ -86,17 +98,24 @@ pub fn write<T: Serialize>(path: &Path, value: &T, survives: Survives) -> Result
 /// Reads what [`write`] wrote; `None` when there is no file.
 ///
 /// # Errors
-/// When it cannot be read, or is not such a value.
-pub fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
+/// When it cannot be read, is not such a value, or says more than this onward knows.
+pub fn read<T: Serialize + DeserializeOwned>(path: &Path) -> Result<Option<T>, FileError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(FileError::new(path, error)),
     };
-    serde_json::from_slice(&bytes).map(Some).map_err(|error| {
+    let damaged = |error: serde_json::Error| {
         let reason = error.to_string();
         let reason = reason.rsplit_once(" at line ").map_or(&*reason, |(text, _)| text).to_owned();
         let path = path.display().to_string();
         FileError::Damaged { path, line: error.line(), column: error.column(), reason }
-    })
+    };
+    let given: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+    let value: T = serde_json::from_slice(&bytes).map_err(damaged)?;
+    if let Some(field) = onward_core::unknown::field(&given, &value) {
+        let (path, version) = (path.display().to_string(), VERSION);
+        return Err(FileError::Newer { path, field, version });
+    }
+    Ok(Some(value))
 }

@@ -88,6 +88,23 @@ impl Config {
     }
 }
 
+/// Why this onward cannot take a tree over: a file says what only a newer one knows. `None` when it
+/// can, also when a file is damaged, which every agent leaves as it is.
+pub fn unreadable(tree: &Tree) -> Option<String> {
+    let newer = |error: Option<FileError>| match error {
+        Some(error @ FileError::Newer { .. }) => Some(error.to_string()),
+        _ => None,
+    };
+    let server = durable::read::<address::Server>(&tree.server_file()).err();
+    newer(server).or_else(|| {
+        tree.all_apps().into_iter().find_map(|app| {
+            let kept = durable::read::<onward_core::reconcile::Kept>(&app.kept_file()).err();
+            let what_runs = durable::read::<record::Record>(&app.instances_file()).err();
+            newer(kept).or_else(|| newer(what_runs))
+        })
+    })
+}
+
 /// Runs the agent until it is asked to end. Apps and proxy outlive it, unless it is asked to shut
 /// down.
 ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -17,6 +18,7 @@ use super::follow;
 use super::gather::traffic_of;
 use super::one_off::Launch;
 use super::vault::Maskers;
+use crate::build::VERSION;
 use crate::layout::Tree;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 
@@ -83,11 +85,14 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
                 }
             }
             Ok(request) => {
-                let answer = ask_agent(request, desk).await;
+                let answer = match unknown(&line, &request) {
+                    Some(text) => Answer::Refused { text },
+                    None => ask_agent(request, desk).await,
+                };
                 write_line(&mut writer, &answer).await?;
             }
             Err(error) => {
-                let text = format!("this agent does not understand the request: {error}");
+                let text = format!("{}", misunderstood(&line, &error));
                 write_line(&mut writer, &Answer::Refused { text }).await?;
             }
         }
@@ -130,6 +135,37 @@ pub(super) async fn write_line(
     let mut bytes = serde_json::to_vec(answer)?;
     bytes.push(b'\n');
     timeout(PATIENCE, writer.write_all(&bytes)).await?
+}
+
+/// Why an order is not followed that asks for what this agent does not know.
+fn unknown(line: &[u8], request: &Request) -> Option<String> {
+    if !matches!(request, Request::Deliver { .. }) {
+        return None;
+    }
+    let given: Value = serde_json::from_slice(line).ok()?;
+    let field = onward_core::unknown::field(&given, request)?;
+    let field = field.trim_start_matches("deliver.");
+    Some(format!(
+        "the agent is of onward {VERSION}, which does not know `{field}`: the command is newer. \
+         `onward agent upgrade` replaces the agent"
+    ))
+}
+
+/// Says which request is not known here.
+fn misunderstood(line: &[u8], error: &serde_json::Error) -> String {
+    let given: Option<Value> = serde_json::from_slice(line).ok();
+    let name = given.as_ref().and_then(|given| match given {
+        Value::String(name) => Some(name.clone()),
+        Value::Object(object) => object.keys().next().cloned(),
+        _ => None,
+    });
+    match name {
+        Some(name) => format!(
+            "the agent is of onward {VERSION} and does not understand the request `{name}` \
+             ({error}); `onward agent upgrade` replaces it by the command's own version"
+        ),
+        None => format!("the agent does not understand the request: {error}"),
+    }
 }
 
 async fn ask_agent(request: Request, desk: &Desk) -> Answer {

@@ -23,7 +23,7 @@ mod why;
 
 use onward_core::ports::StateStore;
 
-use super::args::{Cli, Verb};
+use super::args::{AgentVerb, Cli, Verb};
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
@@ -31,6 +31,7 @@ use super::exit::Exit;
 use super::outcome;
 use super::problem::Problem;
 use super::screen::Screen;
+use super::skew;
 
 /// Does what the arguments say.
 pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
@@ -41,7 +42,7 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         Verb::Completions { shell } => return command_line::completions(*shell),
         Verb::Man { directory } => return command_line::man(directory, screen),
         Verb::Reference => return command_line::reference(),
-        Verb::Agent(_) | Verb::Proxy(_) => {
+        Verb::Agent(AgentVerb::Run { .. }) | Verb::Proxy(_) => {
             return Err(Problem::Bug("a process of onward came here").into());
         }
         _ => {}
@@ -51,6 +52,9 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         && !screen.is_json()
     {
         screen.warn(&warnings.render(screen.colour()));
+    }
+    if matches!(cli.verb, Verb::Status | Verb::Logs(_)) && !screen.is_json() {
+        skew::tell(&context, screen);
     }
     let result = carry_out(&context, cli, screen);
     result.map_err(|complaint| with_last_line(&context, complaint))
@@ -80,6 +84,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Deploy(args) => deploy::deploy(context, args, screen),
         Verb::Rollback(args) => rollback::run(context, args, screen),
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
+        Verb::Agent(AgentVerb::Upgrade { downgrade }) => skew::upgrade(context, *downgrade, screen),
         Verb::Status => status::run(context, screen),
         Verb::Logs(args) => logs::run(context, args, screen),
         Verb::Exec(args) => run::exec(context, args, screen),
@@ -100,7 +105,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         | Verb::Completions { .. }
         | Verb::Man { .. }
         | Verb::Reference
-        | Verb::Agent(_)
+        | Verb::Agent(AgentVerb::Run { .. })
         | Verb::Proxy(_) => Err(Problem::Bug("a verb without a project came here").into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,7 +12,9 @@ use onward_core::order::Order;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link};
 use onward_core::report::Report;
+use onward_server::build;
 use onward_server::client::{AgentLink, Client, ClientError, OpenKey};
+use onward_server::layout::Tree;
 
 use super::{Local, runtime_dir};
 use crate::cli::operator;
@@ -20,7 +22,7 @@ use crate::cli::operator;
 /// The time that an agent has to answer after its start.
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// How often a starting agent is tried.
-const TRY_EVERY: Duration = Duration::from_millis(2);
+pub(super) const TRY_EVERY: Duration = Duration::from_millis(2);
 /// The pause before another agent is started, while one that is ending still has the tree.
 const START_PAUSE: Duration = Duration::from_millis(20);
 /// Staging uses megabytes for a moment; an agent at rest gives them back. The C library reads these
@@ -41,6 +43,12 @@ pub enum AgentError {
         /// The last lines that it printed.
         lines: Vec<String>,
     },
+    /// It is of a version that this onward cannot speak to.
+    #[error("{0}")]
+    Version(String),
+    /// It cannot be replaced by one of this onward.
+    #[error("agent and proxy are not replaced: {0}")]
+    Upgrade(String),
     /// It runs and does not answer.
     #[error("the agent of this machine does not answer")]
     Silent,
@@ -62,11 +70,25 @@ impl Local {
         LocalLink { local: self.clone(), link: AgentLink::new(self.agent_socket()) }
     }
 
-    /// The agent, started when it does not run. A restarted one adopts what runs.
+    /// The agent, started when it does not run. A restarted one adopts what runs, and is of the
+    /// build that ran here last: which build runs changes only when it is asked for.
     ///
     /// # Errors
     /// [`AgentError`].
     pub fn agent(&self) -> Result<Client, AgentError> {
+        let settled = build::settled(&Tree::new(&self.root).bin());
+        match settled {
+            Some((_, program)) => self.agent_from(&program),
+            None => {
+                let own = self.build()?;
+                let program = own.keep(&Tree::new(&self.root).bin()).map_err(AgentError::Start)?;
+                self.agent_from(&program)
+            }
+        }
+    }
+
+    /// The agent, started from a program when it does not run.
+    pub(super) fn agent_from(&self, program: &Path) -> Result<Client, AgentError> {
         let began = Instant::now();
         let mut child: Option<Child> = None;
         // Where in the log an agent that is started here begins to speak.
@@ -74,13 +96,12 @@ impl Local {
         while began.elapsed() < START_WITHIN {
             match Client::connect(&self.agent_socket()).map(|mut agent| (agent.hello(), agent)) {
                 Ok((Ok(_), agent)) => return Ok(agent),
-                // An agent of another version makes room; the next one adopts what runs.
-                Ok((Err(ClientError::Version(_)), agent)) => {
-                    let _ = agent.quit();
+                Ok((Err(error @ ClientError::Version(_)), _)) => {
+                    return Err(AgentError::Version(error.to_string()));
                 }
                 // It listens and does not answer: it is ending, and the next one is ours.
                 Ok((Err(_), _)) => {}
-                Err(_) => self.start_unless_started(&mut child, &mut said)?,
+                Err(_) => self.start_unless_started(program, &mut child, &mut said)?,
             }
             thread::sleep(TRY_EVERY);
         }
@@ -91,6 +112,7 @@ impl Local {
     /// another agent alive ended without an error: that one may be ending, so it is tried again.
     fn start_unless_started(
         &self,
+        program: &Path,
         child: &mut Option<Child>,
         said: &mut u64,
     ) -> Result<(), AgentError> {
@@ -104,15 +126,15 @@ impl Local {
             }
         }
         *said = std::fs::metadata(self.agent_log()).map_or(0, |log| log.len());
-        *child = Some(self.start().map_err(AgentError::Start)?);
+        *child = Some(self.start(program).map_err(AgentError::Start)?);
         Ok(())
     }
 
-    fn start(&self) -> io::Result<Child> {
+    fn start(&self, program: &Path) -> io::Result<Child> {
         let out = File::options().create(true).append(true).open(self.agent_log())?;
         let err = out.try_clone()?;
         runtime_dir::record(&self.root, &self.runtime)?;
-        Command::new(std::env::current_exe()?)
+        Command::new(program)
             .args(["agent", "run", "--root"])
             .arg(&self.root)
             .arg("--runtime")
@@ -169,7 +191,7 @@ impl LocalLink {
 }
 
 /// The last lines of the log behind `offset`.
-fn lines_after(log: &std::path::Path, offset: u64) -> Vec<String> {
+fn lines_after(log: &Path, offset: u64) -> Vec<String> {
     let bytes = std::fs::read(log).unwrap_or_default();
     let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
     let text = String::from_utf8_lossy(&bytes[from..]);

@@ -11,6 +11,7 @@
 
 mod agent;
 mod runtime_dir;
+mod upgrade;
 
 use std::fs;
 use std::io;
@@ -21,6 +22,7 @@ use onward_store::bundle;
 use onward_store::state::DirectoryStore;
 
 pub use agent::{AgentError, LocalLink};
+pub use upgrade::{Renewal, Replaced};
 
 /// The directory of onward below a project.
 pub const DIRECTORY: &str = ".onward";
