@@ -60,22 +60,22 @@ mod tests {
         port: u16,
     }
 
-    fn of(given: Value) -> Option<String> {
+    fn of(given: &Value) -> Option<String> {
         let read: Own = serde_json::from_value(given.clone()).expect("it reads");
-        field(&given, &read)
+        field(given, &read)
     }
 
     #[test]
     fn what_asks_for_something_and_is_not_known_is_named() {
-        assert_eq!(of(json!({"name": "a", "inner": [{"port": 1}]})), None);
-        assert_eq!(of(json!({"name": "a", "gpu": 2})), Some("gpu".into()));
+        assert_eq!(of(&json!({"name": "a", "inner": [{"port": 1}]})), None);
+        assert_eq!(of(&json!({"name": "a", "gpu": 2})), Some("gpu".into()));
         let deep = json!({"name": "a", "inner": [{"port": 1}, {"port": 2, "tls": {"on": true}}]});
-        assert_eq!(of(deep), Some("inner[1].tls".into()));
+        assert_eq!(of(&deep), Some("inner[1].tls".into()));
     }
 
     #[test]
     fn what_asks_for_nothing_is_no_matter() {
         let given = json!({"name": "a", "inner": [], "gpu": null, "tags": [], "x": {}, "y": false});
-        assert_eq!(of(given), None);
+        assert_eq!(of(&given), None);
     }
 }

@@ -96,6 +96,11 @@ pub fn agent_complaint(log: &Path, error: &AgentError) -> Complaint {
         | AgentError::Version(_)
         | AgentError::Upgrade(_) => (what, Vec::new()),
     };
+    if let AgentError::Version(_) | AgentError::Upgrade(_) = error {
+        return Complaint::new(Exit::Failed, what)
+            .fact("What runs goes on, with the agent and the proxy that it has")
+            .hint("install the version of onward that runs here, or a newer one");
+    }
     Complaint::new(Exit::Failed, what)
         .fact("What runs goes on without it")
         .printed(lines)

@@ -92,7 +92,7 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
                 write_line(&mut writer, &answer).await?;
             }
             Err(error) => {
-                let text = format!("{}", misunderstood(&line, &error));
+                let text = misunderstood(&line, &error);
                 write_line(&mut writer, &Answer::Refused { text }).await?;
             }
         }

@@ -106,7 +106,7 @@ mod tests {
         for part in ["## `onward up`", "## `onward state diff`", "`--label <V>`", "`-C <DIR>`"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        assert!(!text.contains("onward agent"), "hidden commands stay hidden");
+        assert!(!text.contains("onward agent run"), "hidden commands stay hidden");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use onward_core::document::InvalidDocument;
 use onward_core::model::{Digest, Generation};
 use onward_core::ports::StoreError;
 use onward_server::client::ClientError;
+use onward_server::protocol::Hello;
 use onward_store::bundle::{self, BadEntry, Fault, TreeMismatch};
 
 use super::{every, page};
@@ -157,6 +158,11 @@ fn the_agent_does_not_start() {
         AgentError::Start(_) => AgentError::Start(denied()),
         AgentError::Ended { .. } =>
             AgentError::Ended { lines: vec!["cannot write server.json".to_owned()] },
+        AgentError::Version(_) => AgentError::Version(
+            "the agent is of onward 9.0.0, which speaks version 2 of the protocol; this onward \
+             speaks versions 1 to 1".to_owned()
+        ),
+        AgentError::Upgrade(_) => AgentError::Upgrade("app.json says `gpu`".to_owned()),
         AgentError::Silent => AgentError::Silent,
     };
     let log = Path::new("/shop/.onward/agent.log");
@@ -177,7 +183,17 @@ fn the_agent_does_not_answer() {
         ClientError::Lost(_) => ClientError::Lost(lost()),
         ClientError::Refused(_) => ClientError::Refused("nothing is here yet".to_owned()),
         ClientError::Nonsense(_) => ClientError::Nonsense("{}".to_owned()),
-        ClientError::Version(_) => ClientError::Version(2),
+        ClientError::Version(_) => ClientError::Version(Box::new(Hello {
+            version: 2,
+            oldest: Some(2),
+            onward: "9.0.0".into(),
+            build: onward_server::build::Build::default(),
+            pid: 1,
+            root: "/srv".into(),
+            address: "http://127.0.0.1:21000".into(),
+            proxy_problem: None,
+            proxy: None,
+        })),
         ClientError::NoKey => ClientError::NoKey,
     };
     insta::assert_snapshot!(page(all));

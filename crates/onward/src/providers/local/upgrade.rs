@@ -107,12 +107,9 @@ impl Local {
         let began = Instant::now();
         while began.elapsed() < RENEWED_WITHIN {
             // An agent that died meanwhile is started again; the next look tells.
-            let hello = match agent.hello() {
-                Ok(hello) => hello,
-                Err(_) => {
-                    *agent = self.agent()?;
-                    continue;
-                }
+            let Ok(hello) = agent.hello() else {
+                *agent = self.agent()?;
+                continue;
             };
             if let Some(proxy) = hello.proxy.filter(|proxy| !proxy.replacing) {
                 if proxy.build.as_ref() == Some(own) {
