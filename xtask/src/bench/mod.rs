@@ -12,6 +12,7 @@ mod load;
 mod place;
 mod proxy;
 mod strace;
+mod upgrade;
 mod wrk;
 
 use std::error::Error;
@@ -24,10 +25,11 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Gate = fn(&Mode) -> Outcome<bool>;
 
 /// The gates and figures, by name.
-const ALL: [(&str, Gate); 6] = [
+const ALL: [(&str, Gate); 7] = [
     ("load", load::run),
     ("kill", kill::run),
     ("bad", bad::run),
+    ("upgrade", upgrade::run),
     ("figures", figures::run),
     ("proxy", proxy_figures),
     ("bundle", |_| bundle::run()),
@@ -39,13 +41,14 @@ usage: cargo xtask bench [NAME …] [OPTIONS]
   load      deploys, rollbacks and a lost agent under load: nothing is lost
   kill      the command killed at every step, agent and proxy at random: nothing stays half-done
   bad       bad releases: none gets traffic, or it is taken back
+  upgrade   onward replaced by another version of itself under load: nothing is lost
   figures   how long things take, how much memory they use
   proxy     CPU for each request, with nginx beside it
   bundle    bundles, with tar and zstd beside them
 
   --quick    the short form, as CI runs it
   --strict   end with 1 when a bound is missed
-  --control  load, kill and bad: show that a broken variant makes the counters move
+  --control  load, kill, bad and upgrade: show that a broken variant makes the counters move
 ";
 
 /// How a gate is run.
