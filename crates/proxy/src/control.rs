@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -13,7 +13,9 @@ use std::time::Duration;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::AbortHandle;
 
+use crate::metrics;
 use crate::protocol::{Answer, MAX_LINE, Request, Why};
 use crate::shared::Shared;
 use crate::stage::Stage;
@@ -65,6 +67,20 @@ pub(crate) struct Control {
     pub(crate) listener: TcpListener,
     /// Who is told what was counted, once this proxy has left.
     pub(crate) heir: RefCell<Option<PathBuf>>,
+    /// Where metrics are told, and who does it.
+    pub(crate) metrics: RefCell<Vec<Teller>>,
+}
+
+/// Tells metrics at an address while it exists.
+pub(crate) struct Teller {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 /// Answers control connections; never ends by itself.
@@ -173,7 +189,26 @@ impl Control {
             return no(Why::Storage, &error);
         }
         self.shared.switch(table);
+        self.tell_metrics();
         Answer::Set
+    }
+
+    /// Opens and closes what the table in force says about metrics.
+    pub(crate) fn tell_metrics(&self) {
+        let snapshot = self.shared.snapshot();
+        let wanted = snapshot.table.as_ref().map_or(&[][..], |table| &table.metrics);
+        let mut tellers = self.metrics.borrow_mut();
+        tellers.retain(|teller| wanted.contains(&teller.address));
+        for address in wanted {
+            if tellers.iter().any(|teller| teller.address == *address) {
+                continue;
+            }
+            let (address, shared) = (*address, self.shared.clone());
+            let task = tokio::task::spawn_local(async move {
+                metrics::serve(address, &shared).await;
+            });
+            tellers.push(Teller { address, task: task.abort_handle() });
+        }
     }
 }
 

@@ -34,6 +34,7 @@ mod host;
 mod limits;
 mod maintenance;
 mod matching;
+mod metrics;
 mod policy;
 mod protocol;
 mod reading;
@@ -57,6 +58,7 @@ pub use heritage::{Entry, Heritage, Ledger};
 pub use histogram::Histogram;
 pub use host::{BadHost, HostPattern};
 pub use limits::Limits;
+pub use metrics::{METRICS, Metric};
 pub use policy::{Limited, MAX_PAGE, MAX_RETRY_AFTER_S, Maintenance, Site, SiteRules};
 pub use protocol::{InstanceStatus, ReleaseStatus, Status, Why};
 pub use serve::{

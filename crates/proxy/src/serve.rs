@@ -141,8 +141,10 @@ fn run_as(
         let mut terminate = signal(SignalKind::terminate()).map_err(failed("wait for SIGTERM"))?;
         let socket = ControlSocket::bind(&control).map_err(failed("open its control socket"))?;
         let heir = RefCell::default();
-        let parts = Control { shared: shared.clone(), table_file, listener, heir };
+        let metrics = RefCell::default();
+        let parts = Control { shared: shared.clone(), table_file, listener, heir, metrics };
         let parts = Rc::new(parts);
+        parts.tell_metrics();
         tokio::select! {
             () = control::serve(&socket, parts.clone()) => {}
             _ = terminate.recv() => shared.advance(Stage::Draining),

@@ -227,3 +227,31 @@ fn the_access_log_has_each_request_once_and_no_query() {
     }
     assert_eq!((&parsed[1]["status"], &parsed[1]["by"]), (&502.into(), &"proxy".into()));
 }
+
+#[test]
+fn metrics_are_told_where_the_table_says_and_only_there() {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream};
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let proxy = Proxy::start();
+    let app = App::start("app");
+    let routes = vec![route("shop/local", &[], &app)];
+    let table = Table { version: 1, routes, metrics: vec![free] };
+    proxy.client().set(&table).unwrap();
+    assert_eq!(proxy.get("/").status, 200);
+    assert_eq!(proxy.get("/metrics").text(), "app /metrics", "the app's own");
+    let ask = |target: &str| {
+        let mut stream = TcpStream::connect(free).ok()?;
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: a\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    wait_until("metrics are told", || ask("/metrics").is_some());
+    let text = ask("/metrics").unwrap();
+    assert!(text.contains("\nonward_requests_total{route=\"shop/local\"} 2\n"), "{text}");
+    assert!(ask("/").unwrap().starts_with("HTTP/1.1 404"));
+    let routes = vec![route("shop/local", &[], &app)];
+    proxy.client().set(&Table { version: 2, routes, metrics: vec![] }).unwrap();
+    wait_until("nobody listens any more", || TcpStream::connect(free).is_err());
+}
