@@ -32,6 +32,9 @@ pub struct Global {
     /// The environment; by default the one with `default = true`, else `local`
     #[arg(short = 'e', value_name = "ENV", global = true)]
     pub environment: Option<EnvironmentName>,
+    /// A directory that several projects share, with one agent and one proxy, instead of .onward
+    #[arg(long, env = "ONWARD_HOME", value_name = "DIR", global = true, hide_env_values = true)]
+    pub home: Option<PathBuf>,
     /// Print JSON and nothing else
     #[arg(long, global = true)]
     pub json: bool,
@@ -99,6 +102,11 @@ pub enum Verb {
     /// Give the app values that nobody else sees
     #[command(subcommand)]
     Secret(SecretVerb),
+    /// Put a page in front of the app, or take it away
+    #[command(subcommand)]
+    Maintenance(MaintenanceVerb),
+    /// Print what the proxy counts, as Prometheus reads it
+    Metrics,
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
     /// Run the project's own operations in the simulator, with everything that can go wrong
@@ -173,6 +181,9 @@ pub struct LogsArgs {
     /// Only this process, or one instance of it as `web.2`; also a schedule or `run.3`
     #[arg(long, value_name = "NAME")]
     pub process: Option<Source>,
+    /// The requests that the proxy answered, where the project file turns that on
+    #[arg(long, conflicts_with = "process")]
+    pub access: bool,
 }
 
 /// A process, or one instance of it.
@@ -198,6 +209,22 @@ impl std::str::FromStr for Source {
         let process: ProcessName = name.parse().map_err(|error| format!("{error}"))?;
         Ok(Self { process, instance })
     }
+}
+
+/// What can be done about maintenance.
+#[derive(Debug, Subcommand)]
+pub enum MaintenanceVerb {
+    /// Answer visitors with a page and 503; the app runs on, and requests in flight finish
+    On {
+        /// An HTML file instead of the built-in page
+        #[arg(long, value_name = "FILE")]
+        page: Option<PathBuf>,
+        /// When it is worth trying again
+        #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::project::retry_after)]
+        retry_after: std::time::Duration,
+    },
+    /// Let visitors through again
+    Off,
 }
 
 /// What `plan` takes.

@@ -9,6 +9,7 @@ use onward_core::ports::StateStore;
 use onward_core::runner::{End, Goal, Runner};
 use serde_json::Value;
 
+use super::address;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
@@ -227,7 +228,8 @@ pub fn conclude_with(
 
 /// The address of the environment, when its agent runs.
 pub fn url(context: &Context) -> Option<String> {
-    Some(context.local.running_agent()?.hello().ok()?.address)
+    let proxy = context.local.running_agent()?.hello().ok()?.address;
+    Some(address::of(context, &proxy))
 }
 
 /// Who works here, for the history.

@@ -10,6 +10,7 @@ use onward_store::state::Documents;
 use super::args::Global;
 use super::complaint::{self, Complaint};
 use super::exit::Exit;
+use super::problem::Problem;
 use super::secrets;
 use super::stores;
 use crate::project::{self, Findings, Project, Resolved};
@@ -58,7 +59,10 @@ impl Context {
 
     /// Makes `.onward`.
     pub fn prepare(&self) -> Result<(), Complaint> {
-        self.local.prepare().map_err(|error| complaint::system(self.local.root(), error))
+        let prepared = self.local.prepare();
+        prepared
+            .and_then(|()| self.local.own(self.app(), self.environment()))
+            .map_err(|error| complaint::system(self.local.root(), error))
     }
 
     /// The agent of this machine, started when it does not run.
@@ -112,8 +116,16 @@ pub fn project(global: &Global) -> Result<(Resolved, Option<Findings>, Local), C
     let (mut project, text) = project::load(&global.directory)?;
     let warnings = warnings(global, &mut project, text);
     let resolved = project::resolve(&project, global.environment.clone())?;
-    let local = Local::of(&global.directory)
-        .map_err(|error| complaint::system(&global.directory, error))?;
+    let local = match &global.home {
+        Some(home) => Local::at_home(&global.directory, home)
+            .map_err(|error| complaint::system(home, error))?,
+        None => Local::of(&global.directory)
+            .map_err(|error| complaint::system(&global.directory, error))?,
+    };
+    if let Some(owner) = local.other_owner(&resolved.app, &resolved.environment) {
+        let (app, environment) = (resolved.app, resolved.environment);
+        return Err(Problem::OtherOwner { app, environment, owner }.into());
+    }
     Ok((resolved, warnings, local))
 }
 

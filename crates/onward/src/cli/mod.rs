@@ -1,5 +1,6 @@
 //! What a person types and reads.
 
+mod address;
 mod args;
 mod args_run;
 mod args_secret;

@@ -145,6 +145,14 @@ pub fn finished_json(document: &Document, finished: &Finished, url: Option<&str>
     })
 }
 
+fn maintenance(document: &Document, url: Option<&str>, took: &str) -> String {
+    let place = url.map_or_else(String::new, |url| format!(" of {url}"));
+    match document.demand.maintenance {
+        Some(_) => format!("Maintenance is on after {took}: visitors{place} get its page and 503"),
+        None => format!("Maintenance is off after {took}; {}", serves(document, url)),
+    }
+}
+
 /// The final sentence of an operation that did what was asked.
 pub fn done_text(
     document: &Document,
@@ -155,6 +163,7 @@ pub fn done_text(
     let took = numbers::duration(took);
     let mut text = match finished.kind {
         Kind::Down => format!("{} is down after {took}", document.environment),
+        Kind::Maintenance => maintenance(document, url, &took),
         _ => format!("{} after {took}", capitalised(&serves(document, url))),
     };
     if let Some(proof) = finished.proof.as_ref().filter(|proof| proof.requests > 0) {

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use onward_core::document::{Failure, InvalidDocument};
 use onward_core::model::{
-    EnvironmentName, Generation, OperationNumber, ProcessName, ReleaseNumber,
+    AppName, EnvironmentName, Generation, OperationNumber, ProcessName, ReleaseNumber,
 };
 
 use super::complaint::Complaint;
@@ -17,6 +17,24 @@ use super::exit::Exit;
 /// What a command found.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
+    /// Another project has this app and environment in a home that both use.
+    #[error("{app}/{environment} of this home belongs to the project in {}", owner.display())]
+    OtherOwner {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+        /// Where the other project is.
+        owner: PathBuf,
+    },
+    /// Another environment answers to the same name and path.
+    #[error("{what} is taken by {owner} on this server")]
+    Taken {
+        /// Host and path.
+        what: String,
+        /// The app and environment.
+        owner: String,
+    },
     /// Nothing runs, and the command needs something that does.
     #[error("{environment} is down: nothing runs there")]
     IsDown {
@@ -244,7 +262,9 @@ impl Problem {
             | Self::AcceptInvalid { .. }
             | Self::NoCloud(_)
             | Self::NoFormat(_) => Exit::Usage,
-            Self::IsDown { .. }
+            Self::OtherOwner { .. }
+            | Self::Taken { .. }
+            | Self::IsDown { .. }
             | Self::EditNeedsEditor
             | Self::EditConflict { .. }
             | Self::Conflict
@@ -278,6 +298,10 @@ impl Problem {
     fn hint(&self) -> Option<String> {
         let text = match self {
             Self::IsDown { .. } => "`onward up` brings it back",
+            Self::OtherOwner { owner, .. } => return Some(of_other_owner(owner)),
+            Self::Taken { .. } => {
+                "give this environment another `domain` or `path`, or take the other one down"
+            }
             Self::NoRelease { .. } | Self::UndoGone { .. } => "`onward history` lists the releases",
             Self::NoTask { in_file: true, .. } => "`onward deploy` brings it",
             Self::NoTask { .. } => "`onward task` lists them",
@@ -358,6 +382,14 @@ impl Problem {
             _ => None,
         }
     }
+}
+
+fn of_other_owner(owner: &std::path::Path) -> String {
+    format!(
+        "`onward -C {}` works on that one; give this one another `app`, or another home with \
+         `--home DIR`",
+        owner.display()
+    )
 }
 
 impl From<Problem> for Complaint {

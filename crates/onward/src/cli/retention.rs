@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use onward_core::document::Document;
 use onward_core::model::Digest;
+use onward_core::ports::StateStore;
 use onward_store::bundle::Retention;
 
 use super::context::Context;
@@ -16,10 +17,21 @@ const LAST: usize = 5;
 /// How long every bundle stays.
 const DAYS: u64 = 7;
 
-/// Removes bundles that nothing needs. That it cannot is no reason for a deploy to fail.
+fn digests(document: &Document) -> Vec<Digest> {
+    document.releases.values().map(|release| release.bundle.digest).collect()
+}
+
+/// Removes bundles that no environment here needs. That it cannot is no reason for a deploy to fail.
 pub fn sweep(context: &Context, document: &Document, screen: &Screen) {
-    let keep: Vec<Digest> =
-        document.releases.values().map(|release| release.bundle.digest).collect();
+    let mut keep = digests(document);
+    for documents in context.local.documents() {
+        match documents.read() {
+            Ok(Some(stored)) => keep.extend(digests(&stored.document)),
+            Ok(None) => {}
+            // What another environment needs is not known: nothing goes.
+            Err(_) => return,
+        }
+    }
     let newer_than = SystemTime::now() - Duration::from_secs(DAYS * 24 * 60 * 60);
     let retention = Retention { keep: &keep, newer_than, last: LAST };
     match context.local.bundles().and_then(|bundles| bundles.retain(retention)) {

@@ -46,6 +46,17 @@ pub use words::{
 
 use onward_core::model::NAME_BYTES_MAX;
 
+/// Reads `5m` as the time after which clients try again.
+///
+/// # Errors
+/// What is wrong with the text.
+pub fn retry_after(text: &str) -> Result<std::time::Duration, String> {
+    let most = std::time::Duration::from_secs(onward_core::model::RETRY_AFTER_S_MAX);
+    let time = words::duration(text).map_err(|why| why.label)?;
+    let fits = (std::time::Duration::from_secs(1)..=most).contains(&time);
+    if fits { Ok(time) } else { Err("give a time from 1s to a week, such as `5m`".to_owned()) }
+}
+
 /// The legal name nearest to `text`, if anything of it can stay: lower-case, other characters
 /// as `-`.
 pub fn legal_name(text: &str) -> Option<String> {

@@ -14,5 +14,6 @@ mod restore;
 mod screens;
 mod secrets;
 mod secrets_killed;
+mod shared_home;
 mod together;
 mod websocket;

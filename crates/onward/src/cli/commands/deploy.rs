@@ -8,6 +8,8 @@ use onward_core::model::{BundleRef, Config, Generation};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
+use super::maintenance;
+use crate::cli::address;
 use crate::cli::args::DeployArgs;
 use crate::cli::carry::{self, Came};
 use crate::cli::complaint::Complaint;
@@ -66,6 +68,7 @@ fn release_with(
     screen.note(&context.title());
     let planned = args.generation.map(Generation);
     not_stale(context, planned)?;
+    address::is_free(context)?;
     context.prepare()?;
     secrets::before_deploy(context, screen)?;
     let label = args.label.as_deref();
@@ -91,6 +94,7 @@ fn release_with(
     match carry::submit_with(context, ask, planned, screen, interrupts, hooks)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);
+            maintenance::remind(context, screen);
             carry::conclude_with(context, &document, number, screen, Some(hooks))
         }
         Came::Unchanged => carry::follow(context, screen, interrupts, |document| {

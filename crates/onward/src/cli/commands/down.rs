@@ -55,7 +55,10 @@ fn already(context: &Context, screen: &Screen) -> Exit {
 /// Nothing is left for the agent and the proxy to do.
 fn end_agent(context: &Context, screen: &Screen) {
     let Some(agent) = context.local.running_agent() else { return };
-    if let Err(error) = agent.shutdown() {
+    if let Err(error) = agent.shutdown()
+        // It is there for others, who share this home.
+        && !context.local.is_shared()
+    {
         screen.warn(&format!("the agent goes on running: {error}"));
     }
 }

@@ -1,6 +1,7 @@
 //! One file for each verb.
 
 mod abort;
+mod access;
 mod bundle;
 mod check;
 mod command_line;
@@ -11,6 +12,8 @@ mod events;
 mod history;
 mod init;
 mod logs;
+mod maintenance;
+mod metrics;
 mod plan;
 mod rehearse;
 mod restore;
@@ -86,10 +89,13 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Agent(AgentVerb::Upgrade { downgrade }) => skew::upgrade(context, *downgrade, screen),
         Verb::Status => status::run(context, screen),
+        Verb::Logs(args) if args.access => access::run(context, args, screen),
         Verb::Logs(args) => logs::run(context, args, screen),
         Verb::Exec(args) => run::exec(context, args, screen),
         Verb::Run(args) => run::run(context, args, screen),
         Verb::Task(args) => run::task(context, args, screen),
+        Verb::Maintenance(verb) => maintenance::run(context, verb, screen),
+        Verb::Metrics => metrics::run(context, screen),
         Verb::Plan(args) => plan::run(context, args, screen),
         Verb::Abort => abort::run(context, screen),
         Verb::Why { release } => why::run(context, *release, screen),

@@ -61,6 +61,14 @@ fn tell(now: &Now<'_>, screen: &Screen) {
             "             the next `onward up` follows it, `onward state undo` takes it back",
         );
     }
+    if let Some(maintenance) = &document.demand.maintenance {
+        let again = maintenance.retry_after_s;
+        screen.line(&format!(
+            "  Maintenance is on: visitors get a page and 503, to try again after {}",
+            crate::project::duration_text(std::time::Duration::from_secs(again))
+        ));
+        screen.line("             `onward maintenance off` lets them through");
+    }
     if let Some(operation) = &document.operation {
         tell_operation(operation, now.at, screen);
     }
@@ -186,7 +194,7 @@ fn empty(context: &Context) -> Value {
     json!({
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
         "release": null, "warm": null, "servers": [], "processes": [], "operation": null,
-        "overrides": [], "degraded": [], "traffic": null,
+        "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
     })
 }
 
@@ -222,6 +230,9 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "operation": document.operation,
         "overrides": overrides(document),
         "degraded": degraded,
+        "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
+            "retry_after_s": own.retry_after_s, "page": own.page.is_some(),
+        })),
         "traffic": report.and_then(|report| report.traffic.as_ref()),
     })
 }

@@ -39,6 +39,14 @@ fn failure() -> Failure {
 fn all() -> Vec<(&'static str, Problem)> {
     let local = || "local".parse().expect("a legal name");
     every! { Problem:
+        Problem::OtherOwner { .. } => Problem::OtherOwner {
+            app: "shop".parse().expect("a legal name"),
+            environment: local(),
+            owner: PathBuf::from("/home/ana/shop"),
+        },
+        Problem::Taken { .. } => Problem::Taken {
+            what: "shop.example.com/admin".to_owned(), owner: "admin/production".to_owned(),
+        },
         Problem::IsDown { .. } => Problem::IsDown { environment: local() },
         Problem::NoRelease { .. } =>
             Problem::NoRelease { number: ReleaseNumber(9), last: ReleaseNumber(4) },

@@ -10,6 +10,7 @@
 //! commands whose environment is another: a cron job finds the agent of a terminal.
 
 mod agent;
+mod owner;
 mod runtime_dir;
 mod upgrade;
 
@@ -38,6 +39,8 @@ pub struct Local {
     project: PathBuf,
     root: PathBuf,
     runtime: PathBuf,
+    /// The root is not the project's own.
+    shared: bool,
 }
 
 impl Local {
@@ -49,7 +52,64 @@ impl Local {
         let project = fs::canonicalize(directory)?;
         let root = project.join(DIRECTORY);
         let runtime = runtime_dir::recorded(&root).unwrap_or_else(|| runtime_dir::of(&project));
-        Ok(Self { root, project, runtime })
+        Ok(Self { root, project, runtime, shared: false })
+    }
+
+    /// The place of the project in a home that it may share with others.
+    ///
+    /// # Errors
+    /// When one of the two directories cannot be had.
+    pub fn at_home(directory: &Path, home: &Path) -> io::Result<Self> {
+        let project = fs::canonicalize(directory)?;
+        fs::create_dir_all(home)?;
+        let root = fs::canonicalize(home)?;
+        let runtime = runtime_dir::recorded(&root).unwrap_or_else(|| runtime_dir::of(&root));
+        Ok(Self { root, project, runtime, shared: true })
+    }
+
+    /// Whether other projects may be here too.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// The directory of another project that has this app and environment here.
+    pub fn other_owner(&self, app: &AppName, environment: &EnvironmentName) -> Option<PathBuf> {
+        let file = owner::file(&self.root, app, environment);
+        self.shared.then(|| owner::other(&file, &self.project)).flatten()
+    }
+
+    /// Makes this project the owner of an app and environment in a shared home.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn own(&self, app: &AppName, environment: &EnvironmentName) -> io::Result<()> {
+        if !self.shared {
+            return Ok(());
+        }
+        owner::claim(&owner::file(&self.root, app, environment), &self.project)
+    }
+
+    /// Where the proxy is spoken to.
+    pub fn proxy_socket(&self) -> PathBuf {
+        onward_server::layout::proxy_socket(&self.runtime)
+    }
+
+    /// The documents of every app and environment that is here.
+    pub fn documents(&self) -> Vec<DirectoryStore> {
+        let names = |directory: &Path| -> Vec<String> {
+            let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+        };
+        let state = self.root.join("state");
+        let mut all = Vec::new();
+        for app in names(&state) {
+            for environment in names(&state.join(&app)) {
+                if let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) {
+                    all.push(DirectoryStore::new(&state, &app, &environment));
+                }
+            }
+        }
+        all
     }
 
     /// The project's directory.

@@ -1,0 +1,59 @@
+//! Where an environment answers, and whether somebody else does there already.
+
+use onward_core::document::Document;
+use onward_core::model::Routing;
+use onward_core::ports::StateStore;
+
+use super::context::Context;
+use super::problem::Problem;
+
+/// The address that people type: the proxy's own, under the name and path of what serves.
+pub fn of(context: &Context, proxy: &str) -> String {
+    let serving = context.store().read().ok().flatten().and_then(|stored| {
+        let document = &stored.document;
+        Some(document.release(document.serving?)?.config.routing.clone())
+    });
+    let routing = serving.unwrap_or_else(|| context.resolved.routing.clone());
+    let (scheme, place) = proxy.split_once("://").unwrap_or(("http", proxy));
+    let (host, port) = place.rsplit_once(':').map_or((place, ""), |(host, port)| (host, port));
+    let canonical = routing.hosts.iter().find(|name| !name.starts_with('*'));
+    let name = match canonical {
+        Some(name) => name.clone(),
+        // Another project may have "any name" in a home that both use.
+        None if context.local.is_shared() && routing.hosts.is_empty() => {
+            format!("{}.{}.localhost", context.environment(), context.app())
+        }
+        None => host.to_owned(),
+    };
+    let path = &routing.path;
+    if port.is_empty() {
+        format!("{scheme}://{name}{path}")
+    } else {
+        format!("{scheme}://{name}:{port}{path}")
+    }
+}
+
+/// Refuses names that another environment on this machine answers to. The agent refuses them too;
+/// here it is said before anything is built.
+pub fn is_free(context: &Context) -> Result<(), Problem> {
+    let own = &context.resolved.routing;
+    for documents in context.local.documents() {
+        let Ok(Some(stored)) = documents.read() else { continue };
+        let document = &stored.document;
+        if document.app == *context.app() && document.environment == *context.environment() {
+            continue;
+        }
+        if let Some(what) = claims(document).find_map(|theirs| own.conflict(theirs)) {
+            let owner = format!("{}/{}", document.app, document.environment);
+            return Err(Problem::Taken { what, owner });
+        }
+    }
+    Ok(())
+}
+
+/// What an environment answers to, or is about to.
+fn claims(document: &Document) -> impl Iterator<Item = &Routing> {
+    let coming = document.operation.as_ref().and_then(|operation| operation.release);
+    let alive = [document.serving, coming].into_iter().flatten();
+    alive.filter_map(|number| document.release(number)).map(|release| &release.config.routing)
+}
