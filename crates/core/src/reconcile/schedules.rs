@@ -18,7 +18,7 @@ use crate::report::{LeftOut, ScheduleReport};
 use crate::schedule::Timing;
 
 /// A clock that is set back by no more than this waits until it is where it was, so that no run
-/// begins twice. One that is set back by more was wrong before, and is followed.
+/// begins twice. One that is set back by more was wrong before: the schedule counts anew.
 const SET_BACK_MAX: SignedDuration = SignedDuration::from_hours(1);
 
 /// The schedules that are on: those of the release whose background processes run.
@@ -36,10 +36,9 @@ fn wanted_schedules<'a>(
     })
 }
 
-/// From which moment on runs are looked for.
-fn handled(own: &KeptSchedule, now: Timestamp) -> Timestamp {
-    let is_ahead = own.handled.duration_since(now) > SET_BACK_MAX;
-    if is_ahead { now } else { own.handled }
+/// Whether what is kept is about what the schedule says, and about a time that may have been.
+fn counts(own: &KeptSchedule, schedule: &Schedule, now: Timestamp) -> bool {
+    own.is_of(schedule) && own.handled.duration_since(now) <= SET_BACK_MAX
 }
 
 impl Plan<'_> {
@@ -48,7 +47,7 @@ impl Plan<'_> {
     pub(super) fn schedules(&mut self) {
         let now = self.facts.now;
         for (release, name, schedule) in wanted_schedules(self.order, self.facts) {
-            let own = self.kept.schedules.get(name).filter(|own| own.is_of(schedule));
+            let own = self.kept.schedules.get(name).filter(|own| counts(own, schedule, now));
             let Some(own) = own else {
                 self.actions.push(Action::Enrol(name.clone()));
                 continue;
@@ -93,7 +92,7 @@ enum Due {
 fn due(own: &KeptSchedule, schedule: &Schedule, now: Timestamp) -> Option<Due> {
     // What a newer version wrote is left to it.
     let timing = Timing::of(schedule).ok()?;
-    let handled = handled(own, now);
+    let handled = own.handled;
     timing.next(handled).filter(|next| *next <= now)?;
     let late = SignedDuration::from_millis(i64::try_from(schedule.late_ms).unwrap_or(i64::MAX));
     let earliest = now.checked_sub(late).unwrap_or(Timestamp::UNIX_EPOCH);
@@ -113,7 +112,7 @@ pub(super) fn reports(
 ) -> BTreeMap<ProcessName, ScheduleReport> {
     let of = |name: &ProcessName, schedule: &Schedule| {
         let own = kept.schedules.get(name).filter(|own| own.is_of(schedule));
-        let from = own.map_or(facts.now, |own| handled(own, facts.now).max(facts.now));
+        let from = own.map_or(facts.now, |own| own.handled.max(facts.now));
         ScheduleReport {
             next: Timing::of(schedule).ok().and_then(|timing| timing.next(from)),
             running: own
@@ -133,7 +132,7 @@ pub fn next_due(kept: &Kept, facts: &Facts) -> Option<Timestamp> {
     let order = kept.order.as_ref()?;
     let next = |name: &ProcessName, schedule: &Schedule| {
         let own = kept.schedules.get(name)?;
-        Timing::of(schedule).ok()?.next(handled(own, facts.now).max(facts.now))
+        Timing::of(schedule).ok()?.next(own.handled.max(facts.now))
     };
     wanted_schedules(order, facts).filter_map(|(_, name, schedule)| next(name, schedule)).min()
 }

@@ -8,3 +8,4 @@ mod make;
 mod properties;
 mod reconcile;
 mod schedule;
+mod schedules;

@@ -26,6 +26,7 @@ mod processes;
 mod progress;
 mod reading;
 mod retention;
+mod runs;
 mod screen;
 mod secret_problem;
 mod secrets;

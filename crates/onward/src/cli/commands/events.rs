@@ -16,6 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::outcome;
+use crate::cli::runs;
 use crate::cli::screen::Screen;
 
 /// How often the state is looked at.
@@ -61,7 +62,7 @@ fn summary(report: &Report) -> String {
             ));
         }
     }
-    text
+    text + &runs::summary(report)
 }
 
 fn tell(document: &Document, screen: &Screen) {

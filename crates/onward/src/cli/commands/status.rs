@@ -13,6 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
+use crate::cli::runs;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
 use crate::providers::local;
@@ -81,6 +82,7 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     }
     if let Some(report) = &now.report {
         tell_instances(report, screen);
+        runs::tell(report, now.at, screen);
         if let Some(traffic) = report.traffic.as_ref().filter(|_| document.serving.is_some()) {
             screen.line(&format!(
                 "  Traffic    {}, {} lost, {} since the proxy started",
@@ -187,14 +189,15 @@ fn degraded(document: &Document, report: Option<&Report>) -> Vec<String> {
             lines.push(format!("{} of release {number} fails its probe", instance.process));
         }
     }
+    lines.extend(runs::degraded(report));
     lines
 }
 
 fn empty(context: &Context) -> Value {
     json!({
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
-        "release": null, "warm": null, "servers": [], "processes": [], "operation": null,
-        "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
+        "release": null, "warm": null, "servers": [], "processes": [], "schedules": [], "runs": [],
+        "operation": null, "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
     })
 }
 
@@ -227,6 +230,8 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         })),
         "servers": document.servers.iter().map(server).collect::<Vec<_>>(),
         "processes": report.map(processes).unwrap_or_default(),
+        "schedules": report.map(|own| runs::schedules_json(own, &name)).unwrap_or_default(),
+        "runs": report.map(|own| runs::runs_json(own, &name)).unwrap_or_default(),
         "operation": document.operation,
         "overrides": overrides(document),
         "degraded": degraded,
