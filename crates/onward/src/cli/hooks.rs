@@ -22,6 +22,7 @@ use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::interrupt::Interrupts;
+use super::operator;
 use super::problem::Problem;
 use super::screen::{self, Screen};
 use crate::project::HookPoint;
@@ -218,6 +219,7 @@ impl<'a> Hooks<'a> {
             .env("ONWARD_ENVIRONMENT", context.environment().as_str())
             .envs(carry::url(context).map(|url| ("ONWARD_URL", url)))
             .envs(&state.told)
+            .env_remove(operator::VARIABLE)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -323,12 +323,8 @@ impl App {
 
     /// Removes the secrets of releases that nothing runs of and nothing is about to.
     pub(super) fn remove_secret_files(&self) {
-        let ordered = self.order().map(|order| &order.releases).into_iter().flatten();
-        let running = ordered.filter(|(_, order)| order.level >= Level::Running);
-        let in_use = self.instances.keys().map(|slot| &slot.release).filter(|own| self.uses(**own));
-        let command = self.command.as_ref().map(|command| &command.release);
-        let keep = running.map(|(number, _)| number).chain(in_use).chain(command).copied();
-        self.vault.remove_files(&keep.collect());
+        let level = |release| self.order().map_or(Level::Gone, |order| order.level(release));
+        self.vault.remove_files(|release| level(release) >= Level::Running || self.uses(release));
     }
 
     fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance) -> Failure {

@@ -13,7 +13,7 @@
 //! started again. A key is durable before it is confirmed, and an older one is forgotten only when
 //! the order that needed it was replaced.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -200,12 +200,12 @@ impl Vault {
         Ok(all)
     }
 
-    /// Removes the files of every release but these.
-    pub(super) fn remove_files(&self, keep: &BTreeSet<ReleaseNumber>) {
+    /// Removes the files of every release but those that are kept.
+    pub(super) fn remove_files(&self, is_kept: impl Fn(ReleaseNumber) -> bool) {
         for entry in fs::read_dir(self.tree.secrets()).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.parse().ok()).map(ReleaseNumber);
-            if number.is_none_or(|number| !keep.contains(&number))
+            if !number.is_some_and(&is_kept)
                 && let Err(error) = fs::remove_dir_all(entry.path())
             {
                 note(format_args!("{} cannot be removed: {error}", entry.path().display()));

@@ -3,6 +3,7 @@
 mod engine;
 mod parts;
 mod problems;
+mod secrets;
 
 use super::complaint::Complaint;
 
