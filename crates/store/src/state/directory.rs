@@ -72,12 +72,16 @@ impl DirectoryStore {
         self.directory.join("history")
     }
 
-    fn recorded_file(&self, generation: Generation) -> PathBuf {
+    pub(super) fn recorded_file(&self, generation: Generation) -> PathBuf {
         self.history().join(inspect::recorded_name(generation))
     }
 
+    pub(super) fn reports(&self) -> PathBuf {
+        self.directory.join("reports")
+    }
+
     fn report_file(&self, server: &ServerName) -> PathBuf {
-        self.directory.join("reports").join(format!("{server}.json"))
+        self.reports().join(format!("{server}.json"))
     }
 
     /// All generations that were recorded, in order.
@@ -122,7 +126,7 @@ impl DirectoryStore {
     }
 
     /// Waits until no other process replaces the document.
-    fn lock(&self) -> Result<File, StoreError> {
+    pub(super) fn lock(&self) -> Result<File, StoreError> {
         let path = self.directory.join("lock");
         let open = || -> std::io::Result<File> {
             fs::create_dir_all(self.history())?;
@@ -201,7 +205,7 @@ impl DirectoryStore {
         }
     }
 
-    fn record(&self, generation: Generation, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn record(&self, generation: Generation, bytes: &[u8]) -> Result<(), StoreError> {
         file::replace(&self.recorded_file(generation), bytes).map_err(|(error, _)| error)
     }
 }

@@ -11,7 +11,7 @@ use onward_core::report::Report;
 #[cfg(feature = "cloud")]
 use super::cloud::CloudStore;
 use super::directory::{Difference, DirectoryStore};
-use super::sign::Address;
+use super::sign::{Address, Sign};
 
 /// The documents of one app and environment, wherever they are kept.
 ///
@@ -65,9 +65,59 @@ impl Documents {
         either!(self, store => store.settle(good, document, by))
     }
 
+    /// The sign in the place of the document, if there is one.
+    ///
+    /// # Errors
+    /// When the place cannot be read.
+    pub fn sign(&self) -> Result<Option<Sign>, StoreError> {
+        either!(self, store => store.sign())
+    }
+
     /// Where they are kept, all environments together: the URL of a store, or a directory.
     pub fn address(&self) -> Address {
         either!(self, store => store.address())
+    }
+}
+
+/// What is kept, in bytes: for moving it elsewhere.
+impl Documents {
+    pub(super) fn head_bytes(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        either!(self, store => store.head_bytes())
+    }
+
+    pub(super) fn swap_head(
+        &self,
+        expected: Option<&[u8]>,
+        bytes: &[u8],
+    ) -> Outcome<(), WriteRefused> {
+        either!(self, store => store.swap_head(expected, bytes))
+    }
+
+    pub(super) fn recorded_bytes(
+        &self,
+        generation: Generation,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        either!(self, store => store.recorded_bytes(generation))
+    }
+
+    pub(super) fn keep_recorded(
+        &self,
+        generation: Generation,
+        bytes: &[u8],
+    ) -> Result<bool, StoreError> {
+        either!(self, store => store.keep_recorded(generation, bytes))
+    }
+
+    pub(super) fn report_names(&self) -> Result<Vec<String>, StoreError> {
+        either!(self, store => store.report_names())
+    }
+
+    pub(super) fn report_bytes(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        either!(self, store => store.report_bytes(name))
+    }
+
+    pub(super) fn keep_report(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        either!(self, store => store.keep_report(name, bytes))
     }
 }
 

@@ -18,10 +18,13 @@ mod directory;
 mod documents;
 mod file;
 mod inspect;
+mod raw_directory;
 mod sign;
+mod transfer;
 mod url;
 
 pub use directory::{Difference, DirectoryStore};
 pub use documents::Documents;
 pub use sign::{Address, Sign};
+pub use transfer::{Transfer, TransferRefused, transfer};
 pub use url::{Bucket, InvalidStoreUrl, STORE_URL_BYTES_MAX, StoreUrl};

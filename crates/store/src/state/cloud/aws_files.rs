@@ -38,9 +38,9 @@ pub(super) fn profile(variable: impl Fn(&str) -> Option<String>) -> Result<Profi
         variable(name).map(PathBuf::from).or_else(|| Some(home()?.join(default)))
     };
     let name = named.as_deref().unwrap_or("default");
-    let credentials = section(file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), name);
+    let credentials = section(file("AWS_SHARED_CREDENTIALS_FILE", "credentials").as_deref(), name);
     let title = if name == "default" { name.to_owned() } else { format!("profile {name}") };
-    let config = section(file("AWS_CONFIG_FILE", "config"), &title);
+    let config = section(file("AWS_CONFIG_FILE", "config").as_deref(), &title);
     if named.is_some() && credentials.is_none() && config.is_none() {
         return Err(format!("AWS_PROFILE names `{name}`, which is in none of AWS's files"));
     }
@@ -53,8 +53,8 @@ pub(super) fn profile(variable: impl Fn(&str) -> Option<String>) -> Result<Profi
     Ok(Profile { keys, region: get("region") })
 }
 
-fn section(path: Option<PathBuf>, title: &str) -> Option<BTreeMap<String, String>> {
-    in_text(&std::fs::read_to_string(path.as_deref().unwrap_or(Path::new(""))).ok()?, title)
+fn section(path: Option<&Path>, title: &str) -> Option<BTreeMap<String, String>> {
+    in_text(&std::fs::read_to_string(path?).ok()?, title)
 }
 
 /// The keys below `[title]`.

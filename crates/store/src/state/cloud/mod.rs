@@ -20,6 +20,7 @@ mod aws_files;
 mod judge;
 mod open;
 mod probe;
+mod raw;
 mod store;
 mod wire;
 mod write;

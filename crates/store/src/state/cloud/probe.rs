@@ -242,7 +242,7 @@ impl CloudStore {
                 // Each was told that somebody else is writing.
                 [] => {}
                 [winner] => {
-                    self.unchanged(object, content(round, winner).as_bytes(), Weakness::BothWin)?
+                    self.unchanged(object, content(round, winner).as_bytes(), Weakness::BothWin)?;
                 }
                 _ => return Err(Unfit::Weak(Weakness::BothWin)),
             }

@@ -181,7 +181,11 @@ impl CloudStore {
     }
 
     pub(super) fn report_object(&self, name: &str) -> String {
-        format!("{}/reports/{name}.json", self.directory)
+        format!("{}/{name}.json", self.report_directory())
+    }
+
+    pub(super) fn report_directory(&self) -> String {
+        format!("{}/reports", self.directory)
     }
 
     pub(super) fn head(&self) -> Result<Option<Object>, StoreError> {
