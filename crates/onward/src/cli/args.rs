@@ -265,6 +265,12 @@ pub enum StateVerb {
     },
     /// Take a state file that onward did not write
     Accept,
+    /// Move the state to another store, with every generation; the old place then says where
+    Move {
+        /// A URL such as `s3://bucket/prefix`, or `default`: where it is without `store` in the file
+        #[arg(value_name = "STORE")]
+        to: String,
+    },
     /// Bring back a state that is lost, from the copy on a server or from a saved document
     Restore {
         /// The server; by default the one whose copy is the newest

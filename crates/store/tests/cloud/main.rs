@@ -1,6 +1,8 @@
 //! The store in a bucket, against buckets that really speak the protocols.
 
 mod contract;
+mod emulators;
+mod moving;
 mod probing;
 mod trouble;
 

@@ -21,12 +21,13 @@ mod rollback;
 mod run;
 mod secret;
 mod state;
+mod state_move;
 mod status;
 mod why;
 
 use onward_core::ports::StateStore;
 
-use super::args::{AgentVerb, Cli, Verb};
+use super::args::{AgentVerb, Cli, StateVerb, Verb};
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
@@ -45,6 +46,7 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         Verb::Completions { shell } => return command_line::completions(*shell),
         Verb::Man { directory } => return command_line::man(directory, screen),
         Verb::Reference => return command_line::reference(),
+        Verb::State(StateVerb::Move { to }) => return state_move::run(&cli.global, to, screen),
         Verb::Agent(AgentVerb::Run { .. }) | Verb::Proxy(_) => {
             return Err(Problem::Bug("a process of onward came here").into());
         }

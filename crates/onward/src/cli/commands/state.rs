@@ -45,6 +45,7 @@ pub fn run(
         StateVerb::Edit => edit(context, &store, global, screen),
         StateVerb::Undo { to } => undo(context, &store, to.map(Generation), screen),
         StateVerb::Accept => accept(context, &store, global, screen),
+        StateVerb::Move { .. } => Err(Problem::Bug("a move came here").into()),
         StateVerb::Restore { from, file } => {
             restore::run(context, from.as_ref(), file.as_deref(), global, screen)
         }
