@@ -2,12 +2,23 @@
 //! moto and against Azurite.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use crate::steps::{cargo, has, root, step, target};
 
 /// The emulator of Azure. Its own dependencies are as npm finds them.
 const AZURITE: &str = "azurite@3.35.0";
+
+/// `cargo xtask cloud`.
+pub fn run() -> ExitCode {
+    match check() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("FAILED: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Builds with the feature and runs what it adds.
 pub fn check() -> Result<(), String> {
@@ -34,8 +45,7 @@ pub fn check() -> Result<(), String> {
 /// The tests that are only there with the feature.
 fn tests(package: &str) -> Command {
     let feature = format!("{package}/cloud");
-    let runner: &[&str] =
-        if has("cargo-nextest") { &["nextest", "run"] } else { &["test"] };
+    let runner: &[&str] = if has("cargo-nextest") { &["nextest", "run"] } else { &["test"] };
     let rest = ["-p", package, "--features", &feature, "--test", "cloud", "--locked"];
     cargo(&[runner, &rest].concat())
 }

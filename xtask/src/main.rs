@@ -1,6 +1,7 @@
 //! The tasks of people who work on onward: `cargo xtask test | sim | bench`.
 
 mod bench;
+mod cloud;
 mod deny;
 mod install;
 mod reference;
@@ -16,6 +17,7 @@ const USAGE: &str = "\
 usage: cargo xtask TASK
 
   test             everything that CI runs: format, lints, tests, simulation, gates
+  cloud            what needs the feature `cloud`: stores in a bucket
   sim [OPTIONS]    the simulation; --seeds N, --seed K, --planted NAME, --plan PLAN
   docs [--check]   the pages of docs/reference that are made from the source
   release          the archives that people install, in target/release-archives
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
     };
     match task.as_str() {
         "test" => test::run(),
+        "cloud" => cloud::run(),
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),
         "samples" => samples::run(rest),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::steps::{cargo, has, step};
-use crate::{bench, deny, install, reference, sim};
+use crate::{bench, cloud, deny, install, reference, sim};
 
 /// The seeds of the simulation in CI.
 const SEEDS: &str = "100000";
@@ -39,6 +39,7 @@ fn steps() -> Result<(), String> {
     } else {
         step("tests", &mut cargo(&["test", "--workspace", "--locked", "--no-fail-fast"]))?;
     }
+    cloud::check()?;
     if sim::run(&["--seeds".to_owned(), SEEDS.to_owned()]) != ExitCode::SUCCESS {
         return Err("the simulation found a violation or missed a planted bug".to_owned());
     }
