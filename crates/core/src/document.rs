@@ -341,6 +341,10 @@ pub struct Finished {
     /// Servers that had not followed when it ended, and catch up by themselves.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub degraded: BTreeSet<ServerName>,
+    /// Servers that were taken out of the environment and could not be reached: what ran there
+    /// may still run.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub abandoned: BTreeSet<ServerName>,
     /// Who asked.
     pub by: String,
     /// When it was recorded.
@@ -413,6 +417,17 @@ impl Document {
         let leaving = before.into_iter().flat_map(|before| before.servers.keys());
         let leaving = leaving.filter(|name| !self.servers.contains_key(*name));
         self.servers.keys().chain(leaving)
+    }
+
+    /// Whether what serves, and how often, is what is demanded. When it is not and nothing is in
+    /// flight, somebody has edited the demand.
+    pub fn is_as_demanded(&self) -> bool {
+        let counts = |of: &BTreeMap<ProcessName, Scale>| -> Vec<(ProcessName, u32)> {
+            of.iter().map(|(name, scale)| (name.clone(), scale.count)).collect()
+        };
+        let none = self.demand.release.is_none();
+        let same_counts = none || counts(&self.demand.scale) == counts(&self.scaled);
+        self.demand.release == self.serving && same_counts
     }
 
     /// Whether some server sends requests on to others.

@@ -18,6 +18,7 @@ use onward_core::traffic::Traffic;
 
 use super::core::{Core, Late, LateThing};
 use super::fault::{Fault, Point};
+use super::fleet;
 use super::invariant;
 use super::machine::{Command, Disk, Machine, Proc};
 use super::observe::ended;
@@ -154,6 +155,8 @@ impl Machine {
                 }
                 let checked = invariant::order_follows_from_the_document(order, &core.store);
                 core.check(checked);
+                let checked = fleet::peers_are_not_behind(order, &core.store);
+                core.check(checked);
                 let checked = invariant::fence_never_falls(order, self.accepted_max);
                 core.check(checked);
                 self.accepted_max = self.accepted_max.max(order.generation);
@@ -284,7 +287,8 @@ impl Machine {
             }
             Action::Route(target) => self.send_route(target.as_ref(), fault, slower, core),
             Action::Cut(id) => {
-                if let Some(leaving) = self.leaving.get_mut(&id.release) {
+                let left = self.left.get_mut(id);
+                for leaving in left.into_iter().chain(self.leaving.get_mut(&id.release)) {
                     leaving.requests_until_ms = leaving.requests_until_ms.min(now);
                     leaving.upgraded_until_ms = leaving.upgraded_until_ms.min(now);
                 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use onward_core::document::Document;
+use onward_core::document::{Document, Scale};
 use onward_core::model::{Generation, ServerName};
 use onward_core::order::Order;
 use onward_core::outcome::Outcome;
@@ -179,6 +179,11 @@ impl Client {
                 let mut numbers = next.releases.keys().copied();
                 let other = numbers.find(|number| Some(*number) != in_flight);
                 other.or(serving)
+            }
+            Edit::Scale(count) => {
+                let scale = Scale { count, by: "hand".to_owned(), at: core.clock(0) };
+                next.demand.scale.insert("web".parse().expect("a legal name"), scale);
+                next.demand.release
             }
         };
         core.log(self.actor, next.generation, 3, None, &|| "edit".to_owned(), &String::new);

@@ -12,6 +12,7 @@ use onward_core::outcome::Outcome;
 use onward_core::ports::{StateStore, Stored, WriteRefused};
 
 use super::fault::{Fault, Plan, Point};
+use super::fleet;
 use super::invariant::{self, Violation};
 use super::rng::Rng;
 use super::trace::{Event, Trace};
@@ -105,6 +106,10 @@ pub struct Ledger {
     pub commands_done: BTreeSet<ReleaseNumber>,
     /// Which operation each intent became.
     pub operations: BTreeMap<String, OperationNumber>,
+    /// The servers that ever sent traffic to a release.
+    pub routed_on: BTreeMap<ReleaseNumber, BTreeSet<u8>>,
+    /// Servers that were taken out without being reached.
+    pub abandoned: BTreeSet<ServerName>,
     /// What persons were told was recorded.
     pub acknowledged: BTreeSet<OperationNumber>,
 }
@@ -306,6 +311,11 @@ impl Core {
         if let Outcome::Done(stored) = &outcome {
             let checked = invariant::every_write(before.as_ref(), stored);
             self.check(checked);
+            if let Some(before) = &before {
+                self.check(fleet::decision(&before.document, &stored.document));
+            }
+            self.check(fleet::counts_add_up(&stored.document));
+            fleet::note_abandoned(&mut self.ledger, stored);
             let checked = invariant::one_request_one_operation(&mut self.ledger, &stored.document);
             self.check(checked);
         }

@@ -19,13 +19,15 @@
 //! | EXCLUSIVE | every start | [`start`]: processes without traffic never run in two releases |
 //! | COMMAND | every command | [`command`]: never two at a time; [`route`]: once before its release |
 //! | DONE | every write that ends an operation | [`done_is_done`] |
+//! | PEER, LEFT | every turn, order and write; at rest | [`super::fleet`] |
+//! | STEP, PROBE, COUNT, SCALE | every write | [`super::fleet`] |
 //! | WATCH | every verdict | [`watch_ends_well_when_all_is_ready`] |
 
 use std::fmt;
 
 use onward_core::document::{Document, Ended, Phase};
 use onward_core::engine::{self, Advance, Ask, Refusal, Request, advance};
-use onward_core::model::{Digest, Generation, OperationNumber, ReleaseNumber};
+use onward_core::model::{Digest, Generation, OperationNumber, ReleaseNumber, ServerName};
 use onward_core::order::{CommandKind, CommandOrder, Level, Order};
 use onward_core::ports::Stored;
 use onward_core::reconcile::{DRAIN_WITHIN_MS, RouteFact, SlotId, reconcile};
@@ -56,9 +58,9 @@ impl fmt::Display for Violation {
     }
 }
 
-type Checked = Result<(), Violation>;
+pub(super) type Checked = Result<(), Violation>;
 
-fn hold(holds: bool, id: &'static str, what: impl FnOnce() -> String) -> Checked {
+pub(super) fn hold(holds: bool, id: &'static str, what: impl FnOnce() -> String) -> Checked {
     if holds { Ok(()) } else { Err(Violation { id, what: what() }) }
 }
 
@@ -111,7 +113,8 @@ fn forward_only(before: &Document, next: &Document) -> Checked {
         && old.release == new.release
         && old.previous == new.previous
         && old.started == new.started
-        && old.without == new.without;
+        && old.without == new.without
+        && old.before == new.before;
     hold(same, "I6", || {
         format!(
             "operation {} was {:?} over {:?} and became {:?} over {:?}",
@@ -207,7 +210,11 @@ pub fn route(
     now_ms: u64,
 ) -> Checked {
     let Some(target) = target else { return Ok(()) };
-    for (slot, port) in &target.slots {
+    let stays = |slot, port| {
+        machine.route.as_ref().is_some_and(|route| route.slots.get(slot) == Some(port))
+    };
+    // What is routed already may have stopped to answer: nobody else is there.
+    for (slot, port) in target.slots.iter().filter(|(slot, port)| !stays(slot, port)) {
         let proc = machine.procs.iter().find(|proc| proc.slot == *slot && proc.port == *port);
         let ready = proc.is_some_and(|proc| proc.is_ready(now_ms));
         hold(ready || machine.excused.contains(port), "I1", || {
@@ -239,7 +246,10 @@ pub fn start(machine: &Machine, id: &SlotId) -> Checked {
     hold(machine.proc(id).is_none(), "I4", || {
         format!("{id} is started on {} although it runs", machine.name)
     })?;
-    let other = machine.procs.iter().find(|proc| {
+    let order = machine.kept.order.as_ref().and_then(|own| own.releases.get(&id.release));
+    let process = order.and_then(|own| own.config.processes.get(&id.process));
+    let overlaps = process.is_some_and(|own| own.overlap);
+    let other = machine.procs.iter().filter(|_| !overlaps).find(|proc| {
         !proc.slot.process.has_traffic()
             && !id.process.has_traffic()
             && proc.slot.release != id.release
@@ -261,7 +271,8 @@ pub fn stop(machine: &Machine, id: &SlotId, now_ms: u64) -> Checked {
         .as_ref()
         .is_some_and(|route| port.is_some() && route.slots.get(id).copied() == port);
     hold(!routed, "I9", || format!("{id} is stopped on {} while it has traffic", machine.name))?;
-    let Some(leaving) = machine.leaving.get(&id.release) else { return Ok(()) };
+    let left = machine.left.get(id).or_else(|| machine.leaving.get(&id.release));
+    let Some(leaving) = left else { return Ok(()) };
     let drained = leaving.requests_until_ms <= now_ms;
     let had_its_time = now_ms - leaving.since_ms >= DRAIN_WITHIN_MS;
     hold(drained || had_its_time, "I9", || {
@@ -318,7 +329,10 @@ pub fn done_is_done(before: &Document, after: &Document, machines: &[Machine]) -
     if ended.outcome != Ended::Done {
         return Ok(());
     }
-    for machine in machines.iter().filter(|own| !ended.degraded.contains(&own.name)) {
+    let is_asked = |own: &&Machine| {
+        after.servers.contains_key(&own.name) && !ended.degraded.contains(&own.name)
+    };
+    for machine in machines.iter().filter(is_asked) {
         let routed = machine.route.as_ref().map(|route| route.release);
         let is_empty = ended.release.is_some() || machine.procs.is_empty();
         hold(routed == ended.release && is_empty, "DONE", || {
@@ -338,7 +352,7 @@ pub fn done_is_done(before: &Document, after: &Document, machines: &[Machine]) -
 pub fn at_rest(document: &Document, machines: &[Machine], now_ms: u64) -> Checked {
     newest_intent(document)?;
     let mut contacts = Contacts::new();
-    for machine in machines {
+    for machine in machines.iter().filter(|own| document.servers.contains_key(&own.name)) {
         let routed = machine.route.as_ref().map(|route| route.release);
         hold(routed == document.serving, "I11", || {
             format!("{} serves {routed:?}, the document {:?}", machine.name, document.serving)
@@ -352,11 +366,13 @@ pub fn at_rest(document: &Document, machines: &[Machine], now_ms: u64) -> Checke
         let report = Box::new(machine.report(now_ms));
         contacts.insert(machine.name.clone(), Contact::Reached(report));
     }
+    hold(document.behind.is_empty(), "I12", || format!("{:?} stay behind", document.behind))?;
     let further = advance(document, &contacts, document.written);
     hold(further == Advance::Rest, "I12", || "the engine still wants to write".to_owned())
 }
 
 fn newest_intent(document: &Document) -> Checked {
+    hold(document.is_as_demanded(), "I11", || "it is not what is demanded".to_owned())?;
     hold(document.demand.release == document.serving, "I11", || {
         format!("{:?} serves, {:?} is demanded", document.serving, document.demand.release)
     })?;
@@ -451,7 +467,15 @@ pub fn end_is_true(
             }
         }
         End::Refused(refusal) => {
-            let refused = read.is_none_or(|document| is_refusal_true(refusal, document));
+            let asked = request.and_then(|request| match &request.ask {
+                Ask::Deploy { servers, .. } => Some(servers),
+                _ => None,
+            });
+            let names = |own: &ServerName| asked.is_some_and(|own_of| !own_of.contains_key(own));
+            let refused = read.is_none_or(|document| match refusal {
+                Refusal::UnknownServer(server) if names(server) => true,
+                refusal => is_refusal_true(refusal, document),
+            });
             if !refused || accepted.is_some() {
                 return untrue("the reason is not true");
             }

@@ -115,6 +115,8 @@ pub struct Machine {
     pub route: Option<RouteFact>,
     /// In the proxy: what has lost its route.
     pub leaving: BTreeMap<ReleaseNumber, Leaving>,
+    /// In the proxy: instances that have left the route of their release, which stays.
+    pub left: BTreeMap<SlotId, Leaving>,
     /// The processes.
     pub procs: Vec<Proc>,
     /// The command that runs.
@@ -149,6 +151,7 @@ impl Machine {
             files: BTreeMap::new(),
             route: None,
             leaving: BTreeMap::new(),
+            left: BTreeMap::new(),
             procs: Vec::new(),
             commands: Vec::new(),
             deaths: BTreeMap::new(),
@@ -190,6 +193,7 @@ impl Machine {
     /// The proxy takes a route.
     pub fn apply_route(&mut self, target: Option<RouteFact>, core: &mut Core) {
         let now = core.now_ms;
+        self.note_who_leaves(target.as_ref(), core);
         let named = target.as_ref().filter(|route| !route.slots.is_empty());
         let new = named.map(|route| route.release);
         if let Some(old) =
@@ -209,11 +213,32 @@ impl Machine {
         self.route = target;
     }
 
+    /// Instances that leave the route of a release that stays have requests of their own to end.
+    fn note_who_leaves(&mut self, target: Option<&RouteFact>, core: &mut Core) {
+        let (Some(old), Some(new)) = (&self.route, target) else { return self.left.clear() };
+        if old.release != new.release {
+            return self.left.clear();
+        }
+        self.left.retain(|id, _| !new.slots.contains_key(id));
+        for id in old.slots.keys().filter(|id| !new.slots.contains_key(*id)) {
+            let (now, long) = (core.now_ms, if core.rng.percent(3) { 700_000 } else { 80 });
+            let left = Leaving {
+                since_ms: now,
+                requests_until_ms: now + core.rng.below(60),
+                upgraded_until_ms: now + core.rng.below(long),
+            };
+            self.left.insert(id.clone(), left);
+        }
+    }
+
     /// Releases that go bad after the switch do so the first times that they are routed.
     fn make_trouble(&mut self, release: ReleaseNumber, core: &mut Core) {
         let at = core.now_ms + 60 + core.rng.below(200);
         let Some(bundle) = self.bundle(release) else { return };
         let behaviour = Behaviour::of(bundle);
+        let routed_on = core.ledger.routed_on.entry(release).or_default();
+        routed_on.insert(self.actor);
+        let is_second = routed_on.len() > 1;
         for proc in self.procs.iter_mut().filter(|proc| proc.slot.release == release) {
             let deaths = self.deaths.entry(release).or_default();
             if *deaths >= 2 || !proc.slot.process.has_traffic() {
@@ -221,6 +246,7 @@ impl Machine {
             }
             match behaviour {
                 Behaviour::DiesInWatch => proc.exits_ms = Some(at),
+                Behaviour::DiesInSecondStep if is_second => proc.exits_ms = Some(at),
                 Behaviour::FailsProbeInWatch => proc.fails_ms = Some((at, at + 600)),
                 _ => continue,
             }
@@ -262,7 +288,7 @@ impl Machine {
                 core.ledger.commands_running.remove(&self.name);
             }
         }
-        for leaving in self.leaving.values_mut() {
+        for leaving in self.leaving.values_mut().chain(self.left.values_mut()) {
             leaving.requests_until_ms = core.now_ms;
             leaving.upgraded_until_ms = core.now_ms;
         }

@@ -17,6 +17,7 @@ mod agent;
 mod client;
 mod core;
 pub mod fault;
+mod fleet;
 pub mod invariant;
 mod machine;
 mod observe;

@@ -125,6 +125,9 @@ impl Machine {
         memory.facts.traffic.clear();
         let traffic = self.leaving.iter().map(|(number, leaving)| (*number, leaving.at(now)));
         memory.facts.traffic.extend(traffic);
+        self.left.retain(|id, _| procs.iter().any(|proc| proc.slot == *id));
+        memory.facts.leaving =
+            self.left.iter().map(|(id, own)| (id.clone(), own.at(now))).collect();
     }
 
     fn observe_command(&mut self, memory: &mut Memory, core: &mut Core) {
@@ -190,7 +193,7 @@ impl Machine {
         }
         self.commands.iter().for_each(|command| at(command.ends_ms));
         memory.route_job.iter().for_each(|job| at(job.until_ms));
-        for leaving in self.leaving.values() {
+        for leaving in self.leaving.values().chain(self.left.values()) {
             leaving.times().into_iter().for_each(&mut at);
         }
         if memory.facts.watch.as_ref().is_some_and(|watch| watch.outcome.is_none()) {

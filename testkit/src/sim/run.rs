@@ -6,6 +6,7 @@ use onward_core::ports::Stored;
 use super::client::Client;
 use super::core::{Core, LateThing, Source, Swarm};
 use super::fault::Plan;
+use super::fleet;
 use super::invariant::{self, REST_WITHIN_MS, Violation};
 use super::machine::Machine;
 use super::rng::Rng;
@@ -213,6 +214,8 @@ impl World {
                 let checked = invariant::routes_lead_somewhere(machine);
                 self.core.check(checked);
             }
+            let checked = fleet::peers_answer(&self.machines, &self.core.store);
+            self.core.check(checked);
             if self.is_at_rest() {
                 self.check_at_rest();
                 return;
@@ -264,6 +267,9 @@ impl World {
         if before.document.generation != after.document.generation {
             let checked =
                 invariant::done_is_done(&before.document, &after.document, &self.machines);
+            self.core.check(checked);
+            let checked =
+                fleet::scaled_is_scaled(&before.document, &after.document, &self.machines);
             self.core.check(checked);
         }
     }
@@ -352,19 +358,20 @@ impl World {
             return self.clients.iter().all(|client| client.wake_ms > self.core.now_ms);
         };
         let document = &*stored.document;
-        if document.operation.is_some() || document.demand.release != document.serving {
+        if document.operation.is_some() || !document.is_as_demanded() {
             return false;
         }
         let now = self.core.now_ms;
-        let follows = |machine: &Machine| {
-            machine.agent.is_some()
-                && machine.wake_ms > now
-                && machine.paused_ms <= now
-                && machine.kept.order.as_ref().map(|order| order.generation)
-                    == Some(document.generation)
+        let is_quiet = |machine: &Machine| {
+            machine.agent.is_some() && machine.wake_ms > now && machine.paused_ms <= now
         };
-        self.machines.iter().all(follows)
-            && self.machines.iter().all(|machine| machine.report(now).converged)
+        let follows = |machine: &Machine| {
+            let accepted = machine.kept.order.as_ref().map(|order| order.generation);
+            accepted == Some(document.generation) && machine.report(now).converged
+        };
+        let is_out = |machine: &Machine| !document.servers.contains_key(&machine.name);
+        self.machines.iter().all(|own| is_quiet(own) && (is_out(own) || follows(own)))
+            && document.behind.is_empty()
     }
 
     /// Whether the first fault is still to come: every seed has one, and a replay has its own.
@@ -388,6 +395,7 @@ impl World {
         let checks = [
             invariant::at_rest(document, &self.machines, self.core.now_ms),
             invariant::acknowledged_once(&self.core.ledger, document),
+            fleet::nothing_is_left(document, &self.machines, &self.core.ledger),
         ];
         checks.into_iter().for_each(|checked| self.core.check(checked));
         if self.core.trace.hash().is_multiple_of(32) {

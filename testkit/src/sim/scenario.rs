@@ -6,8 +6,8 @@ use std::sync::Arc;
 use onward_core::document::Server;
 use onward_core::engine::{Ask, Request};
 use onward_core::model::{
-    AppName, BundleRef, Config, Digest, EnvironmentName, Process, ReleaseNumber, RequestId, Role,
-    Run, ServerName, Stop,
+    AppName, BundleRef, Config, Digest, EnvironmentName, Generation, Part, Process, ReleaseNumber,
+    RequestId, Role, Run, ServerName, Stop, Strategy,
 };
 
 use super::rng::Rng;
@@ -26,10 +26,11 @@ pub enum Behaviour {
     CheckFails,
     BadDigest,
     WorkerDies,
+    DiesInSecondStep,
 }
 
 impl Behaviour {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Good,
         Self::SlowStart,
         Self::NeverReady,
@@ -41,6 +42,7 @@ impl Behaviour {
         Self::CheckFails,
         Self::BadDigest,
         Self::WorkerDies,
+        Self::DiesInSecondStep,
     ];
 
     /// The bundle of a release that behaves so. `serial` makes it another bundle.
@@ -83,6 +85,8 @@ pub enum Edit {
     Earlier,
     /// Nothing.
     Nothing,
+    /// So many instances of the process with traffic.
+    Scale(u32),
 }
 
 /// Everything that people do in a run.
@@ -101,9 +105,9 @@ pub const WATCH_MS: u64 = 200;
 /// How long previous releases are kept warm, in milliseconds.
 pub const WARM_MS: u64 = 1_500;
 
-/// How many configurations there are: with or without a worker, commands, warmth, and one with two
-/// instances of each process.
-const CONFIGS: u64 = 9;
+/// How many configurations there are: with or without a worker, commands, warmth; one with two
+/// instances of each process; then steps, numbers in all, and workers that overlap.
+const CONFIGS: u64 = 14;
 
 /// The app of all runs.
 pub fn app() -> AppName {
@@ -119,16 +123,24 @@ pub fn environment() -> EnvironmentName {
 #[derive(Debug, Clone)]
 pub struct Shared {
     configs: Vec<Arc<Config>>,
-    all_web: BTreeMap<ServerName, Server>,
-    mixed: BTreeMap<ServerName, Server>,
+    servers: Vec<BTreeMap<ServerName, Server>>,
 }
+
+/// The servers of an environment by their roles: all alike, one without traffic, then a balancer
+/// before two, a balancer with traffic of its own before one, and a balancer before one and a half.
+const SERVER_SETS: [&[(&str, &[&str])]; 5] = [
+    &[("one", &["web", "worker"]), ("two", &["web", "worker"]), ("zoe", &["web", "worker"])],
+    &[("one", &["web", "worker"]), ("two", &["web", "worker"]), ("zoe", &["worker"])],
+    &[("one", &["balancer"]), ("two", &["web", "worker"]), ("zoe", &["web", "worker"])],
+    &[("one", &["balancer", "web", "worker"]), ("two", &["web", "worker"])],
+    &[("one", &["balancer"]), ("two", &["worker"]), ("zoe", &["web"])],
+];
 
 impl Default for Shared {
     fn default() -> Self {
         Self {
             configs: (0..CONFIGS as u32).map(|bits| Arc::new(config(bits))).collect(),
-            all_web: servers(&["web", "worker"]),
-            mixed: servers(&["worker"]),
+            servers: SERVER_SETS.iter().map(|set| servers(set)).collect(),
         }
     }
 }
@@ -138,17 +150,26 @@ fn config(bits: u32) -> Config {
         run: Run::Command("./run".to_owned()),
         probe: None,
         stop: Stop { signal: "TERM".to_owned(), within_ms: 1_000 },
-        overlap: false,
+        overlap: bits == 13,
         count: if bits == 8 { 2 } else { 1 },
         total: None,
         on: BTreeSet::new(),
     };
     let mut processes = BTreeMap::from([("web".parse().expect("a legal name"), process())]);
-    if bits & 1 != 0 || bits == 8 {
+    if bits & 1 != 0 || bits >= 8 {
         processes.insert("worker".parse().expect("a legal name"), process());
     }
+    if bits == 11 || bits == 12 {
+        processes.values_mut().for_each(|own| own.total = Some(4));
+    }
+    let strategy = match bits {
+        9 => Strategy::Batches(Part::Servers(1)),
+        10 | 12 => Strategy::Canary(Part::Percent(30)),
+        _ => Strategy::All,
+    };
     Config {
         processes,
+        strategy,
         release_command: (bits & 2 != 0).then(|| "./migrate".to_owned()),
         check_command: (bits & 2 != 0).then(|| "./smoke".to_owned()),
         watch_ms: WATCH_MS,
@@ -157,28 +178,26 @@ fn config(bits: u32) -> Config {
     }
 }
 
-/// Three servers; the last has the roles that are given.
-fn servers(last: &[&str]) -> BTreeMap<ServerName, Server> {
+fn servers(set: &[(&str, &[&str])]) -> BTreeMap<ServerName, Server> {
     let roles = |names: &[&str]| -> BTreeSet<Role> {
         names.iter().map(|name| name.parse().expect("a legal name")).collect()
     };
-    let server = |address: &str, roles| Server { address: address.to_owned(), roles };
-    BTreeMap::from([
-        ("one".parse().expect("a legal name"), server("10.0.0.1", roles(&["web", "worker"]))),
-        ("two".parse().expect("a legal name"), server("10.0.0.2", roles(&["web", "worker"]))),
-        ("zoe".parse().expect("a legal name"), server("10.0.0.3", roles(last))),
-    ])
+    let server = |(name, own): &(&str, &[&str])| {
+        let server = Server { address: format!("{name}.test:80"), roles: roles(own) };
+        (name.parse().expect("a legal name"), server)
+    };
+    set.iter().map(server).collect()
 }
 
 impl Shared {
     /// The names of the servers.
     pub fn server_names(&self) -> Vec<ServerName> {
-        self.all_web.keys().cloned().collect()
+        self.servers[0].keys().cloned().collect()
     }
 
     /// The scenario without a choice: a deploy with everything, then one beside it and a rollback.
     pub fn plain(&self) -> Scenario {
-        let deploy = |behaviour: Behaviour, serial| self.deploy(behaviour, serial, 7, false);
+        let deploy = |behaviour: Behaviour, serial| self.deploy(behaviour, serial, 7, 0);
         let people = vec![
             vec![
                 intent("ana", 0, 0, deploy(Behaviour::Good, 1)),
@@ -192,14 +211,19 @@ impl Shared {
     /// What people ask for in the run of a seed: one to two intents of each of two persons.
     pub fn draw(&self, rng: &mut Rng) -> Scenario {
         let config = rng.below(CONFIGS) as usize;
-        let mixed = rng.percent(25);
+        // Half of the runs have one set of servers, the others change it now and then.
+        let first = rng.below(SERVER_SETS.len() as u64) as usize;
+        let set = if rng.percent(30) { 0 } else { first };
+        let changes = rng.percent(50);
         let mut serial = 10;
         let mut people = Vec::new();
         for name in ["ana", "bob"] {
             let count = 1 + rng.below(2);
             let intents = (0..count).map(|n| {
                 serial += 1;
-                self.draw_intent(rng, name, n, serial, config, mixed)
+                let other = changes && rng.percent(60);
+                let set = if other { rng.below(SERVER_SETS.len() as u64) as usize } else { set };
+                self.draw_intent(rng, name, n, serial, config, set)
             });
             people.push(intents.collect());
         }
@@ -213,21 +237,32 @@ impl Shared {
         n: u64,
         serial: u64,
         config: usize,
-        mixed: bool,
+        set: usize,
     ) -> Intent {
         let after_ms = rng.below(900);
         let ask = match rng.below(100) {
-            0..60 => {
+            0..54 => {
                 let config = if rng.percent(70) { config } else { rng.below(CONFIGS) as usize };
                 let behaviour =
                     if rng.percent(60) { Behaviour::Good } else { rng.pick(&Behaviour::ALL) };
-                self.deploy(behaviour, serial, config, mixed)
+                let force = rng.percent(5);
+                with(self.deploy(behaviour, serial, config, set), force, rng.percent(20))
             }
-            60..74 => Ask::Rollback { to: rng.percent(30).then_some(ReleaseNumber(1)) },
+            54..64 => {
+                let process = if rng.percent(75) { "web" } else { "worker" };
+                let count = rng.below(6) as u32;
+                let process = process.parse().expect("a legal name");
+                Ask::Scale { counts: BTreeMap::from([(process, count)]) }
+            }
+            64..74 => Ask::Rollback { to: rng.percent(30).then_some(ReleaseNumber(1)) },
             74..84 => Ask::Abort,
             84..93 => Ask::Down,
             other => {
-                let edit = if other < 98 { Edit::Earlier } else { Edit::Nothing };
+                let edit = match other {
+                    0..95 => Edit::Scale(1 + rng.below(4) as u32),
+                    95..98 => Edit::Earlier,
+                    _ => Edit::Nothing,
+                };
                 return Intent { after_ms, wish: Wish::Edit(edit) };
             }
         };
@@ -237,21 +272,34 @@ impl Shared {
         {
             let names = self.server_names();
             // The first server is the one on which commands run.
-            let left_out = rng.pick(&[0, 0, 1, 2]);
+            // The last may be the only one with traffic, and then nobody can tell a bad release.
+            let left_out = if set == 0 { rng.pick(&[0, 0, 1, 2]) } else { rng.below(2) as usize };
             request.without.insert(names[left_out].clone());
+        }
+        if let Wish::Ask(request) = &mut intent.wish
+            && rng.percent(6)
+        {
+            request.planned_at = Some(Generation(1 + rng.below(12)));
         }
         intent
     }
 
-    fn deploy(&self, behaviour: Behaviour, serial: u64, config: usize, mixed: bool) -> Ask {
+    fn deploy(&self, behaviour: Behaviour, serial: u64, config: usize, set: usize) -> Ask {
         Ask::Deploy {
             bundle: behaviour.bundle(serial),
             config: Arc::clone(&self.configs[config]),
-            servers: if mixed { self.mixed.clone() } else { self.all_web.clone() },
+            servers: self.servers[set].clone(),
             force: false,
             reset: false,
         }
     }
+}
+
+fn with(mut ask: Ask, forced: bool, resets: bool) -> Ask {
+    if let Ask::Deploy { force, reset, .. } = &mut ask {
+        (*force, *reset) = (forced, resets);
+    }
+    ask
 }
 
 pub(super) fn intent(name: &str, n: u64, after_ms: u64, ask: Ask) -> Intent {

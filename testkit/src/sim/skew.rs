@@ -34,7 +34,7 @@ pub fn report_of_old_version(report: &mut Report) {
     report.waiting.clear();
     report.traffic = None;
     for release in report.releases.values_mut() {
-        release.instances.clear();
+        release.instances.iter_mut().for_each(|own| own.unrouted = false);
     }
 }
 

@@ -275,6 +275,21 @@ impl View<'_> {
         peers(self.document, server).keys().eq(report.peers.iter())
     }
 
+    /// Whether a server answers requests as it shall.
+    fn has_caught_up(&self, server: &ServerName, report: &Report) -> bool {
+        let order = orders::order(self.document, server);
+        let Some((number, order)) = order.as_ref().and_then(|own| {
+            let number = own.routed()?;
+            Some((number, own.releases.get(&number)?))
+        }) else {
+            return report.routed.is_none();
+        };
+        let mut traffic = Config::clone(&order.config);
+        traffic.processes.retain(|name, _| name.has_traffic());
+        let is_up = matches!(reached::is_up(report, number, &traffic), Reached::All);
+        is_up && self.spreads(server, report)
+    }
+
     /// Who is left behind by what is decided now, and who has caught up since.
     fn behind(&self, operation: Option<&Operation>) -> BTreeSet<ServerName> {
         let mut behind = self.document.behind.clone();
@@ -282,9 +297,8 @@ impl View<'_> {
             return BTreeSet::new();
         }
         for server in self.document.servers.keys() {
-            let routed = || orders::order(self.document, server).and_then(|order| order.routed());
             match self.fresh(server) {
-                Some(report) if behind.contains(server) && report.routed == routed() => {
+                Some(report) if behind.contains(server) && self.has_caught_up(server, report) => {
                     behind.remove(server);
                 }
                 Some(_) => {}
@@ -429,8 +443,19 @@ fn end(view: &View<'_>, operation: &Operation, now: Timestamp) -> Document {
     if next.has_balancer() {
         next.behind = view.behind(Some(operation)).union(&behind).cloned().collect();
     }
+    let left: BTreeSet<ServerName> = view
+        .document
+        .everywhere()
+        .filter(|server| Place::of(view.document, server).is_leaving())
+        .filter(|server| !view.fresh(server).is_some_and(|report| report.converged))
+        .cloned()
+        .collect();
     let outcome = operation.failure.clone().map_or(Ended::Done, Ended::Failed);
+    let is_done = outcome == Ended::Done;
     finish::end(&mut next, outcome, proof(view, operation), behind, now);
+    if let Some(finished) = next.history.last_mut().filter(|_| is_done) {
+        finished.abandoned = left;
+    }
     next
 }
 

@@ -34,6 +34,7 @@ pub(super) fn end(
         previous: operation.previous,
         outcome,
         degraded,
+        abandoned: BTreeSet::new(),
         by: operation.by,
         started: operation.started,
         ended: now,

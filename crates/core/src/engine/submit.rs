@@ -192,13 +192,11 @@ fn has_to_wait(in_flight: &Operation, ask: &Ask) -> bool {
 
 /// Records that the operation follows an edit of the demand, when a person made one.
 pub(super) fn follow_edit(document: &Document, now: Timestamp) -> Option<Document> {
-    let demand = &document.demand;
-    let same_release = demand.release == document.serving;
-    let same_counts =
-        demand.release.is_none() || scaling::same_counts(&demand.scale, &document.scaled);
-    if document.operation.is_some() || same_release && same_counts {
+    if document.operation.is_some() || document.is_as_demanded() {
         return None;
     }
+    let demand = &document.demand;
+    let same_release = demand.release == document.serving;
     let mut next = document.clone();
     let number = next.last_operation.next();
     let id = scaling::edit_of(document);
