@@ -538,7 +538,8 @@ fn describe(action: &Action) -> String {
         Action::Forget(id) => format!("forget {id}"),
         Action::Route(None) => "route nowhere".to_owned(),
         Action::Route(Some(route)) => {
-            format!("route to {} ({} instances)", route.release, route.slots.len())
+            let peers = if route.peers.is_empty() { "" } else { ", and peers" };
+            format!("route to {} ({} instances{peers})", route.release, route.slots.len())
         }
         Action::Cut(id) => format!("cut {id}"),
         Action::Run(order) => format!("run {} of {}", order.kind.title(), order.operation),

@@ -487,7 +487,8 @@ fn verdict_of_delivery(outcome: &Outcome<Report, DeliveryRefused>) -> String {
         Outcome::Done(report) => {
             let routed = report.routed.map_or_else(|| "-".to_owned(), |n| n.to_string());
             let converged = if report.converged { "converged" } else { "" };
-            format!("at {} routed {routed} {converged}", report.accepted)
+            let peers: Vec<_> = report.peers.iter().map(ToString::to_string).collect();
+            format!("at {} routed {routed} {} {converged}", report.accepted, peers.join("+"))
         }
         Outcome::Refused(_) => "refused".to_owned(),
         Outcome::Unknown(_) => "unknown".to_owned(),

@@ -13,6 +13,9 @@ use super::machine::Machine;
 use super::scenario::Behaviour;
 use crate::fake::MemoryStore;
 
+/// The time that a server has after a reboot until everything runs again, in milliseconds.
+const RECOVERS_WITHIN_MS: u64 = 60_000;
+
 /// PEER: each server that a balancer sends requests to routes them to an instance. Excused are
 /// balancers that could not be reached when it was decided, and `down`, which takes all away.
 pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
@@ -98,7 +101,12 @@ fn answers(document: &Document, operation: &Operation) -> Checked {
 
 /// SCALE: a change of counts is done when each instance that is wanted was ready, on every server
 /// that is not named as behind.
-pub fn scaled_is_scaled(before: &Document, after: &Document, machines: &[Machine]) -> Checked {
+pub fn scaled_is_scaled(
+    before: &Document,
+    after: &Document,
+    machines: &[Machine],
+    now_ms: u64,
+) -> Checked {
     let Some(operation) = before.operation.as_ref().filter(|own| own.kind == Kind::Scale) else {
         return Ok(());
     };
@@ -107,7 +115,9 @@ pub fn scaled_is_scaled(before: &Document, after: &Document, machines: &[Machine
         return Ok(());
     };
     let is_asked = |own: &&Machine| {
-        !ended.degraded.contains(&own.name) && !operation.without.contains(&own.name)
+        // What was ready when it was decided may have lost its power since.
+        let lives = own.rebooted_ms.is_none_or(|at| now_ms - at > RECOVERS_WITHIN_MS);
+        lives && !ended.degraded.contains(&own.name) && !operation.without.contains(&own.name)
     };
     for machine in machines.iter().filter(is_asked) {
         let Some(order) = engine::order(after, &machine.name) else { continue };

@@ -137,6 +137,8 @@ pub struct Machine {
     pub pulls: bool,
     /// The highest generation that was ever accepted here.
     pub accepted_max: Generation,
+    /// When it lost its power last.
+    pub rebooted_ms: Option<u64>,
     /// Ports of instances that ended by themselves or with their server.
     pub excused: BTreeSet<u16>,
 }
@@ -162,6 +164,7 @@ impl Machine {
             old: false,
             pulls: false,
             accepted_max: Generation(0),
+            rebooted_ms: None,
             excused: BTreeSet::new(),
         }
     }
@@ -282,6 +285,7 @@ impl Machine {
     /// The server loses its power and comes back.
     pub fn reboot(&mut self, core: &mut Core) {
         self.crash(core);
+        self.rebooted_ms = Some(core.now_ms);
         self.excused.extend(self.procs.drain(..).map(|proc| proc.port));
         for command in self.commands.drain(..) {
             if command.kind == CommandKind::Release {

@@ -268,8 +268,9 @@ impl World {
             let checked =
                 invariant::done_is_done(&before.document, &after.document, &self.machines);
             self.core.check(checked);
+            let now_ms = self.core.now_ms;
             let checked =
-                fleet::scaled_is_scaled(&before.document, &after.document, &self.machines);
+                fleet::scaled_is_scaled(&before.document, &after.document, &self.machines, now_ms);
             self.core.check(checked);
         }
     }

@@ -296,18 +296,18 @@ impl View<'_> {
         if !self.document.has_balancer() {
             return BTreeSet::new();
         }
+        let decided = operation.filter(|own| own.phase.is_decided());
         for server in self.document.servers.keys() {
-            match self.fresh(server) {
-                Some(report) if behind.contains(server) && self.has_caught_up(server, report) => {
-                    behind.remove(server);
+            let left_out = decided.is_some_and(|own| own.without.contains(server));
+            let given_up = self.given_up(server, FOLLOW_WITHIN_MS).is_some();
+            let follows = self.fresh(server).map(|report| self.has_caught_up(server, report));
+            match follows {
+                Some(true) => drop(behind.remove(server)),
+                Some(false) if left_out => drop(behind.insert(server.clone())),
+                None if decided.is_some() && (left_out || given_up) => {
+                    behind.insert(server.clone());
                 }
-                Some(_) => {}
-                None => {
-                    let decided = operation.is_some_and(|own| own.phase.is_decided());
-                    if decided && self.given_up(server, FOLLOW_WITHIN_MS).is_some() {
-                        behind.insert(server.clone());
-                    }
-                }
+                Some(false) | None => {}
             }
         }
         behind.retain(|server| self.document.servers.contains_key(server));

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::steps;
 use crate::document::{Document, Kind, Operation, Phase, Scale, Server};
 use crate::model::{Config, Process, ProcessName, ReleaseNumber, ServerName};
 use crate::planted::planted;
@@ -119,7 +120,11 @@ impl<'a> Place<'a> {
 
     /// Whether the present step of the operation is about it.
     pub(super) fn takes_part(self, operation: &Operation) -> bool {
-        let in_step = operation.rollout.as_ref().is_none_or(|own| own.step.contains(self.name));
+        let in_step = operation.rollout.as_ref().is_none_or(|own| {
+            // A server that is taken out goes with the last step.
+            let is_last = || !steps::are_left(self.document, operation);
+            own.step.contains(self.name) || self.is_leaving() && is_last()
+        });
         let in_steps = matches!(operation.phase, Phase::Switch | Phase::Exchange | Phase::Watch);
         !in_steps || in_step
     }
