@@ -243,7 +243,12 @@ fn begin(
     let before = scaling::in_force(next);
     let (kind, release, phase) = match &request.ask {
         Ask::Deploy { bundle, config, servers, force, reset } => {
+            let had_balancer = next.has_balancer();
             next.servers = servers.clone();
+            if next.has_balancer() && !had_balancer {
+                // Nobody has kept account of who answers: each has to show it first.
+                next.behind = next.servers.keys().cloned().collect();
+            }
             let config = next.with_secret_versions(config).map_err(Refusal::NoValue)?;
             let config = &Arc::new(config);
             if *reset {
