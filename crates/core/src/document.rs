@@ -430,10 +430,12 @@ impl Document {
         self.demand.release == self.serving && same_counts
     }
 
-    /// Whether some server sends requests on to others.
+    /// Whether some server sends requests on to others, or did until the operation in flight.
     pub fn has_balancer(&self) -> bool {
-        let balances = |name| self.server(name).is_some_and(Server::is_balancer);
-        self.everywhere().count() > 1 && self.everywhere().any(balances)
+        let before = self.operation.as_ref().and_then(|own| own.before.as_ref());
+        let before = before.into_iter().flat_map(|before| before.servers.values());
+        let balances = self.servers.values().chain(before).any(Server::is_balancer);
+        balances && self.everywhere().nth(1).is_some()
     }
 
     /// The operation that a request became, when it was accepted lately.

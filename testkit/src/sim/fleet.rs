@@ -53,8 +53,8 @@ pub fn peers_are_not_behind(order: &Order, store: &MemoryStore) -> Checked {
     for peer in balance.peers.keys() {
         let behind = stored.document.behind.contains(peer);
         hold(!behind, "PEER", || format!("{} is behind and gets requests", peer))?;
-        let balances = stored.document.server(peer).is_some_and(|own| own.is_balancer());
-        hold(!balances, "PEER", || format!("{peer} is a balancer and gets requests of another"))?;
+        let onward = engine::order(&stored.document, peer).and_then(|own| own.balance);
+        hold(onward.is_none(), "PEER", || format!("{peer} sends requests on and gets some of another balancer"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use onward_testkit::sim::{Outcome, Plan, Run, Simulator, Trace, shrink};
 use crate::levels;
 
 /// How many of the last lines of a trace are shown.
-const LINES_MAX: usize = 120;
+const LINES_MAX: usize = 3000;
 
 /// The trace of a run and its verdict. When it broke an invariant: of the run with the fewest
 /// faults that still breaks it, and how to make that again.

@@ -318,8 +318,11 @@ impl View<'_> {
     fn step_command(&self, operation: &Operation, kind: CommandKind, next: Phase) -> Step {
         let other = self.other_command(operation).filter(|_| kind == CommandKind::Release);
         if let Some(other) = other {
-            // A server that was taken out of the environment is not asked any more.
-            let is_out = !self.document.servers.contains_key(&other.server);
+            // A server that was taken out of the environment is not asked any more; one that is
+            // being taken out is, unless the person said to go on without it.
+            let is_leaving = !self.document.servers.contains_key(&other.server);
+            let is_out = self.document.server(&other.server).is_none()
+                || is_leaving && operation.without.contains(&other.server);
             let fresh = self.fresh(&other.server);
             if is_out || fresh.is_some_and(|report| reached::command_ended(report, other)) {
                 return Step::To(operation.phase);

@@ -180,20 +180,39 @@ impl<'a> Place<'a> {
         (self.is_leaving() && !failed) || (is_left && self.document.has_balancer())
     }
 
+    /// Whether it is on the side that the operation leads to, for those who send it requests:
+    /// what it was asked to run there answers. `None` while everything is taken away.
+    fn is_on_new_side(self, operation: &Operation) -> Option<bool> {
+        match self.phase(operation) {
+            Phase::Stage | Phase::Command | Phase::Start | Phase::Check | Phase::TakeBack => {
+                Some(false)
+            }
+            Phase::Switch => Some(operation.kind == Kind::Scale),
+            Phase::Exchange | Phase::Watch => Some(true),
+            Phase::Leave => Some(operation.failure.is_none()),
+            Phase::Remove => None,
+        }
+    }
+
     /// Whether balancers send it requests now.
     fn is_served(self) -> bool {
         let document = self.document;
         let Some(operation) = &document.operation else {
             return self.serves(Side::to(document), document.serving);
         };
-        let on_new_side = match self.phase(operation) {
-            Phase::Stage | Phase::Command | Phase::Start | Phase::Check | Phase::TakeBack => false,
-            Phase::Switch => operation.kind == Kind::Scale,
-            Phase::Exchange | Phase::Watch => true,
-            Phase::Leave => operation.failure.is_none(),
-            Phase::Remove => return false,
-        };
-        if on_new_side { self.serves_to(operation) } else { self.serves_from(operation) }
+        match self.is_on_new_side(operation) {
+            Some(true) => self.serves_to(operation),
+            Some(false) => self.serves_from(operation),
+            None => false,
+        }
+    }
+
+    /// Whether it sends requests on to others now.
+    fn balances(self) -> bool {
+        let operation = self.document.operation.as_ref();
+        let is_new = operation.is_none_or(|own| self.is_on_new_side(own).unwrap_or(true));
+        let side = if is_new { Side::to(self.document) } else { Side::from(self.document) };
+        side.servers.get(self.name).is_some_and(Server::is_balancer)
     }
 
     fn serves_from(self, operation: &Operation) -> bool {
@@ -244,13 +263,13 @@ fn with_most(config: &Arc<Config>, one: &Config, other: &Config) -> Arc<Config> 
 /// The other servers that a balancer sends requests to. None of them is a balancer: a request
 /// passes at most two proxies.
 pub(super) fn peers(document: &Document, name: &ServerName) -> BTreeMap<ServerName, String> {
-    if !document.server(name).is_some_and(Server::is_balancer) {
+    if !Place::of(document, name).balances() {
         return BTreeMap::new();
     }
     let others = document.everywhere().filter(|other| *other != name);
     let peers = others.filter_map(|other| Some((other, document.server(other)?)));
     peers
-        .filter(|(_, server)| !server.is_balancer())
+        .filter(|(other, _)| !Place::of(document, other).balances())
         .filter(|(other, _)| !document.behind.contains(*other) || planted!(PeerStaysBehind))
         .filter(|(other, _)| Place::of(document, other).is_served())
         .map(|(other, server)| (other.clone(), server.address.clone()))

@@ -293,7 +293,10 @@ fn begin(
         }
         Ask::Abort => return Err(Refusal::NothingInFlight),
     };
-    if let Some(unknown) = request.without.iter().find(|name| !next.servers.contains_key(*name)) {
+    let is_known = |name: &ServerName| {
+        next.servers.contains_key(name) || before.servers.contains_key(name)
+    };
+    if let Some(unknown) = request.without.iter().find(|name| !is_known(name)) {
         return Err(Refusal::UnknownServer(unknown.clone()));
     }
     let before = scaling::changed(before, next);
