@@ -56,6 +56,10 @@ pub struct Document {
     pub warm: Option<ReleaseNumber>,
     /// The servers.
     pub servers: BTreeMap<ServerName, Server>,
+    /// What the proxies of the servers say to each other, so that they believe what a balancer says
+    /// about a client. Made when there are several servers for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet_key: Option<String>,
     /// The counts of processes that are in force instead of those of their releases: what
     /// `demand.scale` was when it was last followed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -386,6 +390,7 @@ impl Document {
             serving: None,
             warm: None,
             servers: BTreeMap::new(),
+            fleet_key: None,
             scaled: BTreeMap::new(),
             behind: BTreeSet::new(),
             operation: None,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::document::Document;
 use crate::model::{
     AppName, BundleRef, Config, EnvironmentName, Generation, Maintenance, OperationNumber,
     ReleaseNumber, ServerName,
@@ -39,6 +40,9 @@ pub struct Order {
     /// The secrets of the environment, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<OrderSecrets>,
+    /// What the proxies of the environment's servers say to each other; none while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet_key: Option<String>,
     /// The other servers that this one spreads requests over, besides its own instances; none
     /// when there is no other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,6 +60,24 @@ pub struct Balance {
 }
 
 impl Order {
+    /// The order that nothing shall be there: for a server that the document does not have any more.
+    pub fn nothing(document: &Document, server: &ServerName) -> Self {
+        Self {
+            app: document.app.clone(),
+            environment: document.environment.clone(),
+            server: server.clone(),
+            generation: document.generation,
+            operation: document.last_operation,
+            releases: BTreeMap::new(),
+            command: None,
+            watch: None,
+            secrets: None,
+            fleet_key: None,
+            balance: None,
+            maintenance: None,
+        }
+    }
+
     /// The other servers that requests shall be spread over.
     pub fn peers(&self) -> BTreeMap<ServerName, String> {
         self.balance.as_ref().map(|balance| balance.peers.clone()).unwrap_or_default()

@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let config = onward_server::agent::Config {
                 runtime_dir: value("--runtime").ok_or("--runtime is missing")?,
                 store: value("--store"),
+                environment: None,
                 bundles: root.join("bundles"),
                 binary: std::env::current_exe()?,
                 server: "local".parse()?,

@@ -54,7 +54,9 @@ pub fn peers_are_not_behind(order: &Order, store: &MemoryStore) -> Checked {
         let behind = stored.document.behind.contains(peer);
         hold(!behind, "PEER", || format!("{} is behind and gets requests", peer))?;
         let onward = engine::order(&stored.document, peer).and_then(|own| own.balance);
-        hold(onward.is_none(), "PEER", || format!("{peer} sends requests on and gets some of another balancer"))?;
+        hold(onward.is_none(), "PEER", || {
+            format!("{peer} sends requests on and gets some of another balancer")
+        })?;
     }
     Ok(())
 }

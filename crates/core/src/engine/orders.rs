@@ -33,6 +33,7 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         command: operation.and_then(|operation| command(document, operation, name)),
         secrets: document.secrets.as_ref().map(Secrets::for_servers),
         watch: operation.and_then(|operation| watch(document, operation, place)),
+        fleet_key: document.fleet_key.clone(),
         balance: (!peers.is_empty()).then_some(Balance { peers }),
         maintenance: document.demand.maintenance.clone(),
     })

@@ -10,10 +10,13 @@ use crate::document::{
     Before, Document, Ended, Failure, INSTANCES_MAX, Kind, Operation, Phase, REQUESTS_KEPT, Server,
 };
 use crate::model::{
-    BundleRef, Config, Generation, Maintenance, OperationNumber, ProcessName, Release,
+    BundleRef, Config, Digest, Generation, Maintenance, OperationNumber, ProcessName, Release,
     ReleaseNumber, RequestId, ServerName,
 };
 use crate::secrets::SecretName;
+
+/// The length of a fleet's key: 128 bits in hexadecimal digits.
+const FLEET_KEY_CHARS: usize = 32;
 
 /// What a person or a program asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -249,6 +252,9 @@ fn begin(
                 // Nobody has kept account of who answers: each has to show it first.
                 next.behind = next.servers.keys().cloned().collect();
             }
+            if servers.len() > 1 && next.fleet_key.is_none() {
+                next.fleet_key = Some(fleet_key(&request.id));
+            }
             let config = next.with_secret_versions(config).map_err(Refusal::NoValue)?;
             let config = &Arc::new(config);
             if *reset {
@@ -293,9 +299,8 @@ fn begin(
         }
         Ask::Abort => return Err(Refusal::NothingInFlight),
     };
-    let is_known = |name: &ServerName| {
-        next.servers.contains_key(name) || before.servers.contains_key(name)
-    };
+    let is_known =
+        |name: &ServerName| next.servers.contains_key(name) || before.servers.contains_key(name);
     if let Some(unknown) = request.without.iter().find(|name| !is_known(name)) {
         return Err(Refusal::UnknownServer(unknown.clone()));
     }
@@ -334,6 +339,12 @@ fn operation(
         before: None,
         rollout: None,
     }
+}
+
+/// Nobody can guess the identity of a request, and it is not shown to clients.
+fn fleet_key(request: &RequestId) -> String {
+    let digest = Digest::of(format!("fleet {request}").as_bytes()).to_string();
+    digest[..FLEET_KEY_CHARS].to_owned()
 }
 
 fn serves_already(document: &Document, bundle: &BundleRef, config: &Arc<Config>) -> bool {

@@ -240,6 +240,8 @@ pub struct RouteFact {
     pub peers: BTreeMap<ServerName, String>,
     /// The maintenance page that stands in front of them, by its mark.
     pub maintenance: Option<Digest>,
+    /// What proxies of other servers have to say to be believed.
+    pub key: Option<String>,
 }
 
 /// What a release, or an instance, that has no route still has of traffic.

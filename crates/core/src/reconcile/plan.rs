@@ -159,18 +159,18 @@ impl Plan<'_> {
         let all = self.traffic_slots(release);
         let ready: BTreeMap<_, _> =
             all.iter().filter_map(|id| Some((id.clone(), self.ready_port(id)?))).collect();
-        let peers = self.order.peers();
+        let (peers, key) = (self.order.peers(), self.order.fleet_key.clone());
         let maintenance = self.order.maintenance.as_ref().map(Maintenance::mark);
         let wanted = match &self.facts.route {
             // A server that has lost its role sends the release no traffic any more.
             Some(route) if route.release == release && (!ready.is_empty() || all.is_empty()) => {
-                RouteFact { release, slots: ready, peers, maintenance }
+                RouteFact { release, slots: ready, peers, key, maintenance }
             }
             _ if ready.len() == all.len() => {
-                RouteFact { release, slots: ready, peers, maintenance }
+                RouteFact { release, slots: ready, peers, key, maintenance }
             }
             // What is routed stays; the other servers and the page are another matter.
-            Some(route) => RouteFact { peers, maintenance, ..route.clone() },
+            Some(route) => RouteFact { peers, key, maintenance, ..route.clone() },
             None => return,
         };
         if self.facts.route.as_ref() != Some(&wanted) {

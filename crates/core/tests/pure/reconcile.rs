@@ -35,6 +35,11 @@ fn slot(state: SlotState) -> Slot {
     }
 }
 
+/// What the order says about other servers' proxies.
+fn key() -> Option<String> {
+    kept().order.and_then(|order| order.fleet_key)
+}
+
 /// Everything is as the order wants it.
 fn settled() -> Facts {
     let web = slot_id("web");
@@ -46,6 +51,7 @@ fn settled() -> Facts {
             slots: BTreeMap::from([(web, 3_000)]),
             peers: BTreeMap::new(),
             maintenance: None,
+            key: key(),
         }),
         ..Facts::default()
     }
@@ -93,6 +99,7 @@ fn a_server_that_lost_its_role_gives_its_traffic_up_first() {
         release: ONE,
         slots: BTreeMap::new(),
         peers: BTreeMap::new(),
+        key: key(),
         maintenance: None,
     };
     assert_eq!(reconcile(&kept, &facts).actions, [Action::Route(Some(none.clone()))]);

@@ -60,6 +60,7 @@ fn order(generation: u64, serving: u64) -> Order {
         command: None,
         secrets: None,
         watch: None,
+        fleet_key: None,
         balance: None,
         maintenance: None,
     }

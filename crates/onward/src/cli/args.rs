@@ -106,7 +106,7 @@ pub enum Verb {
     #[command(subcommand)]
     Maintenance(MaintenanceVerb),
     /// Print what the proxy counts, as Prometheus reads it
-    Metrics,
+    Metrics(MetricsArgs),
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
     /// Run the project's own operations in the simulator, with everything that can go wrong
@@ -134,6 +134,14 @@ pub enum Verb {
     Proxy(ProxyVerb),
 }
 
+/// `onward metrics`
+#[derive(Debug, Args)]
+pub struct MetricsArgs {
+    /// Of this server instead of the one that people reach
+    #[arg(long, value_name = "SERVER")]
+    pub server: Option<ServerName>,
+}
+
 /// What `up` and `deploy` take.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DeployArgs {
@@ -143,6 +151,9 @@ pub struct DeployArgs {
     /// A name for the bundle, such as a version
     #[arg(long, value_name = "V")]
     pub label: Option<String>,
+    /// Go on without a server that cannot be reached; it catches up by itself
+    #[arg(long, value_name = "SERVER")]
+    pub without: Vec<ServerName>,
     /// Refuse when the state is not at this generation any more, as `plan` printed it
     #[arg(long, value_name = "G")]
     pub generation: Option<u64>,
@@ -359,6 +370,15 @@ pub enum AgentVerb {
         /// Where its sockets are
         #[arg(long)]
         runtime: PathBuf,
+        /// The name of the server in documents
+        #[arg(long, default_value = "local")]
+        server: ServerName,
+        /// The directory with the documents and bundles; the server tree by default
+        #[arg(long)]
+        home: Option<PathBuf>,
+        /// Follow the documents of this environment only
+        #[arg(long)]
+        environment: Option<EnvironmentName>,
     },
     /// Become a program that has standard input as its terminal
     InTerminal {

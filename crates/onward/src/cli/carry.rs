@@ -1,18 +1,22 @@
 //! From a request to the end of its operation, shown to a person.
 
-use onward_core::document::{Document, Ended, Phase};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use onward_core::document::{Document, Ended, Failure, Phase};
 use onward_core::engine::{Ask, Request};
-use onward_core::model::{Generation, OperationNumber};
+use onward_core::model::{Generation, OperationNumber, ServerName};
 use onward_core::order::Level;
 use onward_core::outcome::Outcome;
-use onward_core::ports::StateStore;
+use onward_core::ports::{DeliveryRefused, StateStore};
+use onward_core::report::Report;
 use onward_core::runner::{End, Goal, Runner};
 use serde_json::Value;
 
-use super::address;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::fleet;
 use super::hooks::Hooks;
 use super::interrupt::Interrupts;
 use super::outcome;
@@ -37,23 +41,32 @@ pub enum Came {
     NothingHere,
 }
 
+/// How a request is to be recorded.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// The generation that a plan was made from.
+    pub planned_at: Option<Generation>,
+    /// Servers to leave out.
+    pub without: BTreeSet<ServerName>,
+}
+
 /// Records the request and carries it to its end.
 pub fn submit(
     context: &Context,
     ask: Ask,
-    planned_at: Option<Generation>,
+    terms: Terms,
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<Came, Complaint> {
     let hooks = Hooks::new(context, screen, interrupts);
-    submit_with(context, ask, planned_at, screen, interrupts, &hooks)
+    submit_with(context, ask, terms, screen, interrupts, &hooks)
 }
 
 /// The same, with the hooks of a command that runs more of them.
 pub fn submit_with(
     context: &Context,
     ask: Ask,
-    planned_at: Option<Generation>,
+    terms: Terms,
     screen: &Screen,
     interrupts: &Interrupts,
     hooks: &Hooks<'_>,
@@ -61,14 +74,15 @@ pub fn submit_with(
     if !matches!(ask, Ask::Down) {
         skew::renew(context, screen)?;
     }
-    let links = context.links()?;
-    let request = Request {
-        id: runner::request_id(),
-        ask,
-        by: person(),
-        planned_at,
-        without: std::collections::BTreeSet::new(),
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let joining = match &ask {
+        Ask::Deploy { servers, .. } => servers.clone(),
+        _ => BTreeMap::new(),
     };
+    let links = fleet::links(context, document, &joining)?;
+    let Terms { planned_at, without } = terms;
+    let request = Request { id: runner::request_id(), ask, by: person(), planned_at, without };
     let telling = Telling::Own(request.id.clone());
     let mut run = run(context, Goal::Submit(request));
     let mut progress = Progress::new(screen, interrupts, telling).with(hooks);
@@ -88,7 +102,9 @@ pub fn carry_on(
     interrupts: &Interrupts,
 ) -> Result<(), Complaint> {
     skew::renew(context, screen)?;
-    let links = context.links()?;
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let links = fleet::links(context, document, &BTreeMap::new())?;
     let mut run = run(context, Goal::Carry);
     let mut progress = Progress::new(screen, interrupts, Telling::Any);
     let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
@@ -154,7 +170,7 @@ fn abort(context: &Context, by: &str, links: &Links) -> Result<Came, Complaint> 
         ask: Ask::Abort,
         by: by.to_owned(),
         planned_at: None,
-        without: std::collections::BTreeSet::new(),
+        without: BTreeSet::new(),
     };
     let mut abort = self::run(context, Goal::Submit(request));
     match runner::drive(&mut abort, &context.store(), links, &mut Silent) {
@@ -226,10 +242,9 @@ pub fn conclude_with(
     Ok(exit)
 }
 
-/// The address of the environment, when its agent runs.
+/// The address of the environment, when an agent runs that knows it.
 pub fn url(context: &Context) -> Option<String> {
-    let proxy = context.local.running_agent()?.hello().ok()?.address;
-    Some(address::of(context, &proxy))
+    fleet::url(context)
 }
 
 /// Who works here, for the history.
@@ -249,15 +264,12 @@ fn account() -> Option<String> {
     })
 }
 
-/// The one server's report, as it says itself.
-pub fn local_report(context: &Context) -> Option<onward_core::report::Report> {
-    let mut agent = context.local.running_agent()?;
-    let seen = agent.report(context.app(), context.environment(), None, 0).ok()?;
-    Some(seen.report)
-}
-
 /// The time that a release has to serve again after a crash or a reboot.
-const SERVES_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+const SERVES_WITHIN: Duration = Duration::from_secs(60);
+/// The time that one of several servers has to answer at all.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// The pause before a server that did not answer is asked again.
+const SILENCE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Waits until the release that shall serve does serve.
 pub fn await_serving(
@@ -265,32 +277,61 @@ pub fn await_serving(
     document: &Document,
     interrupts: &Interrupts,
 ) -> Result<(), Complaint> {
-    let began = std::time::Instant::now();
-    let links = context.links()?;
-    let server = crate::providers::local::server_name();
-    let (Some(link), Some(order)) =
-        (links.get(&server), onward_core::engine::order(document, &server))
-    else {
-        return Ok(());
-    };
-    let mut seen = None;
+    let links = fleet::links(context, Some(document), &BTreeMap::new())?;
+    let await_one = |server: &ServerName| serves_again(document, server, &links, interrupts);
+    let missing: Vec<(ServerName, Failure)> = std::thread::scope(|scope| {
+        let servers = document.servers.keys();
+        let each: Vec<_> =
+            servers.map(|server| (server, scope.spawn(|| await_one(server)))).collect();
+        let joined = each.into_iter().map(|(server, wait)| {
+            (server.clone(), wait.join().expect("waiting for a server does not panic"))
+        });
+        joined.filter_map(|(server, missing)| Some((server, missing?))).collect()
+    });
+    let all = missing.len() == document.servers.len();
+    match (document.serving, missing.into_iter().next()) {
+        // Of several, those that serve are enough; `status` names the others.
+        (Some(number), Some((_, failure))) if all => {
+            Err(Problem::DoesNotServe { number, failure }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Waits until one server serves what shall serve; returns why it does not.
+fn serves_again(
+    document: &Document,
+    server: &ServerName,
+    links: &Links,
+    interrupts: &Interrupts,
+) -> Option<Failure> {
+    let began = Instant::now();
+    let link = links.get(server)?;
+    let order = onward_core::engine::order(document, server)?;
+    let mut seen: Option<Report> = None;
+    let mut silent = None;
     while began.elapsed() < SERVES_WITHIN && interrupts.count() == 0 {
-        let answer = link.deliver(&order, seen.as_ref());
-        let Outcome::Done(report) = answer else { continue };
+        let report = match link.deliver(&order, seen.as_ref()) {
+            Outcome::Done(report) => report,
+            Outcome::Refused(DeliveryRefused(reason)) | Outcome::Unknown(reason) => {
+                let alone = document.servers.len() == 1;
+                if !alone && began.elapsed() >= ANSWERS_WITHIN {
+                    silent = Some(Failure { reason, ..Failure::default() });
+                    break;
+                }
+                std::thread::sleep(SILENCE_PAUSE);
+                continue;
+            }
+        };
         let level = document.serving.map(|number| report.level(number));
         if report.accepted > order.generation || level.is_none_or(|level| level == Level::Routed) {
-            return Ok(());
+            return None;
         }
         seen = Some(report);
     }
-    let failure = document
-        .serving
-        .and_then(|number| seen.as_ref()?.releases.get(&number)?.failure.clone())
-        .unwrap_or_default();
-    match document.serving {
-        Some(number) => Err(Problem::DoesNotServe { number, failure }.into()),
-        None => Ok(()),
-    }
+    let number = document.serving?;
+    let seen = || seen.as_ref()?.releases.get(&number)?.failure.clone();
+    Some(silent.or_else(seen).unwrap_or_default())
 }
 
 /// Carries out what a changed state demands, and tells how that ended; when the state demands

@@ -1,21 +1,17 @@
 //! What most commands begin with: the project, its environment, its place on this machine.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use onward_core::model::{AppName, EnvironmentName};
-use onward_server::client::Client;
+use onward_core::model::{AppName, EnvironmentName, ServerName};
 use onward_store::state::Documents;
 
 use super::args::Global;
 use super::complaint::{self, Complaint};
 use super::exit::Exit;
 use super::problem::Problem;
-use super::secrets;
 use super::stores;
 use crate::project::{self, Findings, Project, Resolved};
-use crate::providers::local::{self, AgentError, Local};
-use crate::runner::Links;
+use crate::providers::local::{AgentError, Local, LocalServer};
 
 /// The project and the environment that a command works on.
 #[derive(Debug)]
@@ -59,39 +55,25 @@ impl Context {
 
     /// Makes `.onward`.
     pub fn prepare(&self) -> Result<(), Complaint> {
-        let prepared = self.local.prepare();
+        let prepared = self.local.prepare(self.app(), &self.resolved.default);
         prepared
             .and_then(|()| self.local.own(self.app(), self.environment()))
             .map_err(|error| complaint::system(self.local.root(), error))
     }
 
-    /// The agent of this machine, started when it does not run.
-    pub fn agent(&self) -> Result<Client, Complaint> {
-        self.prepare()?;
-        self.local
-            .agent()
-            .map_err(|error| agent_complaint(&self.local.root().join("agent.log"), &error))
-    }
-
-    /// The way to each server.
-    pub fn links(&self) -> Result<Links, Complaint> {
-        self.agent()?;
-        let mut links: Links = BTreeMap::new();
-        links.insert(
-            local::server_name(),
-            Box::new(self.local.link().with_keys(secrets::open_key(self))),
-        );
-        Ok(links)
+    /// A server of the environment.
+    pub fn server(&self, name: &ServerName) -> LocalServer {
+        self.local.server(self.app(), self.environment(), &self.resolved.default, name)
     }
 }
 
 /// The complaint about an agent that does not start. Its own reason is its last line.
-pub fn agent_complaint(log: &Path, error: &AgentError) -> Complaint {
-    let what = error.to_string();
+pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint {
+    let what = format!("the agent of {whose} {error}");
     let (what, lines) = match error {
         AgentError::Ended { lines } => {
             match lines.last().and_then(|l| l.strip_prefix("onward: ")) {
-                Some(reason) => (format!("the agent of this machine ended: {reason}"), Vec::new()),
+                Some(reason) => (format!("the agent of {whose} ended: {reason}"), Vec::new()),
                 None => (what, lines.clone()),
             }
         }

@@ -14,6 +14,7 @@ mod complaint;
 mod context;
 mod edits;
 mod exit;
+mod fleet;
 mod hooks;
 mod interrupt;
 mod key_problem;

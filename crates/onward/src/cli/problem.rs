@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use onward_core::document::{Failure, InvalidDocument};
 use onward_core::model::{
-    AppName, EnvironmentName, Generation, OperationNumber, ProcessName, ReleaseNumber,
+    AppName, EnvironmentName, Generation, OperationNumber, ProcessName, ReleaseNumber, ServerName,
 };
 use onward_core::ports::StoreError;
 use onward_store::state::TransferRefused;
@@ -69,6 +69,17 @@ pub enum Problem {
         /// Whether the project file has it.
         in_file: bool,
     },
+    /// A server that the environment does not have.
+    #[error("there is no server `{name}`; there is {names}")]
+    NoServer {
+        /// What was asked for.
+        name: ServerName,
+        /// Those that there are.
+        names: String,
+    },
+    /// Every server is left out.
+    #[error("`{0}` is the only server: without it nothing is left")]
+    OnlyServer(ServerName),
     /// A generation that was never written.
     #[error("there is no generation {0}")]
     NoGeneration(Generation),
@@ -267,12 +278,20 @@ fn others(names: &str) -> String {
 }
 
 impl Problem {
+    /// The problem with a server that is not among `names`.
+    pub fn no_server(name: &ServerName, names: &[&ServerName]) -> Self {
+        let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        Self::NoServer { name: name.clone(), names }
+    }
+
     /// How the command ends.
     pub const fn exit(&self) -> Exit {
         match self {
             Self::NoRelease { .. }
             | Self::NoProcess { .. }
             | Self::NoTask { .. }
+            | Self::NoServer { .. }
+            | Self::OnlyServer(_)
             | Self::NoGeneration(_)
             | Self::EditInvalid { .. }
             | Self::AcceptInvalid { .. }
@@ -387,6 +406,8 @@ impl Problem {
             Self::NoLogs(_) => "`onward status` starts the agent again",
             Self::Bug(_) => "repeat the command; if it happens again, please report it",
             Self::System { .. } => "is it there, and can you read and write it?",
+            Self::NoServer { .. } => "`onward status` shows the servers",
+            Self::OnlyServer(_) => "leave `--without` out",
             Self::Interrupted { .. } | Self::NoProcess { .. } => return None,
         };
         Some(text.to_owned())

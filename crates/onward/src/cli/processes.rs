@@ -4,17 +4,22 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::ExitCode;
 
+use onward_core::model::{EnvironmentName, ServerName};
+
 use super::args::{AgentVerb, ProxyVerb, Verb};
 
 /// Runs a process of this machine; `None` when the verb is a person's.
 pub fn run(verb: &Verb) -> Option<ExitCode> {
     let result = match verb {
-        Verb::Agent(AgentVerb::Run { root, runtime }) => agent(root, runtime),
         Verb::Agent(AgentVerb::InTerminal { program, arguments }) => {
             let error = onward_server::process::terminal::become_in_session(program, arguments);
             eprintln!("onward: {} cannot be started: {error}", program.display());
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             return Some(ExitCode::from(if missing { 127 } else { 126 }));
+        }
+        Verb::Agent(AgentVerb::Run { root, runtime, server, home, environment }) => {
+            let home = home.as_deref().unwrap_or(root);
+            agent(root, runtime, server, home, environment.as_ref())
         }
         Verb::Proxy(ProxyVerb::Run { table, control, after }) => {
             proxy(table, control, after.as_deref())
@@ -35,14 +40,21 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
 
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;
 
-fn agent(root: &Path, runtime: &Path) -> Result {
+fn agent(
+    root: &Path,
+    runtime: &Path,
+    server: &ServerName,
+    home: &Path,
+    environment: Option<&EnvironmentName>,
+) -> Result {
     let config = onward_server::agent::Config {
         root: root.to_owned(),
         runtime_dir: runtime.to_owned(),
-        store: Some(root.join("state")),
-        bundles: root.join("bundles"),
+        store: Some(home.join("state")),
+        environment: environment.cloned(),
+        bundles: home.join("bundles"),
         binary: std::env::current_exe()?,
-        server: crate::providers::local::server_name(),
+        server: server.clone(),
     };
     Ok(onward_server::agent::run(config)?)
 }

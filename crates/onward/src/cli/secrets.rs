@@ -14,13 +14,13 @@ use onward_server::client::OpenKey;
 
 use super::complaint::{self, Complaint};
 use super::context::Context;
+use super::fleet;
 use super::key_problem::KeyProblem;
 use super::operator;
 use super::problem::Problem;
 use super::screen::Screen;
 use super::secret_problem::SecretProblem;
 use crate::project::wishes;
-use crate::providers::local;
 use crate::runner;
 
 /// How often a change is tried anew because others wrote at the same time.
@@ -80,27 +80,34 @@ pub fn before_deploy(context: &Context, screen: &Screen) -> Result<(), Complaint
     if named.is_empty() || opened(context, secrets).is_ok() {
         return Ok(());
     }
-    let held =
-        context.agent()?.holds_key(context.app(), context.environment(), &secrets.key.public);
-    match held {
-        Ok(true) => Ok(()),
-        _ => Err(KeyProblem::ServerNeedsKey {
-            server: local::server_name().to_string(),
-            environment: context.environment().to_string(),
-            operators: operators(secrets),
+    context.prepare()?;
+    let servers = fleet::wished(context);
+    for (server, agent) in servers.iter().zip(fleet::agents(&servers)) {
+        // That one cannot be reached is found out, and told, when it is enrolled.
+        let Ok(mut agent) = agent else { continue };
+        let held = agent.holds_key(context.app(), context.environment(), &secrets.key.public);
+        if !matches!(held, Ok(true)) {
+            return Err(KeyProblem::ServerNeedsKey {
+                server: server.name().to_string(),
+                environment: context.environment().to_string(),
+                operators: operators(secrets),
+            }
+            .into());
         }
-        .into()),
     }
+    Ok(())
 }
 
-/// Gives the key to the agent when it runs, so that others can deploy from now on. That it cannot be
+/// Gives the key to the agents that run, so that others can deploy from now on. That it cannot be
 /// given now is no failure: the next deploy of somebody who can open it brings it.
 pub fn bring_key(context: &Context, secrets: &Secrets) {
     let (app, environment) = (context.app(), context.environment());
-    let Some(mut agent) = context.local.running_agent() else { return };
-    let Ok(identity) = opened(context, secrets) else { return };
-    if let Ok(false) = agent.holds_key(app, environment, &secrets.key.public) {
-        let _ = agent.take_key(app, environment, identity);
+    for server in fleet::wished(context) {
+        let Some(mut agent) = server.running_agent() else { continue };
+        let Ok(identity) = opened(context, secrets) else { return };
+        if let Ok(false) = agent.holds_key(app, environment, &secrets.key.public) {
+            let _ = agent.take_key(app, environment, identity);
+        }
     }
 }
 

@@ -4,101 +4,139 @@
 //! says so. It leaves newer ones: two people with two versions would otherwise fight. A command that
 //! reads replaces nothing.
 
+use onward_core::ports::StateStore;
 use onward_server::build::{Build, Skew};
 use serde_json::{Value, json};
 
-use super::carry;
 use super::complaint::Complaint;
-use super::context::{self, Context};
+use super::context::Context;
 use super::exit::Exit;
+use super::fleet;
 use super::numbers;
 use super::screen::Screen;
-use crate::providers::local::{Renewal, Replaced};
+use crate::providers::local::{self, LocalServer, Renewal, Replaced};
 
 /// Before a command acts: agent and proxy are of its build, or newer.
 pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
-    match exchange(context, false)? {
-        Exchange { renewal: Renewal::Same, .. } => {}
-        Exchange { renewal: Renewal::Newer(running), .. } => screen.warn(&format!(
-            "onward {} runs here and this is {}: it goes on with the newer one. `onward agent \
-             upgrade --downgrade` puts this one in its place",
-            running.version,
-            onward_server::build::VERSION
-        )),
-        Exchange { renewal: Renewal::Replaced(replaced), counted } => {
-            let mut fields = as_json(&replaced, counted.as_ref());
-            fields["event"] = json!("upgraded");
-            screen.event(&fields);
-            screen.note(&format!("  {}", sentence(&replaced, counted.as_ref())));
-            if let Some(why) = &replaced.problem {
-                screen.warn(&format!("the proxy is not replaced and goes on: {why}"));
+    for server in &servers(context)? {
+        let place = place(context, server);
+        match exchange(context, server, false)? {
+            Exchange { renewal: Renewal::Same, .. } => {}
+            Exchange { renewal: Renewal::Newer(running), .. } => screen.warn(&format!(
+                "{place}onward {} runs here and this is {}: it goes on with the newer one. `onward \
+                 agent upgrade --downgrade` puts this one in its place",
+                running.version,
+                onward_server::build::VERSION
+            )),
+            Exchange { renewal: Renewal::Replaced(replaced), counted } => {
+                tell_replaced(server, &replaced, counted.as_ref(), &place, screen);
+                if let Some(why) = &replaced.problem {
+                    screen.warn(&format!("{place}the proxy is not replaced and goes on: {why}"));
+                }
             }
         }
     }
     Ok(())
 }
 
+fn tell_replaced(
+    server: &LocalServer,
+    replaced: &Replaced,
+    counted: Option<&Counted>,
+    place: &str,
+    screen: &Screen,
+) {
+    let mut fields = as_json(replaced, counted);
+    fields["event"] = json!("upgraded");
+    fields["server"] = json!(server.name());
+    screen.event(&fields);
+    screen.note(&format!("  {place}{}", sentence(replaced, counted)));
+}
+
+/// The servers of the environment; the balancers last, so that what they send to is new by then.
+fn servers(context: &Context) -> Result<Vec<LocalServer>, Complaint> {
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let mut servers = fleet::servers(context, document);
+    servers.sort_by_key(|server| fleet::balances(document, server));
+    Ok(servers)
+}
+
+/// Which server is meant, where there are several.
+fn place(context: &Context, server: &LocalServer) -> String {
+    let alone = fleet::wished(context).len() == 1 && *server.name() == local::server_name();
+    if alone { String::new() } else { format!("{}: ", server.name()) }
+}
+
 /// `onward agent upgrade`: the same and nothing else.
 pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Exit, Complaint> {
     screen.note(&context.title());
     context.prepare()?;
-    match exchange(context, downgrade)? {
-        Exchange { renewal: Renewal::Same, .. } => {
-            screen.success(&format!(
-                "Nothing changed: onward {} is what runs",
-                onward_server::build::VERSION
-            ));
-            screen.finished(true, json!({"outcome": "unchanged"}));
-            Ok(Exit::Done)
-        }
-        Exchange { renewal: Renewal::Newer(running), .. } => Err(Complaint::new(
-            Exit::Refused,
-            format!(
-                "onward {} runs here, and this is the older {}",
-                running.version,
-                onward_server::build::VERSION
-            ),
-        )
-        .fact("Nothing was replaced")
-        .hint("`onward agent upgrade --downgrade` puts the older one in its place")),
-        Exchange { renewal: Renewal::Replaced(replaced), counted } => {
-            conclude(context, &replaced, counted.as_ref(), screen)
+    let mut replaced_any = false;
+    for server in &servers(context)? {
+        match exchange(context, server, downgrade)? {
+            Exchange { renewal: Renewal::Same, .. } => {}
+            Exchange { renewal: Renewal::Newer(running), .. } => {
+                return Err(is_newer(&running, replaced_any));
+            }
+            Exchange { renewal: Renewal::Replaced(replaced), counted } => {
+                let place = place(context, server);
+                tell_replaced(server, &replaced, counted.as_ref(), &place, screen);
+                if let Some(why) = &replaced.problem {
+                    return Err(not_replaced(server, why));
+                }
+                replaced_any = true;
+            }
         }
     }
+    let own = onward_server::build::VERSION;
+    if replaced_any {
+        screen.success(&format!("onward {own} is what runs now"));
+    } else {
+        screen.success(&format!("Nothing changed: onward {own} is what runs"));
+    }
+    let outcome = if replaced_any { "done" } else { "unchanged" };
+    screen.finished(true, json!({"outcome": outcome}));
+    Ok(Exit::Done)
 }
 
-fn conclude(
-    context: &Context,
-    replaced: &Replaced,
-    counted: Option<&Counted>,
-    screen: &Screen,
-) -> Result<Exit, Complaint> {
-    if let Some(why) = &replaced.problem {
-        return Err(Complaint::new(Exit::Failed, format!("the proxy is not replaced: {why}"))
-            .fact("The old proxy goes on, and the agent is replaced")
-            .hint(format!(
-                "{} has what it printed",
-                context.local.root().join("proxy.log").display()
-            ))
-            .hint("`onward agent upgrade` tries it again"));
-    }
-    let mut fields = as_json(replaced, counted);
-    fields["outcome"] = json!("done");
-    screen.success(&sentence(replaced, counted));
-    screen.finished(true, fields);
-    Ok(Exit::Done)
+fn is_newer(running: &Build, replaced_any: bool) -> Complaint {
+    let own = onward_server::build::VERSION;
+    let fact = if replaced_any {
+        "The servers before it have what is told above"
+    } else {
+        "Nothing was replaced"
+    };
+    let what = format!("onward {} runs here, and this is the older {own}", running.version);
+    Complaint::new(Exit::Refused, what)
+        .fact(fact)
+        .hint("`onward agent upgrade --downgrade` puts the older one in its place")
+}
+
+fn not_replaced(server: &LocalServer, why: &str) -> Complaint {
+    Complaint::new(Exit::Failed, format!("the proxy is not replaced: {why}"))
+        .fact("The old proxy goes on, and the agent is replaced")
+        .hint(format!("{} has what it printed", server.root().join("proxy.log").display()))
+        .hint("`onward agent upgrade` tries it again")
 }
 
 /// For a command that reads: says when what runs is of another version.
 pub fn tell(context: &Context, screen: &Screen) {
-    let Some(running) = context.local.running_build() else { return };
-    let Ok(own) = context.local.build() else { return };
-    let what = match own.skew(&running) {
-        Skew::Newer => "the next command that acts replaces it",
-        Skew::Older => "commands of this version go on with the newer one",
-        Skew::Same | Skew::Rebuilt => return,
-    };
-    screen.warn(&format!("onward {} runs here and this is {}: {what}", running, own.version));
+    // Without a document that can be read there is nobody to ask; others tell of that.
+    for server in &servers(context).unwrap_or_default() {
+        let Some(running) = server.running_build() else { continue };
+        let Ok(own) = server.build() else { continue };
+        let what = match own.skew(&running) {
+            Skew::Newer => "the next command that acts replaces it",
+            Skew::Older => "commands of this version go on with the newer one",
+            Skew::Same | Skew::Rebuilt => continue,
+        };
+        screen.warn(&format!(
+            "{}onward {running} runs here and this is {}: {what}",
+            place(context, server),
+            own.version
+        ));
+    }
 }
 
 /// What was counted while agent and proxy were replaced.
@@ -113,14 +151,16 @@ struct Exchange {
     counted: Option<Counted>,
 }
 
-fn exchange(context: &Context, downgrade: bool) -> Result<Exchange, Complaint> {
-    let traffic = || carry::local_report(context).and_then(|report| report.traffic);
-    let own = context.local.build();
-    let is_other = own.is_ok_and(|own| context.local.running_build().is_some_and(|it| it != own));
+fn exchange(
+    context: &Context,
+    server: &LocalServer,
+    downgrade: bool,
+) -> Result<Exchange, Complaint> {
+    let traffic = || fleet::report(context, server).and_then(|report| report.traffic);
+    let own = server.build();
+    let is_other = own.is_ok_and(|own| server.running_build().is_some_and(|it| it != own));
     let before = if is_other { traffic() } else { None };
-    let renewal = context.local.renew(downgrade).map_err(|error| {
-        context::agent_complaint(&context.local.root().join("agent.log"), &error)
-    })?;
+    let renewal = server.renew(downgrade).map_err(|error| fleet::complaint(server, &error))?;
     let counted = before.and_then(|before| {
         let own = traffic()?.since(&before)?;
         Some(Counted { requests: own.requests, lost: own.lost })

@@ -27,6 +27,8 @@ pub enum Code {
     MissingKey,
     /// There is no process at all.
     NoProcess,
+    /// No server does what has to be done.
+    NoServer,
     /// A name that cannot be a name.
     InvalidName,
     /// A command that cannot be run: empty, or with a NUL.
@@ -73,13 +75,14 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
         Self::WrongType,
         Self::MissingKey,
         Self::NoProcess,
+        Self::NoServer,
         Self::InvalidName,
         Self::InvalidCommand,
         Self::InvalidDuration,
@@ -112,6 +115,7 @@ impl Code {
             Self::WrongType => "wrong-type",
             Self::MissingKey => "missing-key",
             Self::NoProcess => "no-process",
+            Self::NoServer => "no-server",
             Self::InvalidName => "invalid-name",
             Self::InvalidCommand => "invalid-command",
             Self::InvalidDuration => "invalid-duration",

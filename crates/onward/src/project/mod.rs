@@ -15,6 +15,7 @@ mod read;
 mod resolve;
 mod routing;
 mod secrets;
+mod servers;
 mod shared;
 mod store;
 mod suggest;
@@ -31,8 +32,8 @@ pub use commands::{HOOK_WITHIN, HookPoint, Hooks, SCHEDULE_LATE, SCHEDULE_WITHIN
 pub use diagnostic::{Code, Colour, Diagnostic, Findings, Severity, Span};
 pub use load::{FILE_BYTES_MAX, FILE_NAME, LoadError, load};
 pub use model::{
-    Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Release, Serves,
-    Stop,
+    Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Release,
+    ServerWish, Servers, Serves, Stop,
 };
 pub use parse::{FINDINGS_MAX, VALUE_BYTES_MAX, VALUES_MAX, parse};
 pub use resolve::{
@@ -40,6 +41,7 @@ pub use resolve::{
     ResolvedProcess, ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment,
     WARM, WATCH_ELSEWHERE, WATCH_LOCAL, resolve,
 };
+pub use servers::{BALANCER, SERVERS_MAX};
 pub use words::{
     COMMAND_BYTES_MAX, ProjectPath, RESERVED_PREFIX, ShellCommand, Signal, ValueName, duration_text,
 };

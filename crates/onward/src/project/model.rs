@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing, Schedule, SiteRules};
+use onward_core::model::{
+    AppName, EnvironmentName, ProcessName, Role, Routing, Schedule, ServerName, SiteRules,
+};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
@@ -68,6 +70,19 @@ pub struct Process {
     /// `overlap`: the old release's instance may run beside the new one. Only for processes
     /// without traffic.
     pub overlap: bool,
+    /// `on`: the roles of the servers that run it; empty: the role of its own name.
+    pub on: Vec<Role>,
+}
+
+impl Process {
+    /// The roles of the servers that run it.
+    pub fn roles(&self) -> Vec<String> {
+        if self.on.is_empty() {
+            vec![self.name.to_string()]
+        } else {
+            self.on.iter().map(ToString::to_string).collect()
+        }
+    }
 }
 
 /// What a process is.
@@ -145,12 +160,38 @@ pub struct Environment {
     pub provider: Provider,
     /// Where its state is kept, when that is not the provider's own place.
     pub store: Option<StoreUrl>,
+    /// Its servers.
+    pub servers: Servers,
     /// Values of this environment; they win over `[values]`.
     pub values: BTreeMap<ValueName, String>,
     /// Secrets that only this environment needs.
     pub secrets: BTreeSet<SecretName>,
     /// Which requests are for it, and what is told about them.
     pub routing: Routing,
+}
+
+/// The servers of an environment, as far as the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Servers {
+    /// So many that are alike.
+    Count(u32),
+    /// These.
+    Named(Vec<ServerWish>),
+}
+
+impl Default for Servers {
+    fn default() -> Self {
+        Self::Count(1)
+    }
+}
+
+/// One server of an environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerWish {
+    /// Its name.
+    pub name: ServerName,
+    /// What it is for; none: the file does not say.
+    pub roles: Option<BTreeSet<Role>>,
 }
 
 /// Who has the servers of an environment.

@@ -10,11 +10,13 @@ use onward_core::model::AppName;
 use toml::de::DeTable;
 
 use super::diagnostic::{Code, Diagnostic, Severity, Span};
-use super::model::{Build, Environment, Project, Provider, Release};
+use super::model::{Build, Environment, Process, Project, Provider, Release};
 use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
-use super::{commands, process, routing, secrets, shared, store, suggest, syntax, unbuilt};
+use super::{
+    commands, process, routing, secrets, servers, shared, store, suggest, syntax, unbuilt,
+};
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
 /// the environment of a process far below what Linux accepts (a quarter of the stack, 2 MiB).
@@ -76,7 +78,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let secret_texts = secrets::names(&mut root, sink);
     let secrets = secrets::set(&secret_texts, sink);
     let mut named = Vec::from_iter(values_section);
-    let environments = environments(&mut root, &mut named, sink);
+    let environments = environments(&mut root, &mut named, &processes, sink);
     secrets_are_not_values(&secret_texts, &named, sink);
     if let Some(span) = check_span
         && !processes.is_empty()
@@ -322,6 +324,7 @@ pub(super) fn value_name(key: &Text<'_>, sink: &mut Sink) -> Option<ValueName> {
 fn environments<'t>(
     root: &mut Section<'t>,
     values_sections: &mut Vec<Section<'t>>,
+    processes: &[Process],
     sink: &mut Sink,
 ) -> Vec<Environment> {
     let Some(all) = root.get("environment").and_then(|item| item.table(sink)) else {
@@ -342,7 +345,10 @@ fn environments<'t>(
             }
             says
         });
-        let provider = unbuilt::provider(section.get("provider"), sink);
+        let provider = match section.get("provider") {
+            None => Some(Provider::Local),
+            given => unbuilt::provider(given, sink),
+        };
         let values_section = section.get("values").and_then(|item| item.table(sink));
         let values =
             values_section.as_ref().map(|section| values(section, sink)).unwrap_or_default();
@@ -353,6 +359,7 @@ fn environments<'t>(
         values_sections.extend(values_section);
         let store = store::store(section.get("store"), sink);
         let routing = routing::routing(&mut section, &mut claims, sink);
+        let servers = servers::read(&mut section, provider, processes, sink);
         unbuilt::environment(&mut section, sink);
         section.finish(sink);
         if let Some(name) = name {
@@ -362,6 +369,7 @@ fn environments<'t>(
                 name,
                 default,
                 provider,
+                servers,
                 store,
                 values,
                 secrets,

@@ -7,7 +7,7 @@ use super::model::{Probe, ProbeKind, Process, Serves, Stop};
 use super::parse::{command, name, unknown_word, word};
 use super::read::{Item, Section, Sink, Text};
 use super::words::{ProjectPath, Signal, Why};
-use super::{times, unbuilt};
+use super::{servers, times, unbuilt};
 
 /// The statuses that a server can finally answer with.
 const STATUS: (u32, u32) = (200, 599);
@@ -66,9 +66,10 @@ fn process(item: &Item<'_>, sink: &mut Sink) -> Option<Process> {
     let probe = probe.and_then(|item| read_probe(&item, traffic, sink));
     let stop = stop.and_then(|item| read_stop(&item, sink)).unwrap_or_default();
     let overlap = overlap.is_some_and(|item| read_overlap(&item, traffic && !is_static, sink));
+    let on = servers::on(&mut section, sink);
     unbuilt::process(&mut section, sink);
     section.finish(sink);
-    Some(Process { name: name?, serves: serves?, probe, stop, overlap })
+    Some(Process { name: name?, serves: serves?, probe, stop, overlap, on })
 }
 
 fn meaningless(sink: &mut Sink, item: &Item<'_>, message: String, why: &str) {

@@ -13,13 +13,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName, Routing, Schedule};
+use onward_core::model::{AppName, EnvironmentName, ProcessName, Role, Routing, Schedule};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
 use super::commands::{Hooks, Task};
 use super::model::{
-    Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Serves, Stop,
+    Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Servers, Serves,
+    Stop,
 };
 use super::suggest;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
@@ -56,6 +57,10 @@ pub struct Resolved {
     pub provider: Provider,
     /// Where its state is kept, when that is not the provider's own place.
     pub store: Option<StoreUrl>,
+    /// The environment that commands mean when they do not say.
+    pub default: EnvironmentName,
+    /// Its servers; at least one, the first one is the one that people reach.
+    pub servers: Servers,
     /// What runs before anything leaves this machine.
     pub build: Build,
     /// Paths that are shipped although git ignores them.
@@ -98,6 +103,8 @@ pub struct ResolvedProcess {
     pub stop_within: Duration,
     /// Whether a new instance may run beside the old release's. Always so with traffic.
     pub overlap: bool,
+    /// The roles of the servers that run it; empty: the role of its own name.
+    pub on: Vec<Role>,
 }
 
 /// How to see that a process is ready.
@@ -203,6 +210,8 @@ pub fn resolve(
         app: project.app.clone(),
         provider: environment.provider,
         store: environment.store.clone(),
+        default: default(project),
+        servers: environment.servers,
         build: project.build.clone(),
         include: project.include.clone(),
         processes: project.processes.iter().map(process).collect(),
@@ -226,23 +235,36 @@ pub fn resolve(
     })
 }
 
+/// The environment that commands mean when they do not say.
+fn default(project: &Project) -> EnvironmentName {
+    let chosen = project.environments.iter().find(|environment| environment.default);
+    let local = || LOCAL.parse().expect("`local` is a legal name");
+    chosen.map_or_else(local, |environment| environment.name.clone())
+}
+
 fn choose(
     project: &Project,
     wanted: Option<EnvironmentName>,
 ) -> Result<Environment, UnknownEnvironment> {
-    let local: EnvironmentName = LOCAL.parse().expect("`local` is a legal name");
-    let default = || project.environments.iter().find(|environment| environment.default);
-    let name = wanted
-        .or_else(|| default().map(|environment| environment.name.clone()))
-        .unwrap_or_else(|| local.clone());
+    let name = wanted.unwrap_or_else(|| default(project));
     if let Some(found) = project.environments.iter().find(|environment| environment.name == name) {
         return Ok(found.clone());
     }
-    if name == local {
+    if name.as_str() == LOCAL {
         let (provider, values) = (Provider::Local, BTreeMap::new());
+        let servers = Servers::default();
         let (store, secrets, routing) = (None, BTreeSet::new(), Routing::default());
         let default = false;
-        return Ok(Environment { name, default, provider, store, values, secrets, routing });
+        return Ok(Environment {
+            name,
+            default,
+            provider,
+            servers,
+            store,
+            values,
+            secrets,
+            routing,
+        });
     }
     let mut known: Vec<String> =
         project.environments.iter().map(|environment| environment.name.to_string()).collect();
@@ -265,6 +287,7 @@ fn process(process: &Process) -> ResolvedProcess {
         stop_signal: signal.unwrap_or(STOP_SIGNAL),
         stop_within: within.unwrap_or(STOP_WITHIN),
         overlap: process.overlap || traffic,
+        on: process.on.clone(),
     }
 }
 

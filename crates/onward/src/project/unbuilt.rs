@@ -8,7 +8,7 @@ use super::model::Provider;
 use super::parse::{name, unknown_word};
 use super::read::{Item, Section, Sink, Text};
 use super::words::ProjectPath;
-use onward_core::model::{ProcessName, Role, ServerName};
+use onward_core::model::ProcessName;
 
 /// More instances of one process than any project means.
 const COUNT_MAX: u32 = 1000;
@@ -110,19 +110,8 @@ pub(super) fn image(section: &mut Section<'_>, sink: &mut Sink) -> bool {
     any
 }
 
-/// `on` and `count` of a process.
+/// `count` of a process.
 pub(super) fn process(section: &mut Section<'_>, sink: &mut Sink) {
-    if let Some(item) = section.get("on") {
-        not_yet(
-            sink,
-            item.key_span.clone(),
-            "choosing servers is",
-            "remove the line: there is one server, and it runs every process",
-        );
-        for role in item.texts(sink).unwrap_or_default() {
-            name::<Role>(sink, "a role", role.text, role.span);
-        }
-    }
     if let Some(item) = section.get("count")
         && item.number(sink, 1, COUNT_MAX).is_some_and(|count| count > 1)
     {
@@ -179,35 +168,4 @@ pub(super) fn environment(section: &mut Section<'_>, sink: &mut Sink) {
     if let Some(item) = section.get("stacks") {
         not_yet(sink, item.key_span, "stacks are", "remove the line for now");
     }
-    if let Some(item) = section.get("servers") {
-        not_yet(
-            sink,
-            item.key_span.clone(),
-            "servers of your own are",
-            "remove the line: the provider `local` uses this machine",
-        );
-        for server in item.list(sink).unwrap_or_default() {
-            server_entry(&server, sink);
-        }
-    }
-}
-
-fn server_entry(item: &Item<'_>, sink: &mut Sink) {
-    if !item.is_table() {
-        let help = "write each server as `{ name = \"one\", address = \"203.0.113.7\" }`";
-        item.wrong::<()>(sink, "a list of tables", help);
-        return;
-    }
-    let Some(mut section) = item.table(sink) else { return };
-    if let Some(text) = section.get("name").and_then(|item| item.text(sink)) {
-        name::<ServerName>(sink, "a server", text.text, text.span);
-    }
-    section.get("address").and_then(|item| item.text(sink));
-    for role in section.get("roles").and_then(|item| item.texts(sink)).unwrap_or_default() {
-        name::<Role>(sink, "a role", role.text, role.span);
-    }
-    for key in ["user", "port"] {
-        section.get(key);
-    }
-    section.finish(sink);
 }

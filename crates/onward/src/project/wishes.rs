@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use onward_core::document::Server;
 use onward_core::model::{
     Config, Probe as ReleaseProbe, ProbeKind, Process, ProcessName, Role, Routing, Run, ServerName,
     SiteRules, Stop, Strategy,
@@ -12,7 +11,8 @@ use onward_core::model::{
 use onward_core::secrets::SecretVersion;
 
 use super::{
-    PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Resolved, ResolvedProcess, Serves, Statuses, Try,
+    BALANCER, LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Resolved, ResolvedProcess, Servers,
+    Serves, Statuses, Try,
 };
 
 /// How long onward's own server of static files may take to listen.
@@ -57,13 +57,36 @@ fn paths(paths: &[super::ProjectPath]) -> Vec<String> {
     paths.iter().map(|path| path.as_str().to_owned()).collect()
 }
 
-/// The one server of a local environment, with every role that the project knows.
-pub fn local_server(resolved: &Resolved, name: ServerName) -> BTreeMap<ServerName, Server> {
-    let known = ["balancer", "manager", "web", "worker"];
-    let own = resolved.processes.iter().map(|process| process.name.as_str());
-    let roles: BTreeSet<Role> =
-        known.into_iter().chain(own).filter_map(|role| role.parse().ok()).collect();
-    BTreeMap::from([(name, Server { address: "127.0.0.1".to_owned(), roles })])
+/// The servers of a local environment with their roles, in file order.
+///
+/// A server without `roles` has every role that a process of the project needs; the first one also
+/// balances and manages.
+pub fn servers(resolved: &Resolved) -> Vec<(ServerName, BTreeSet<Role>)> {
+    let wishes = match &resolved.servers {
+        Servers::Count(count) => (1..=*count).map(|at| (nth(at), None)).collect(),
+        Servers::Named(wishes) => {
+            wishes.iter().map(|wish| (wish.name.clone(), wish.roles.clone())).collect::<Vec<_>>()
+        }
+    };
+    let roles = |at: usize| {
+        let needed = resolved.processes.iter().flat_map(|process| {
+            let own = process.on.is_empty().then(|| process.name.to_string());
+            own.into_iter().chain(process.on.iter().map(ToString::to_string))
+        });
+        let first = [BALANCER, "manager"].into_iter().filter(|_| at == 0);
+        let known = first.chain(["web", "worker"]).map(str::to_owned);
+        known.chain(needed).filter_map(|role| role.parse().ok()).collect()
+    };
+    let with_roles = |(at, (name, given)): (usize, (ServerName, Option<BTreeSet<Role>>))| {
+        (name, given.unwrap_or_else(|| roles(at)))
+    };
+    wishes.into_iter().enumerate().map(with_roles).collect()
+}
+
+/// The name of the n-th server, counted from 1, of an environment that only counts them.
+fn nth(at: u32) -> ServerName {
+    let name = if at == 1 { LOCAL.to_owned() } else { format!("{LOCAL}-{at}") };
+    name.parse().expect("a word and a number are a legal name")
 }
 
 fn process(wish: &ResolvedProcess) -> Process {
@@ -89,8 +112,17 @@ fn process(wish: &ResolvedProcess) -> Process {
         overlap: overlaps(&wish.name, wish.overlap),
         count: 1,
         total: None,
-        on: BTreeSet::new(),
+        on: on(wish),
     }
+}
+
+/// The roles of the servers that run a process; none are named when it is that of its own name.
+fn on(wish: &ResolvedProcess) -> BTreeSet<Role> {
+    let own = [wish.name.as_str()];
+    if wish.on.iter().map(Role::as_str).eq(own) {
+        return BTreeSet::new();
+    }
+    wish.on.iter().cloned().collect()
 }
 
 /// A process with traffic always overlaps; only the others have something to say.

@@ -14,6 +14,7 @@ use onward_proxy::{Counters, Status, Table};
 use tokio::time::Instant;
 
 use super::app::{App, FilesState, Instance, Moment, RouteChange, State, Watch};
+use super::peers;
 use crate::process;
 
 /// How often the proxy is asked while requests of a release without a route are in flight.
@@ -183,8 +184,9 @@ pub(super) fn route_of(table: &Table, route_name: &str) -> Option<RouteFact> {
         .filter_map(|own| Some((slot_of(&own.id, route_name)?, own.addr.port())))
         .collect();
     let maintenance = super::routes::mark(route);
+    let (peers, key) = peers::of(route);
     let release = ReleaseNumber(route.release);
-    Some(RouteFact { release, slots, peers: BTreeMap::new(), maintenance })
+    Some(RouteFact { release, slots, peers, key, maintenance })
 }
 
 /// What the proxy counted for a route, over all releases.

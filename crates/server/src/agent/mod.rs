@@ -32,6 +32,7 @@ mod instances;
 mod jobs;
 mod note;
 mod one_off;
+mod peers;
 mod probe;
 mod proxy;
 mod pull;
@@ -45,7 +46,7 @@ mod vault;
 
 use std::path::PathBuf;
 
-use onward_core::model::ServerName;
+use onward_core::model::{EnvironmentName, ServerName};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -73,6 +74,9 @@ pub struct Config {
     pub runtime_dir: PathBuf,
     /// A directory store whose documents the agent follows by itself.
     pub store: Option<PathBuf>,
+    /// The one environment whose documents are followed; all of the store when none is named.
+    /// Servers of two environments may have the same name.
+    pub environment: Option<EnvironmentName>,
     /// The bundles that releases are staged from.
     pub bundles: PathBuf,
     /// The program that is started as `proxy run` and `proxy files`.
@@ -151,7 +155,8 @@ async fn live(config: Config, tree: &Tree, address: Address, build: Build) -> Re
     };
     tokio::spawn(serve::serve(socket, desk));
     if let Some(store) = config.store.clone() {
-        tokio::spawn(pull::pull(store, config.server.clone(), events.clone()));
+        let environment = config.environment.clone();
+        tokio::spawn(pull::pull(store, environment, config.server.clone(), events.clone()));
     }
     let mut terminate = signal(SignalKind::terminate())
         .map_err(startup::failed("wait for SIGTERM in", tree.root()))?;

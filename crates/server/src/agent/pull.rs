@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use onward_core::engine;
-use onward_core::model::ServerName;
+use onward_core::model::{EnvironmentName, ServerName};
 use onward_core::ports::StateStore;
 use onward_core::report::Report;
 use onward_store::state::DirectoryStore;
@@ -22,11 +22,17 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 type Stamp = (SystemTime, u64);
 
 /// Looks at the documents of a store; never ends by itself.
-pub(super) async fn pull(store: PathBuf, server: ServerName, events: Events) {
+pub(super) async fn pull(
+    store: PathBuf,
+    environment: Option<EnvironmentName>,
+    server: ServerName,
+    events: Events,
+) {
     let mut seen: BTreeMap<AppKey, Stamp> = BTreeMap::new();
     loop {
         for (app, stamp) in documents(&store) {
-            if seen.get(&app) == Some(&stamp) {
+            let is_other = environment.as_ref().is_some_and(|own| *own != app.1);
+            if is_other || seen.get(&app) == Some(&stamp) {
                 continue;
             }
             let documents = DirectoryStore::new(&store, &app.0, &app.1);

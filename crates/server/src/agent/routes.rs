@@ -7,6 +7,7 @@ use onward_proxy::{Instance, Limited, Route, Site, SiteRules};
 
 use super::app::App;
 use super::gather::instance_name;
+use super::peers;
 
 /// How long the proxy holds a request while no instance can be reached, in milliseconds: longer
 /// than most apps take to start again, shorter than people wait.
@@ -34,13 +35,13 @@ pub(super) fn in_proxy(app: &App, fact: &RouteFact) -> Route {
         strip: !routing.keeps_path && !routing.path.is_empty(),
         path: routing.path,
         // A release without a process for traffic will never answer.
-        hold_ms: if fact.slots.is_empty() { 0 } else { HOLD_MS },
+        hold_ms: if fact.slots.is_empty() && fact.peers.is_empty() { 0 } else { HOLD_MS },
         site: site(app, fact),
         maintenance: fact.maintenance.and_then(|_| order?.maintenance.as_ref()).map(page),
         access_log: routing.access_log,
         limits: Limited { body_bytes: routing.body_bytes, requests: routing.requests },
+        fleet: peers::fleet(&name, fact),
         name,
-        fleet: None,
     }
 }
 

@@ -259,6 +259,7 @@ impl World {
             command: None,
             watch: None,
             secrets: self.secrets.clone(),
+            fleet_key: None,
             balance: None,
             maintenance: None,
         }

@@ -5,7 +5,7 @@ use onward_core::engine::{Ask, Refusal};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
-use crate::cli::carry::{self, Came};
+use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -20,7 +20,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
         return Err(Refusal::NothingInFlight.into());
     }
     let interrupts = interrupt::watch();
-    match carry::submit(context, Ask::Abort, None, screen, &interrupts)? {
+    match carry::submit(context, Ask::Abort, Terms::default(), screen, &interrupts)? {
         Came::Ended(document, number) => {
             let finished = document.finished(number);
             if let Some(Ended::Aborted { .. }) = finished.map(|finished| &finished.outcome) {

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use onward_core::engine::Refusal;
+use onward_core::ports::StateStore;
 use serde_json::{Value, json};
 
 use crate::cli::args::LogsArgs;
 use crate::cli::complaint::{self, Complaint};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::interrupt;
 use crate::cli::screen::Screen;
 
@@ -22,7 +25,10 @@ const ASIDE: [&str; 4] = ["access.log.4", "access.log.3", "access.log.2", "acces
 
 /// Prints the last lines of the app, and with `-f` what follows.
 pub fn run(context: &Context, args: &LogsArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    let directory = context.local.root().join("proxy");
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let server = fleet::entry(context, document).ok_or(Refusal::NothingReleased)?;
+    let directory = server.root().join("proxy");
     let path = directory.join("access.log");
     let failed = |source: io::Error| complaint::system(&path, source);
     let route = format!("{}/{}", context.app(), context.environment());

@@ -1,21 +1,23 @@
 //! `onward up` and `onward deploy`: a new release.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use onward_core::document::Document;
 use onward_core::engine::{Ask, Refusal};
-use onward_core::model::{BundleRef, Config, Generation};
+use onward_core::model::{BundleRef, Config, Generation, ServerName};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
 use super::maintenance;
 use crate::cli::address;
 use crate::cli::args::DeployArgs;
-use crate::cli::carry::{self, Came};
+use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::edits;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::hooks::Hooks;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::outcome;
@@ -24,7 +26,6 @@ use crate::cli::screen::Screen;
 use crate::cli::secrets;
 use crate::cli::{build, bundling, numbers, retention};
 use crate::project::{HookPoint, wishes};
-use crate::providers::local;
 
 /// Makes the environment as the file says: on this machine that is a release that runs.
 pub fn up(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
@@ -89,11 +90,16 @@ fn release_with(
             unchanged(context, document, screen, interrupts)
         });
     }
-    let servers = wishes::local_server(&context.resolved, local::server_name());
+    let without = known_servers(context, args)?;
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let servers = fleet::enrolled(context, document, &without)?;
+    let terms = Terms { planned_at: planned, without };
     let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset: false };
-    match carry::submit_with(context, ask, planned, screen, interrupts, hooks)? {
+    match carry::submit_with(context, ask, terms, screen, interrupts, hooks)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);
+            fleet::retire(context, &document);
             maintenance::remind(context, screen);
             carry::conclude_with(context, &document, number, screen, Some(hooks))
         }
@@ -102,6 +108,21 @@ fn release_with(
         }),
         Came::NothingHere => Err(Problem::StateRemoved.into()),
     }
+}
+
+/// The servers to leave out; each has to be one of the environment.
+fn known_servers(context: &Context, args: &DeployArgs) -> Result<BTreeSet<ServerName>, Complaint> {
+    let wished = wishes::servers(&context.resolved);
+    let names: Vec<&ServerName> = wished.iter().map(|(name, _)| name).collect();
+    for name in &args.without {
+        if !names.contains(&name) {
+            return Err(Problem::no_server(name, &names).into());
+        }
+        if names.len() == 1 {
+            return Err(Problem::OnlyServer(name.clone()).into());
+        }
+    }
+    Ok(args.without.iter().cloned().collect())
 }
 
 /// A damaged state or a stale plan is found out before the build, not after it.

@@ -7,14 +7,16 @@ use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::{DownArgs, Global};
-use crate::cli::carry::{self, Came};
+use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::interrupt;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
+use crate::providers::local::LocalServer;
 
 /// Stops everything. Shared directories, state and bundles stay.
 pub fn run(
@@ -25,23 +27,24 @@ pub fn run(
 ) -> Result<Exit, Complaint> {
     screen.note(&context.title());
     let stored = context.store().read()?;
-    let is_down = stored.is_none_or(|stored| {
-        let document = &stored.document;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let servers = fleet::servers(context, document);
+    let is_down = document.is_none_or(|document| {
         document.serving.is_none()
             && document.operation.is_none()
             && outcome::pending_edit(document).is_none()
     });
-    if is_down && context.local.running_agent().is_none() {
+    if is_down && servers.iter().all(|server| server.running_agent().is_none()) {
         return Ok(already(context, screen));
     }
     confirm(context, args, global)?;
     let interrupts = interrupt::watch();
-    let exit = match carry::submit(context, Ask::Down, None, screen, &interrupts)? {
+    let exit = match carry::submit(context, Ask::Down, Terms::default(), screen, &interrupts)? {
         Came::Ended(document, number) => carry::conclude(context, &document, number, screen)?,
         Came::Unchanged | Came::NothingHere => already(context, screen),
     };
     if exit == Exit::Done {
-        end_agent(context, screen);
+        end_agents(context, &servers, screen);
     }
     Ok(exit)
 }
@@ -52,14 +55,16 @@ fn already(context: &Context, screen: &Screen) -> Exit {
     Exit::Done
 }
 
-/// Nothing is left for the agent and the proxy to do.
-fn end_agent(context: &Context, screen: &Screen) {
-    let Some(agent) = context.local.running_agent() else { return };
-    if let Err(error) = agent.shutdown()
-        // It is there for others, who share this home.
-        && !context.local.is_shared()
-    {
-        screen.warn(&format!("the agent goes on running: {error}"));
+/// Nothing is left for agents and proxies to do.
+fn end_agents(context: &Context, servers: &[LocalServer], screen: &Screen) {
+    for server in servers {
+        let Some(agent) = server.running_agent() else { continue };
+        if let Err(error) = agent.shutdown()
+            // It is there for others, who share this home.
+            && !context.local.is_shared()
+        {
+            screen.warn(&format!("the agent of {} goes on running: {error}", server.name()));
+        }
     }
 }
 

@@ -1,19 +1,20 @@
 //! `onward events`: what changes, as it changes.
 
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use onward_core::document::Document;
-use onward_core::model::Generation;
+use onward_core::model::{Generation, ServerName};
 use onward_core::ports::StateStore;
 use onward_core::report::Report;
 use serde_json::json;
 
-use crate::cli::carry;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::interrupt;
 use crate::cli::outcome;
 use crate::cli::runs;
@@ -28,7 +29,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     let store = context.store();
     screen.note(&format!("{}: waiting for events; Ctrl-C ends", context.title()));
     let mut seen: Option<Generation> = store.read()?.map(|stored| stored.document.generation);
-    let mut before: Option<String> = carry::local_report(context).as_ref().map(summary);
+    let mut before = summaries(context);
     while interrupts.count() == 0 && screen.is_read() {
         let now = store.read()?.map(|stored| stored.document.generation);
         for number in seen.map_or(1, |seen| seen.0 + 1)..=now.map_or(0, |now| now.0) {
@@ -37,17 +38,25 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
             }
         }
         seen = now.or(seen);
-        let after = carry::local_report(context).as_ref().map(summary);
-        if let Some(after) = after.filter(|after| before.as_ref() != Some(after)) {
-            screen.event(&json!({"event": "server", "server": "local", "text": after}));
-            screen
-                .line(&format!("{} server local: {after}", Timestamp::now().strftime("%H:%M:%S")));
-            before = Some(after);
+        for (server, text) in summaries(context) {
+            if before.get(&server) != Some(&text) {
+                screen.event(&json!({"event": "server", "server": server, "text": text}));
+                let at = Timestamp::now().strftime("%H:%M:%S");
+                screen.line(&format!("{at} server {server}: {text}"));
+                before.insert(server, text);
+            }
         }
         thread::sleep(LOOK_EVERY);
     }
     screen.finished(true, json!({"generation": seen}));
     Ok(Exit::Done)
+}
+
+/// What each server that says something says.
+fn summaries(context: &Context) -> BTreeMap<ServerName, String> {
+    let stored = context.store().read().ok().flatten();
+    let reports = fleet::reports(context, stored.as_ref().map(|stored| &*stored.document));
+    reports.iter().filter_map(|(name, own)| Some((name.clone(), summary(own.as_ref()?)))).collect()
 }
 
 fn summary(report: &Report) -> String {

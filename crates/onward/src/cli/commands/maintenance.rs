@@ -9,7 +9,7 @@ use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::MaintenanceVerb;
-use crate::cli::carry::{self, Came};
+use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::{self, Complaint};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -28,7 +28,7 @@ pub fn run(context: &Context, verb: &MaintenanceVerb, screen: &Screen) -> Result
     screen.note(&context.title());
     let interrupts = interrupt::watch();
     let is_on = wanted.is_some();
-    match carry::submit(context, Ask::Maintenance(wanted), None, screen, &interrupts)? {
+    match carry::submit(context, Ask::Maintenance(wanted), Terms::default(), screen, &interrupts)? {
         Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
         Came::Unchanged => {
             let word = if is_on { "on" } else { "off" };

@@ -1,24 +1,33 @@
-//! `onward metrics`: what the proxy of this machine counts.
+//! `onward metrics`: what the proxy of a server counts.
 
 use onward_core::engine::Refusal;
+use onward_core::ports::StateStore;
 use onward_proxy::Client;
 
+use crate::cli::args::MetricsArgs;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::screen::Screen;
 
 /// Prints the metrics as Prometheus reads them, or as one JSON document.
-pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
-    if context.local.running_agent().is_none() {
+pub fn run(context: &Context, args: &MetricsArgs, screen: &Screen) -> Result<Exit, Complaint> {
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let server = match &args.server {
+        Some(name) => fleet::named(context, document, name)?,
+        None => fleet::entry(context, document).ok_or(Refusal::NothingReleased)?,
+    };
+    if server.running_agent().is_none() {
         return Err(Refusal::NothingReleased.into());
     }
-    let status = Client::connect(&context.local.proxy_socket())
+    let status = Client::connect(&server.proxy_socket())
         .and_then(|mut client| client.status())
         .map_err(|error| {
             Complaint::new(
                 Exit::Failed,
-                format!("the proxy of this machine does not answer: {error}"),
+                format!("the proxy of {} does not answer: {error}", server.name()),
             )
             .hint("`onward doctor` looks for the reason")
         })?;

@@ -97,7 +97,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Run(args) => run::run(context, args, screen),
         Verb::Task(args) => run::task(context, args, screen),
         Verb::Maintenance(verb) => maintenance::run(context, verb, screen),
-        Verb::Metrics => metrics::run(context, screen),
+        Verb::Metrics(args) => metrics::run(context, args, screen),
         Verb::Plan(args) => plan::run(context, args, screen),
         Verb::Abort => abort::run(context, screen),
         Verb::Why { release } => why::run(context, *release, screen),

@@ -15,9 +15,9 @@ use crate::cli::args::Global;
 use crate::cli::complaint::{self, Complaint};
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::outcome;
 use crate::cli::screen::Screen;
-use crate::providers::local;
 use crate::runner;
 
 /// Why a state is not brought back.
@@ -140,7 +140,14 @@ fn newest(context: &Context, from: Option<&ServerName>) -> Result<Copy, Complain
 
 /// The agents that can be reached. A server that cannot has no say.
 fn agents(context: &Context) -> Result<Vec<(ServerName, Client)>, Complaint> {
-    Ok(vec![(local::server_name(), context.agent()?)])
+    context.prepare()?;
+    let servers = fleet::known(context);
+    let agents = fleet::agents(&servers);
+    if let ([only], [Err(error)]) = (&servers[..], &agents[..]) {
+        return Err(fleet::complaint(only, error));
+    }
+    let reached = servers.iter().zip(agents);
+    Ok(reached.filter_map(|(server, agent)| Some((server.name().clone(), agent.ok()?))).collect())
 }
 
 fn followed(context: &Context, agent: &mut Client) -> Generation {

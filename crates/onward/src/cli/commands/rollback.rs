@@ -6,7 +6,7 @@ use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::RollbackArgs;
-use crate::cli::carry::{self, Came};
+use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -28,7 +28,8 @@ pub fn run(context: &Context, args: &RollbackArgs, screen: &Screen) -> Result<Ex
     }
     let ask = Ask::Rollback { to: args.to.map(ReleaseNumber) };
     let hooks = Hooks::new(context, screen, &interrupts);
-    let came = carry::submit_with(context, ask, None, screen, &interrupts, &hooks);
+    let terms = Terms::default();
+    let came = carry::submit_with(context, ask, terms, screen, &interrupts, &hooks);
     let came = came.inspect_err(|complaint| {
         if complaint.exit == Exit::Failed {
             hooks.failed(complaint);

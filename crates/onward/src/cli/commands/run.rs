@@ -13,6 +13,7 @@ use crate::cli::attached;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
@@ -112,7 +113,8 @@ fn begin(
         beside,
         stay,
     };
-    match context.agent()?.run(request)? {
+    let agent = fleet::of_commands(context, document, how.server.as_ref())?;
+    match agent.run(request)? {
         Begun::Detached(name) => {
             screen.success(&format!("{name} runs; `onward logs -f --process {name}` shows it"));
             screen.finished(true, json!({"outcome": "detached", "name": name}));

@@ -26,7 +26,8 @@ pub fn run(global: &Global, to: &str, screen: &Screen) -> Result<Exit, Complaint
     let to = match &target {
         Some(url) => stores::in_cloud(url, &resolved)?,
         None => {
-            local.prepare().map_err(|error| crate::cli::complaint::system(local.root(), error))?;
+            let prepared = local.prepare(&resolved.app, &resolved.default);
+            prepared.map_err(|error| crate::cli::complaint::system(local.root(), error))?;
             Documents::Directory(local.store(&resolved.app, &resolved.environment))
         }
     };

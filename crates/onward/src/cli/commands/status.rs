@@ -1,27 +1,33 @@
 //! `onward status`: what runs now.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use onward_core::document::{Document, Kind, Operation, Server};
 use onward_core::model::{ReleaseNumber, ServerName};
 use onward_core::report::{InstanceReport, InstanceState, Report};
+use onward_core::traffic::Traffic;
 use serde_json::{Value, json};
 
 use crate::cli::carry;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
 use crate::cli::runs;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
-use crate::providers::local;
+
+/// What each server says itself; nothing of one that says nothing.
+type Reports = BTreeMap<ServerName, Option<Report>>;
 
 /// What is known at one moment.
 struct Now<'a> {
     document: &'a Document,
-    report: Option<Report>,
+    reports: Reports,
     url: Option<String>,
     degraded: Vec<String>,
     at: Timestamp,
@@ -36,14 +42,15 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
         return Ok(Exit::Done);
     };
     let document = &*stored.document;
+    let mut found = BTreeMap::new();
     if document.serving.is_some() || document.operation.is_some() {
-        context.agent()?;
+        found = fleet::wake(context, document)?;
     }
-    let report = carry::local_report(context);
+    let reports = fleet::reports(context, Some(document));
     let url = carry::url(context).filter(|_| document.serving.is_some());
-    let mut degraded = degraded(document, report.as_ref());
+    let mut degraded = degraded(document, &reports, found);
     degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));
-    let now = Now { document, report, url, degraded, at: Timestamp::now() };
+    let now = Now { document, reports, url, degraded, at: Timestamp::now() };
     if screen.is_json() {
         screen.document(&as_json(context, &now));
     } else {
@@ -80,17 +87,21 @@ fn tell(now: &Now<'_>, screen: &Screen) {
             until.strftime("%H:%M UTC")
         ));
     }
-    if let Some(report) = &now.report {
-        tell_instances(report, screen);
+    if now.reports.len() > 1 {
+        tell_servers(now, screen);
+    }
+    tell_instances(&now.reports, screen);
+    for report in now.reports.values().flatten() {
         runs::tell(report, now.at, screen);
-        if let Some(traffic) = report.traffic.as_ref().filter(|_| document.serving.is_some()) {
-            screen.line(&format!(
-                "  Traffic    {}, {} lost, {} since the proxy started",
-                numbers::count(traffic.requests, "request"),
-                numbers::grouped(traffic.lost),
-                numbers::count(traffic.app_errors, "app error")
-            ));
-        }
+    }
+    if let Some(traffic) = traffic(&now.reports).filter(|_| document.serving.is_some()) {
+        let proxies = if now.reports.len() > 1 { "proxies" } else { "proxy" };
+        screen.line(&format!(
+            "  Traffic    {}, {} lost, {} since the {proxies} started",
+            numbers::count(traffic.requests, "request"),
+            numbers::grouped(traffic.lost),
+            numbers::count(traffic.app_errors, "app error")
+        ));
     }
     for line in &now.degraded {
         screen.line(&format!("  Degraded   {line}"));
@@ -140,12 +151,41 @@ fn instances(report: &Report) -> impl Iterator<Item = (ReleaseNumber, &InstanceR
     })
 }
 
-fn tell_instances(report: &Report, screen: &Screen) {
-    let mut table = Table::new(["PROCESS", "RELEASE", "STATE", "PID", "RESTARTS", ""]);
-    for (number, instance) in instances(report) {
-        let gets = report.routed == Some(number) && instance.port.is_some();
+/// What the proxies counted; each request once, where its client is.
+fn traffic(reports: &Reports) -> Option<Traffic> {
+    let mut all = reports.values().flatten().filter_map(|report| report.traffic.as_ref());
+    let mut sum = all.next()?.clone();
+    all.for_each(|traffic| sum.add(traffic));
+    Some(sum)
+}
+
+fn tell_servers(now: &Now<'_>, screen: &Screen) {
+    let mut table = Table::new(["SERVER", "STATE", "RELEASE", "ADDRESS", "ROLES"]);
+    for (name, report) in &now.reports {
+        let Some(server) = now.document.server(name) else { continue };
+        let routed = report.as_ref().and_then(|report| report.routed);
+        let roles = server.roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         table.row([
-            format!("{}.{}", instance.process, instance.index),
+            name.to_string(),
+            state_of(now.document, report.as_ref()).to_owned(),
+            routed.map_or_else(|| "-".to_owned(), |number| number.to_string()),
+            server.address.clone(),
+            roles,
+        ]);
+    }
+    for line in table.lines() {
+        screen.line(&format!("  {line}"));
+    }
+}
+
+fn tell_instances(reports: &Reports, screen: &Screen) {
+    let mut table = Table::new(["PROCESS", "RELEASE", "STATE", "PID", "RESTARTS", ""]);
+    let several = reports.len() > 1;
+    for (server, report, number, instance) in everywhere(reports) {
+        let gets = report.routed == Some(number) && instance.port.is_some();
+        let place = if several { format!("{server} ") } else { String::new() };
+        table.row([
+            format!("{place}{}.{}", instance.process, instance.index),
             number.to_string(),
             instance.state.word().to_owned(),
             instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
@@ -158,15 +198,42 @@ fn tell_instances(report: &Report, screen: &Screen) {
     }
 }
 
-/// What is not as it should be, one sentence each.
-fn degraded(document: &Document, report: Option<&Report>) -> Vec<String> {
+/// Every instance on every server.
+fn everywhere(
+    reports: &Reports,
+) -> impl Iterator<Item = (&ServerName, &Report, ReleaseNumber, &InstanceReport)> {
+    reports.iter().filter_map(|(server, report)| Some((server, report.as_ref()?))).flat_map(
+        |(server, report)| {
+            instances(report).map(move |(number, instance)| (server, report, number, instance))
+        },
+    )
+}
+
+/// What is not as it should be, one sentence each. `found`: what was so before this command.
+fn degraded(
+    document: &Document,
+    reports: &Reports,
+    mut found: BTreeMap<ServerName, String>,
+) -> Vec<String> {
+    let several = reports.len() > 1;
     let mut lines = Vec::new();
-    let Some(report) = report else {
-        if document.serving.is_some() {
-            lines.push("the agent does not say how things are".to_owned());
-        }
-        return lines;
-    };
+    for (server, report) in reports {
+        let earlier = found.remove(server);
+        let own = match report {
+            Some(report) => earlier.into_iter().chain(degraded_server(document, report)).collect(),
+            None if document.serving.is_none() => Vec::new(),
+            None => {
+                vec![earlier.unwrap_or_else(|| "the agent does not say how things are".to_owned())]
+            }
+        };
+        let place = if several { format!("{server}: ") } else { String::new() };
+        lines.extend(own.into_iter().map(|line| format!("{place}{line}")));
+    }
+    lines
+}
+
+fn degraded_server(document: &Document, report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
     if document.operation.is_none() && report.routed != document.serving {
         lines.push(match document.serving {
             Some(number) => format!("release {number} shall serve and does not yet"),
@@ -202,16 +269,15 @@ fn empty(context: &Context) -> Value {
 }
 
 fn as_json(context: &Context, now: &Now<'_>) -> Value {
-    let Now { document, report, url, degraded, at } = now;
-    let report = report.as_ref();
+    let Now { document, reports, url, degraded, at } = now;
     let serving = document.serving.and_then(|number| document.release(number));
-    let name = local::server_name();
     let server = |(server, own): (&ServerName, &Server)| {
+        let report = reports.get(server).and_then(Option::as_ref);
         json!({
             "name": server,
             "address": own.address,
             "roles": own.roles,
-            "state": state_of(document, report.filter(|_| *server == name)),
+            "state": state_of(document, report),
             "release": report.and_then(|report| report.routed),
         })
     };
@@ -229,16 +295,16 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
             "release": number, "until": until,
         })),
         "servers": document.servers.iter().map(server).collect::<Vec<_>>(),
-        "processes": report.map(processes).unwrap_or_default(),
-        "schedules": report.map(|own| runs::schedules_json(own, &name)).unwrap_or_default(),
-        "runs": report.map(|own| runs::runs_json(own, &name)).unwrap_or_default(),
+        "processes": processes(reports),
+        "schedules": of_each(reports, runs::schedules_json),
+        "runs": of_each(reports, runs::runs_json),
         "operation": document.operation,
         "overrides": overrides(document),
         "degraded": degraded,
         "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
             "retry_after_s": own.retry_after_s, "page": own.page.is_some(),
         })),
-        "traffic": report.and_then(|report| report.traffic.as_ref()),
+        "traffic": traffic(reports),
     })
 }
 
@@ -258,11 +324,16 @@ fn state_of(document: &Document, report: Option<&Report>) -> &'static str {
     }
 }
 
-fn processes(report: &Report) -> Vec<Value> {
-    let line = |(number, instance): (ReleaseNumber, &InstanceReport)| {
+fn of_each(reports: &Reports, what: fn(&Report, &ServerName) -> Vec<Value>) -> Vec<Value> {
+    let answered = reports.iter().filter_map(|(name, report)| Some((name, report.as_ref()?)));
+    answered.flat_map(|(name, report)| what(report, name)).collect()
+}
+
+fn processes(reports: &Reports) -> Vec<Value> {
+    let line = |(server, _, number, instance): (&ServerName, _, ReleaseNumber, &InstanceReport)| {
         json!({
             "name": instance.process,
-            "server": local::server_name(),
+            "server": server,
             "release": number,
             "instance": instance.index,
             "pid": instance.pid,
@@ -271,5 +342,5 @@ fn processes(report: &Report) -> Vec<Value> {
             "restarts": instance.restarts,
         })
     };
-    instances(report).map(line).collect()
+    everywhere(reports).map(line).collect()
 }

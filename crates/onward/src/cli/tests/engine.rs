@@ -53,6 +53,7 @@ fn finished(kind: Kind, outcome: Ended) -> Finished {
         previous: None,
         outcome,
         degraded: std::collections::BTreeSet::new(),
+        abandoned: std::collections::BTreeSet::new(),
         by: "ana".to_owned(),
         started: Timestamp::UNIX_EPOCH,
         ended: Timestamp::UNIX_EPOCH,

@@ -170,7 +170,7 @@ fn the_agent_does_not_start() {
         lines: vec!["onward: port 27393, the address of this project, is used".to_owned()],
     };
     let all = all.into_iter().chain([("with a reason", told)]);
-    let complaints = all.map(|(name, error)| (name, agent_complaint(log, &error)));
+    let complaints = all.map(|(name, error)| (name, agent_complaint("this machine", log, &error)));
     insta::assert_snapshot!(page(complaints.collect::<Vec<_>>()));
 }
 

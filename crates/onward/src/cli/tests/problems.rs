@@ -55,6 +55,10 @@ fn all() -> Vec<(&'static str, Problem)> {
         Problem::NoProcess { .. } => Problem::NoProcess {
             name: "wrker".parse().expect("a legal name"), names: "web, worker".to_owned(),
         },
+        Problem::NoServer { .. } => Problem::NoServer {
+            name: "too".parse().expect("a legal name"), names: "one, two".to_owned(),
+        },
+        Problem::OnlyServer(_) => Problem::OnlyServer("local".parse().expect("a legal name")),
         Problem::NoGeneration(_) => Problem::NoGeneration(Generation(99)),
         Problem::EditNeedsEditor => Problem::EditNeedsEditor,
         Problem::EditorFailed { .. } => Problem::EditorFailed {

@@ -114,3 +114,34 @@ fn an_unknown_environment_says_which_there_are() {
     }
     insta::assert_snapshot!(shown);
 }
+
+fn roles(resolved: &Resolved) -> Vec<String> {
+    let words = |roles: &std::collections::BTreeSet<onward_core::model::Role>| {
+        roles.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    let servers = wishes::servers(resolved);
+    servers.iter().map(|(name, roles)| format!("{name}: {}", words(roles))).collect()
+}
+
+#[test]
+fn servers_without_roles_do_everything_and_the_first_one_balances() {
+    let given = project(
+        "[process.web]\nrun = \"a\"\n[process.mail]\nrun = \"b\"\n\
+         [process.clock]\nrun = \"b\"\non = [\"jobs\"]\n[environment.three]\ncount = 3\n\
+         [environment.named]\nservers = [{ name = \"one\", roles = [\"balancer\"] }, \
+         { name = \"two\" }]\n",
+    );
+    let local = resolve(&given, None).expect("local");
+    assert_eq!(roles(&local), ["local: balancer jobs mail manager web worker"]);
+    let three = wanted(&given, "three").expect("three");
+    assert_eq!(
+        roles(&three),
+        [
+            "local: balancer jobs mail manager web worker",
+            "local-2: jobs mail web worker",
+            "local-3: jobs mail web worker",
+        ]
+    );
+    let named = wanted(&given, "named").expect("named");
+    assert_eq!(roles(&named), ["one: balancer", "two: jobs mail web worker"]);
+}

@@ -1,4 +1,4 @@
-//! The agent of this machine: found, started, spoken to.
+//! The agent of a server of this machine: found, started, spoken to.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use onward_server::build;
 use onward_server::client::{AgentLink, Client, ClientError, OpenKey};
 use onward_server::layout::Tree;
 
-use super::{Local, runtime_dir};
+use super::{LocalServer, runtime_dir};
 use crate::cli::operator;
 
 /// The time that an agent has to answer after its start.
@@ -31,14 +31,14 @@ const FRUGAL: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRE
 /// How many lines of an agent that ended are shown.
 const LINES_SHOWN: usize = 10;
 
-/// Why there is no agent.
+/// Why there is no agent; the rest of a sentence about it.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// It cannot be started.
-    #[error("the agent of this machine cannot be started: {0}")]
+    #[error("cannot be started: {0}")]
     Start(io::Error),
     /// It ended at once.
-    #[error("the agent of this machine ended as soon as it was started")]
+    #[error("ended as soon as it was started")]
     Ended {
         /// The last lines that it printed.
         lines: Vec<String>,
@@ -50,14 +50,14 @@ pub enum AgentError {
     #[error("agent and proxy are not replaced: {0}")]
     Upgrade(String),
     /// It runs and does not answer.
-    #[error("the agent of this machine does not answer")]
+    #[error("does not answer")]
     Silent,
 }
 
-impl Local {
+impl LocalServer {
     /// Where the agent listens.
     pub fn agent_socket(&self) -> PathBuf {
-        self.runtime.join("agent.sock")
+        self.runtime().join("agent.sock")
     }
 
     /// The agent, when it runs.
@@ -67,7 +67,7 @@ impl Local {
 
     /// The way for orders to the agent.
     pub fn link(&self) -> LocalLink {
-        LocalLink { local: self.clone(), link: AgentLink::new(self.agent_socket()) }
+        LocalLink { server: self.clone(), link: AgentLink::new(self.agent_socket()) }
     }
 
     /// The agent, started when it does not run. A restarted one adopts what runs, and is of the
@@ -76,12 +76,12 @@ impl Local {
     /// # Errors
     /// [`AgentError`].
     pub fn agent(&self) -> Result<Client, AgentError> {
-        let settled = build::settled(&Tree::new(&self.root).bin());
+        let settled = build::settled(&Tree::new(self.root()).bin());
         match settled {
             Some((_, program)) => self.agent_from(&program),
             None => {
                 let own = self.build()?;
-                let program = own.keep(&Tree::new(&self.root).bin()).map_err(AgentError::Start)?;
+                let program = own.keep(&Tree::new(self.root()).bin()).map_err(AgentError::Start)?;
                 self.agent_from(&program)
             }
         }
@@ -131,33 +131,37 @@ impl Local {
     }
 
     fn start(&self, program: &Path) -> io::Result<Child> {
+        std::fs::create_dir_all(self.root())?;
         let out = File::options().create(true).append(true).open(self.agent_log())?;
         let err = out.try_clone()?;
-        runtime_dir::record(&self.root, &self.runtime)?;
-        Command::new(program)
-            .args(["agent", "run", "--root"])
-            .arg(&self.root)
+        runtime_dir::record(self.root(), self.runtime())?;
+        let mut command = Command::new(program);
+        command.args(["agent", "run", "--server", self.name().as_str()]);
+        if let Some(environment) = self.follows() {
+            command.args(["--environment", environment.as_str()]);
+        }
+        command
+            .arg("--root")
+            .arg(self.root())
             .arg("--runtime")
-            .arg(&self.runtime)
+            .arg(self.runtime())
+            .arg("--home")
+            .arg(self.home())
             .envs(FRUGAL)
             .env_remove(operator::VARIABLE)
-            .current_dir(&self.root)
+            .current_dir(self.root())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
             .spawn()
     }
-
-    fn agent_log(&self) -> PathBuf {
-        self.root.join("agent.log")
-    }
 }
 
-/// The way for orders to the agent of this machine. An agent that has died meanwhile is started
+/// The way for orders to the agent. An agent that has died meanwhile is started
 /// again, and adopts what runs: an operation does not have to wait for the next command.
 #[derive(Debug)]
 pub struct LocalLink {
-    local: Local,
+    server: LocalServer,
     link: AgentLink,
 }
 
@@ -167,9 +171,9 @@ impl Link for LocalLink {
         if matches!(outcome, Outcome::Done(_)) || self.running_agent_answers() {
             return outcome;
         }
-        match self.local.agent() {
+        match self.server.agent() {
             Ok(_) => self.link.deliver(order, None),
-            Err(error) => Outcome::Refused(DeliveryRefused(error.to_string())),
+            Err(error) => Outcome::Refused(DeliveryRefused(reason(&error))),
         }
     }
 
@@ -186,7 +190,18 @@ impl LocalLink {
     }
 
     fn running_agent_answers(&self) -> bool {
-        self.local.running_agent().is_some_and(|mut agent| agent.hello().is_ok())
+        self.server.running_agent().is_some_and(|mut agent| agent.hello().is_ok())
+    }
+}
+
+/// Why there is no agent, as a whole sentence about its server.
+pub fn reason(error: &AgentError) -> String {
+    match error {
+        AgentError::Ended { lines } if !lines.is_empty() => {
+            let last = lines.last().map_or("", String::as_str);
+            format!("its agent ended: {}", last.strip_prefix("onward: ").unwrap_or(last))
+        }
+        error => format!("its agent {error}"),
     }
 }
 

@@ -1,17 +1,27 @@
-//! This machine as the one server: everything below the project's `.onward`.
+//! This machine as one server, or as several: trees below the project's `.onward`.
 //!
 //! ```text
 //! .onward/state/    documents           .onward/apps/     releases, shared directories, logs
 //!         bundles/  bundles             .onward/agent.log what the agent prints
+//!         home      the environment whose server `local` has this tree
+//!         servers/NAME/                 the tree of another server of that environment
+//!         servers/ENVIRONMENT.NAME/     the tree of a server of another environment
 //! ```
 //!
+//! A home that several projects share has the same, without `home`: all of them have their servers
+//! in the same trees.
+//!
+//! Each server has its own agent, proxy and port, kept for life. All share documents and bundles.
+//!
 //! Sockets do not live there: the path of a socket has at most 108 bytes. They are in
-//! `$XDG_RUNTIME_DIR/onward/HASH`, else `/tmp/onward-UID/HASH`. `.onward/runtime` says where, for
+//! `$XDG_RUNTIME_DIR/onward/HASH`, else `/tmp/onward-UID/HASH`. `runtime` in a tree says where, for
 //! commands whose environment is another: a cron job finds the agent of a terminal.
 
 mod agent;
+mod home;
 mod owner;
 mod runtime_dir;
+mod server;
 mod upgrade;
 
 use std::fs;
@@ -22,13 +32,16 @@ use onward_core::model::{AppName, EnvironmentName, ServerName};
 use onward_store::bundle;
 use onward_store::state::DirectoryStore;
 
-pub use agent::{AgentError, LocalLink};
+pub use agent::{AgentError, LocalLink, reason};
+pub use server::LocalServer;
 pub use upgrade::{Renewal, Replaced};
 
 /// The directory of onward below a project.
 pub const DIRECTORY: &str = ".onward";
+/// The directory of the trees of other servers below it.
+const SERVERS: &str = "servers";
 
-/// The one server of the environment `local`.
+/// The name of the first server of an environment that does not name its servers.
 pub fn server_name() -> ServerName {
     "local".parse().expect("`local` is a legal name")
 }
@@ -38,7 +51,6 @@ pub fn server_name() -> ServerName {
 pub struct Local {
     project: PathBuf,
     root: PathBuf,
-    runtime: PathBuf,
     /// The root is not the project's own.
     shared: bool,
 }
@@ -50,9 +62,7 @@ impl Local {
     /// When the directory does not exist or cannot be entered.
     pub fn of(directory: &Path) -> io::Result<Self> {
         let project = fs::canonicalize(directory)?;
-        let root = project.join(DIRECTORY);
-        let runtime = runtime_dir::recorded(&root).unwrap_or_else(|| runtime_dir::of(&project));
-        Ok(Self { root, project, runtime, shared: false })
+        Ok(Self { root: project.join(DIRECTORY), project, shared: false })
     }
 
     /// The place of the project in a home that it may share with others.
@@ -62,9 +72,7 @@ impl Local {
     pub fn at_home(directory: &Path, home: &Path) -> io::Result<Self> {
         let project = fs::canonicalize(directory)?;
         fs::create_dir_all(home)?;
-        let root = fs::canonicalize(home)?;
-        let runtime = runtime_dir::recorded(&root).unwrap_or_else(|| runtime_dir::of(&root));
-        Ok(Self { root, project, runtime, shared: true })
+        Ok(Self { root: fs::canonicalize(home)?, project, shared: true })
     }
 
     /// Whether other projects may be here too.
@@ -87,11 +95,6 @@ impl Local {
             return Ok(());
         }
         owner::claim(&owner::file(&self.root, app, environment), &self.project)
-    }
-
-    /// Where the proxy is spoken to.
-    pub fn proxy_socket(&self) -> PathBuf {
-        onward_server::layout::proxy_socket(&self.runtime)
     }
 
     /// The documents of every app and environment that is here.
@@ -122,19 +125,75 @@ impl Local {
         &self.root
     }
 
-    /// Where the logs of an app are.
-    pub fn logs(&self, app: &AppName, environment: &EnvironmentName) -> PathBuf {
-        self.root.join("apps").join(app.as_str()).join(environment.as_str()).join("logs")
+    /// A server of an environment. `default` is the environment that commands mean when they do not
+    /// say: unless another one has it, its server `local` has the tree of the project itself.
+    pub fn server(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        default: &EnvironmentName,
+        name: &ServerName,
+    ) -> LocalServer {
+        let is_home = self.is_home(app, environment, default);
+        let (root, hashed) = if is_home && *name == server_name() {
+            let hashed = if self.shared { &self.root } else { &self.project };
+            (self.root.clone(), hashed.clone())
+        } else {
+            let directory =
+                if is_home { name.to_string() } else { format!("{environment}.{name}") };
+            let root = self.root.join(SERVERS).join(directory);
+            (root.clone(), root)
+        };
+        let (name, environment) = (name.clone(), environment.clone());
+        let runtime = runtime_dir::of(&hashed);
+        LocalServer::new(name, environment, self.root.clone(), root, runtime, self.shared)
     }
 
-    /// Makes `.onward`, with a file in it that keeps it out of Git.
+    /// Whether the environment's servers have the trees without its name. In a home that is shared
+    /// a server is one machine for all.
+    fn is_home(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        default: &EnvironmentName,
+    ) -> bool {
+        self.shared || home::environment(&self.root, app, default) == *environment
+    }
+
+    /// The names of the servers of an environment that have a tree.
+    pub fn trees(
+        &self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        default: &EnvironmentName,
+    ) -> Vec<ServerName> {
+        let is_home = self.is_home(app, environment, default);
+        let entries = fs::read_dir(self.root.join(SERVERS)).into_iter().flatten().flatten();
+        let names = entries.filter_map(|entry| entry.file_name().into_string().ok());
+        let own = names.filter_map(|name| match name.split_once('.') {
+            Some((of, name)) => (!is_home && of == environment.as_str()).then(|| name.to_owned()),
+            None => is_home.then_some(name),
+        });
+        let mut names: Vec<ServerName> = own.filter_map(|name| name.parse().ok()).collect();
+        if is_home && self.root.join("server.json").exists() {
+            names.push(server_name());
+        }
+        names.sort();
+        names
+    }
+
+    /// Makes `.onward`, with a file in it that keeps it out of Git, and settles which environment
+    /// has its tree.
     ///
     /// # Errors
     /// What the system says.
-    pub fn prepare(&self) -> io::Result<()> {
+    pub fn prepare(&self, app: &AppName, default: &EnvironmentName) -> io::Result<()> {
         fs::create_dir_all(&self.root)?;
         let ignore = self.root.join(".gitignore");
-        if ignore.exists() { Ok(()) } else { fs::write(ignore, "*\n") }
+        if !ignore.exists() {
+            fs::write(ignore, "*\n")?;
+        }
+        if self.shared { Ok(()) } else { home::settle(&self.root, app, default) }
     }
 
     /// The documents of one app and environment.

@@ -8,7 +8,7 @@ use onward_server::client::{Client, ClientError};
 use onward_server::layout::Tree;
 use onward_server::protocol::Hello;
 
-use super::Local;
+use super::LocalServer;
 use super::agent::{AgentError, TRY_EVERY};
 
 /// The time that a new agent and a new proxy have together, besides the agent's own start: the
@@ -37,7 +37,7 @@ pub struct Replaced {
     pub problem: Option<String>,
 }
 
-impl Local {
+impl LocalServer {
     /// The build of this command.
     ///
     /// # Errors

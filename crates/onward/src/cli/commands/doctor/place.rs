@@ -1,10 +1,13 @@
 //! The project's place on this machine: `.onward`, its sockets, its agent.
 
+use onward_core::ports::StateStore;
 use std::os::unix::ffi::OsStrExt;
 
 use super::check::Check;
 use super::system;
 use crate::cli::context::Context;
+use crate::cli::fleet;
+use crate::providers::local::LocalServer;
 
 /// Locks, links and renames of these reach other machines late or never.
 const SHARED_FILE_SYSTEMS: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs"];
@@ -26,15 +29,20 @@ pub fn checks(context: &Context) -> Vec<Check> {
             ));
         }
     }
-    let socket = context.local.agent_socket();
-    if socket.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX {
+    let stored = context.store().read().ok().flatten();
+    let servers = fleet::servers(context, stored.as_ref().map(|stored| &*stored.document));
+    let longest =
+        servers.iter().map(LocalServer::agent_socket).max_by_key(|path| path.as_os_str().len());
+    if let Some(socket) = longest
+        && socket.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX
+    {
         checks.push(Check::broken(
             "sockets",
             format!("{} is longer than a socket's path may be", socket.display()),
             "set XDG_RUNTIME_DIR to a shorter directory",
         ));
     }
-    checks.push(agent(context));
+    checks.extend(servers.iter().map(agent));
     checks
 }
 
@@ -50,8 +58,8 @@ fn file_system(kind: Option<&str>) -> Check {
     }
 }
 
-fn agent(context: &Context) -> Check {
-    let Some(mut agent) = context.local.running_agent() else {
+fn agent(server: &LocalServer) -> Check {
+    let Some(mut agent) = server.running_agent() else {
         return Check::fine("agent", "not running; the next command starts it");
     };
     let hello = match agent.hello() {
@@ -62,7 +70,7 @@ fn agent(context: &Context) -> Check {
                 format!("it does not answer: {error}"),
                 format!(
                     "{} says what it does; `onward up` replaces it, apps and proxy go on",
-                    context.local.root().join("agent.log").display()
+                    server.agent_log().display()
                 ),
             );
         }

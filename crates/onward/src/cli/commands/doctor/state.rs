@@ -5,8 +5,8 @@ use onward_core::document::Document;
 use onward_core::ports::StateStore;
 
 use super::check::Check;
-use crate::cli::carry;
 use crate::cli::context::Context;
+use crate::cli::fleet;
 use crate::cli::outcome;
 
 /// Machines whose clocks agree better than this are said to agree.
@@ -28,12 +28,14 @@ pub fn checks(context: &Context) -> Vec<Check> {
     };
     let document = &*stored.document;
     let mut checks = vec![at_rest(document), clock(document.written, Timestamp::now())];
-    if let Some(report) = carry::local_report(context)
-        && let Some(first) = report.waiting.first()
-    {
+    for (server, report) in fleet::reports(context, Some(document)) {
+        let Some(first) = report.as_ref().and_then(|report| report.waiting.first()) else {
+            continue;
+        };
+        let place = if document.servers.len() > 1 { format!("{server}: ") } else { String::new() };
         checks.push(Check::warning(
             "waiting",
-            format!("{}: {}", first.what, first.why),
+            format!("{place}{}: {}", first.what, first.why),
             "`onward status` shows all that waits, `onward logs` what it printed",
         ));
     }

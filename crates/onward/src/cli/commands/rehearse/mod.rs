@@ -21,10 +21,10 @@ use crate::cli::args::RehearseArgs;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::fleet;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::screen::Screen;
 use crate::project::wishes;
-use crate::providers::local;
 
 /// How many stories a thread tells before it looks whether the person has had enough.
 const BATCH: usize = 64;
@@ -36,7 +36,7 @@ pub fn run(
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
     let config = wishes::config(&context.resolved);
-    let servers = wishes::local_server(&context.resolved, local::server_name());
+    let servers = fleet::imagined(context);
     let rehearsal = Rehearsal::new(&config, &servers)
         .map_err(|error| Complaint::new(Exit::Refused, error.to_string()))?;
     if let Some(story) = &arguments.story {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{input, tell_made, warn_alone};
 use crate::cli::args::Global;
 use crate::cli::args_secret::SetArgs;
-use crate::cli::carry::{self, Came};
+use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
@@ -192,7 +192,7 @@ fn release(
         reset: false,
     };
     let interrupts = interrupt::watch();
-    match carry::submit(context, ask, None, screen, &interrupts)? {
+    match carry::submit(context, ask, Terms::default(), screen, &interrupts)? {
         Came::Ended(document, number) => carry::conclude(context, &document, number, screen),
         Came::Unchanged => {
             screen.success("Nothing changed: what serves has these values already");

@@ -1,0 +1,287 @@
+//! The servers of an environment, as a command speaks to them: all at once, and each by itself.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use onward_core::document::{Document, Server};
+use onward_core::model::ServerName;
+use onward_core::order::Order;
+use onward_core::ports::StateStore;
+use onward_core::report::Report;
+use onward_server::client::Client;
+
+use super::address;
+use super::complaint::Complaint;
+use super::context::{Context, agent_complaint};
+use super::exit::Exit;
+use super::problem::Problem;
+use super::secrets;
+use crate::project::{BALANCER, wishes};
+use crate::providers::local::{self, AgentError, LocalServer};
+use crate::runner::Links;
+
+/// The role of the server that runs what shall run once.
+const MANAGER: &str = "manager";
+/// The address of a server that is alone: nobody has to find it.
+const ALONE: &str = "127.0.0.1";
+
+/// The servers that the document orders something, those that are being taken out among them;
+/// without any, those of the project file.
+pub fn servers(context: &Context, document: Option<&Document>) -> Vec<LocalServer> {
+    let known: Vec<ServerName> =
+        document.into_iter().flat_map(Document::everywhere).cloned().collect();
+    let names = if known.is_empty() { wished_names(context) } else { known };
+    names.iter().map(|name| context.server(name)).collect()
+}
+
+/// Every server that may have something of the environment, when no document says which.
+pub fn known(context: &Context) -> Vec<LocalServer> {
+    let mut names = wished_names(context);
+    names.extend(context.local.trees(
+        context.app(),
+        context.environment(),
+        &context.resolved.default,
+    ));
+    names.sort();
+    names.dedup();
+    names.iter().map(|name| context.server(name)).collect()
+}
+
+/// The servers that the project file wishes.
+pub fn wished(context: &Context) -> Vec<LocalServer> {
+    wished_names(context).iter().map(|name| context.server(name)).collect()
+}
+
+fn wished_names(context: &Context) -> Vec<ServerName> {
+    wishes::servers(&context.resolved).into_iter().map(|(name, _)| name).collect()
+}
+
+/// The agents of the servers, started where none runs.
+pub fn agents(servers: &[LocalServer]) -> Vec<Result<Client, AgentError>> {
+    on_each(servers, LocalServer::agent)
+}
+
+/// Starts the agent of every server that the document has, and says in what state each was found:
+/// nothing about one whose agent ran. One that does not start is an error when it is the only one.
+pub fn wake(
+    context: &Context,
+    document: &Document,
+) -> Result<BTreeMap<ServerName, String>, Complaint> {
+    context.prepare()?;
+    let servers = servers(context, Some(document));
+    let ran = on_each(&servers, |server| server.running_agent().is_some());
+    let agents = agents(&servers);
+    let alone = servers.len() == 1;
+    let mut found = BTreeMap::new();
+    for ((server, ran), agent) in servers.iter().zip(ran).zip(agents) {
+        let text = match agent {
+            Err(error) if alone => return Err(complaint(server, &error)),
+            Err(error) => local::reason(&error),
+            Ok(_) if ran || alone => continue,
+            Ok(_) => "its agent was gone and is started again".to_owned(),
+        };
+        found.insert(server.name().clone(), text);
+    }
+    Ok(found)
+}
+
+/// The servers that the project file wishes, as the document has them: each with the address of its
+/// proxy, which its agent says.
+///
+/// # Errors
+/// When an agent cannot be started, unless its server is left out and the document knows it.
+pub fn enrolled(
+    context: &Context,
+    document: Option<&Document>,
+    without: &std::collections::BTreeSet<ServerName>,
+) -> Result<BTreeMap<ServerName, Server>, Complaint> {
+    context.prepare()?;
+    let wished = wishes::servers(&context.resolved);
+    let alone = wished.len() == 1;
+    let places: Vec<_> = wished.iter().map(|(name, _)| context.server(name)).collect();
+    let mut enrolled = BTreeMap::new();
+    for ((place, agent), (name, roles)) in places.iter().zip(agents(&places)).zip(wished) {
+        let said = agent.and_then(|mut agent| agent.hello().map_err(|_| AgentError::Silent));
+        let known = document.and_then(|document| document.server(&name));
+        let address = match (said, known.filter(|_| without.contains(&name))) {
+            (Ok(_), _) if alone => ALONE.to_owned(),
+            (Ok(hello), _) => hello.address.trim_start_matches("http://").to_owned(),
+            (Err(_), Some(known)) => known.address.clone(),
+            (Err(error), None) if alone => return Err(complaint(place, &error)),
+            (Err(error), None) => return Err(unreachable(place, &error)),
+        };
+        enrolled.insert(name, Server { address, roles });
+    }
+    Ok(enrolled)
+}
+
+/// The servers that the project file wishes, without asking any of them: for a rehearsal.
+pub fn imagined(context: &Context) -> BTreeMap<ServerName, Server> {
+    let servers = wishes::servers(&context.resolved).into_iter();
+    servers.map(|(name, roles)| (name, Server { address: ALONE.to_owned(), roles })).collect()
+}
+
+/// The way to each server of the document, and to those that are about to join it. Agents are
+/// started; one that does not start shows when it is brought an order.
+pub fn links(
+    context: &Context,
+    document: Option<&Document>,
+    joining: &BTreeMap<ServerName, Server>,
+) -> Result<Links, Complaint> {
+    context.prepare()?;
+    let mut names: Vec<ServerName> = document
+        .into_iter()
+        .flat_map(Document::everywhere)
+        .chain(joining.keys())
+        .cloned()
+        .collect();
+    names.sort();
+    names.dedup();
+    if names.is_empty() {
+        names = wished_names(context);
+    }
+    let servers: Vec<_> = names.iter().map(|name| context.server(name)).collect();
+    let agents = agents(&servers);
+    if let ([only], Some(Err(error))) = (&servers[..], agents.into_iter().next()) {
+        return Err(complaint(only, &error));
+    }
+    let link = |server: &LocalServer| -> (ServerName, Box<dyn onward_core::ports::Link + Sync>) {
+        (server.name().clone(), Box::new(server.link().with_keys(secrets::open_key(context))))
+    };
+    Ok(servers.iter().map(link).collect())
+}
+
+/// What each server says itself; nothing of one whose agent does not run.
+pub fn reports(
+    context: &Context,
+    document: Option<&Document>,
+) -> BTreeMap<ServerName, Option<Report>> {
+    let servers = servers(context, document);
+    let reports = on_each(&servers, |server| report(context, server));
+    servers.iter().map(|server| server.name().clone()).zip(reports).collect()
+}
+
+/// What one server says itself; nothing when its agent does not run.
+pub fn report(context: &Context, server: &LocalServer) -> Option<Report> {
+    let mut agent = server.running_agent()?;
+    Some(agent.report(context.app(), context.environment(), None, 0).ok()?.report)
+}
+
+/// Where people reach the environment: the proxy of its server, of several that of a balancer.
+pub fn url(context: &Context) -> Option<String> {
+    let stored = context.store().read().ok().flatten();
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let proxy = entries(context, document)
+        .find_map(|server| Some(server.running_agent()?.hello().ok()?.address))?;
+    Some(address::of(context, &proxy))
+}
+
+/// The server that people reach first: the only one, of several the first balancer.
+pub fn entry(context: &Context, document: Option<&Document>) -> Option<LocalServer> {
+    entries(context, document).next()
+}
+
+fn entries(context: &Context, document: Option<&Document>) -> impl Iterator<Item = LocalServer> {
+    let servers = servers(context, document);
+    let alone = servers.len() == 1;
+    servers.into_iter().filter(move |server| alone || balances(document, server))
+}
+
+/// A server by its name.
+///
+/// # Errors
+/// When the environment has no such server.
+pub fn named(
+    context: &Context,
+    document: Option<&Document>,
+    name: &ServerName,
+) -> Result<LocalServer, Problem> {
+    let servers = servers(context, document);
+    if let Some(found) = servers.iter().find(|server| server.name() == name) {
+        return Ok(found.clone());
+    }
+    let names: Vec<_> = servers.iter().map(LocalServer::name).collect();
+    Err(Problem::no_server(name, &names))
+}
+
+/// Whether a server's proxy sends requests to the other servers too.
+pub fn balances(document: Option<&Document>, server: &LocalServer) -> bool {
+    has_role(document, server, BALANCER)
+}
+
+fn has_role(document: Option<&Document>, server: &LocalServer, role: &str) -> bool {
+    let own = document.and_then(|document| document.server(server.name()));
+    own.is_none_or(|own| own.roles.iter().any(|it| it.as_str() == role))
+}
+
+/// The agent of the server that runs a command of a person: the one that was named, else one that
+/// manages, else the first.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn of_commands(
+    context: &Context,
+    document: &Document,
+    named: Option<&ServerName>,
+) -> Result<Client, Complaint> {
+    context.prepare()?;
+    let servers = servers(context, Some(document));
+    let wanted = |server: &&LocalServer| match named {
+        Some(name) => server.name() == name,
+        None => has_role(Some(document), server, MANAGER),
+    };
+    let server = servers.iter().find(wanted).or_else(|| servers.first());
+    let server = server.ok_or(Problem::Bug("a release serves on no server"))?;
+    server.agent().map_err(|error| complaint(server, &error))
+}
+
+/// Ends the agents and proxies of servers of this environment that the document does not have any
+/// more. A server that still has something is told that nothing shall be there, and ends later.
+pub fn retire(context: &Context, document: &Document) {
+    let trees =
+        context.local.trees(context.app(), context.environment(), &context.resolved.default);
+    let gone = trees.iter().filter(|name| document.server(name).is_none());
+    for name in gone {
+        let Some(agent) = context.server(name).running_agent() else { continue };
+        if agent.shutdown().is_err() {
+            let order = Order::nothing(document, name);
+            let told = context.server(name).running_agent();
+            // What cannot be told now is told by the next command.
+            let _ = told.map(|mut agent| agent.deliver(&order, None, 0));
+        }
+    }
+}
+
+fn on_each<T: Send>(servers: &[LocalServer], what: impl Fn(&LocalServer) -> T + Sync) -> Vec<T> {
+    match servers {
+        [only] => vec![what(only)],
+        _ => thread::scope(|scope| {
+            let what = &what;
+            let each: Vec<_> =
+                servers.iter().map(|server| scope.spawn(move || what(server))).collect();
+            let joined = each.into_iter().map(thread::ScopedJoinHandle::join);
+            joined.map(|done| done.expect("speaking to an agent does not panic")).collect()
+        }),
+    }
+}
+
+/// The complaint about an agent that does not start.
+pub fn complaint(server: &LocalServer, error: &AgentError) -> Complaint {
+    let whose = if *server.name() == local::server_name() {
+        "this machine".to_owned()
+    } else {
+        format!("server {}", server.name())
+    };
+    agent_complaint(&whose, &server.agent_log(), error)
+}
+
+/// The complaint about one of several servers that a deploy needs.
+fn unreachable(server: &LocalServer, error: &AgentError) -> Complaint {
+    let name = server.name();
+    let complaint = complaint(server, error);
+    let complaint = Complaint { exit: Exit::Refused, ..complaint }.nothing_changed();
+    complaint.hint(format!(
+        "`onward deploy --without {name}` goes on with the others; {name} catches up by itself when \
+         it is back"
+    ))
+}
