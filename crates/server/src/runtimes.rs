@@ -14,6 +14,9 @@ use onward_core::model::{Runtime, RuntimeSource};
 /// Where programs are when a process has no `PATH` at all.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Directories that hold programs of every kind.
+const SHARED: [&str; 5] = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin"];
+
 /// The directory of the runtimes that onward fetched for this account.
 pub fn store() -> PathBuf {
     let home = env::home_dir().unwrap_or_else(|| PathBuf::from("/var/lib"));
@@ -34,8 +37,11 @@ pub fn enter(runtimes: &BTreeMap<String, Runtime>, environment: &mut BTreeMap<St
         return;
     }
     let usual = environment.remove("PATH").unwrap_or_else(|| USUAL_PATH.into());
+    // A directory with programs of every kind must not hide the runtime of another language.
     let own = runtimes.values().flat_map(directories);
-    let all: Vec<PathBuf> = own.chain(env::split_paths(&usual)).collect();
+    let (shared, alone): (Vec<_>, Vec<_>) = own.partition(|own| is_shared(own));
+    let all: Vec<PathBuf> =
+        alone.into_iter().chain(shared).chain(env::split_paths(&usual)).collect();
     // A directory with `:` in its name cannot be on a `PATH`; then the usual one stays.
     environment.insert("PATH".to_owned(), env::join_paths(all).unwrap_or(usual));
 }
@@ -48,6 +54,10 @@ pub fn missing(runtimes: &BTreeMap<String, Runtime>) -> Option<String> {
         Some(format!("{name} {version} is no longer in {}", gone.display()))
     };
     runtimes.iter().find_map(lost)
+}
+
+fn is_shared(directory: &Path) -> bool {
+    SHARED.iter().any(|shared| directory == Path::new(shared))
 }
 
 fn is_directory(path: &Path) -> bool {

@@ -154,6 +154,9 @@ pub struct DeployArgs {
     /// Go on without a server that cannot be reached; it catches up by itself
     #[arg(long, value_name = "SERVER")]
     pub without: Vec<ServerName>,
+    /// Choose the language runtimes anew that the project pins, and record them in onward.lock
+    #[arg(long)]
+    pub update_runtimes: bool,
     /// Refuse when the state is not at this generation any more, as `plan` printed it
     #[arg(long, value_name = "G")]
     pub generation: Option<u64>,

@@ -1,7 +1,6 @@
 //! The project's own commands that run here before anything leaves this machine.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,23 +15,35 @@ use super::numbers;
 use super::operator;
 use super::problem::Problem;
 use super::screen::Screen;
+use crate::runtimes::InUse;
 
 /// How many of the last lines of a command that failed are shown.
 const LINES_SHOWN: usize = 20;
 
-/// Runs `[build] test` and `[build] run`.
-pub fn run(context: &Context, screen: &Screen, interrupts: &Interrupts) -> Result<(), Complaint> {
+/// Runs `[build] run` and `[build] test`, with these runtimes first on `PATH`.
+pub fn run(
+    context: &Context,
+    runtimes: &[InUse],
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> Result<(), Complaint> {
+    let path = crate::runtimes::path(runtimes);
     let build = &context.resolved.build;
     for (name, command) in [("build", &build.run), ("test", &build.test)] {
         if let Some(command) = command {
-            step(context.local.project(), name, command.as_str(), screen, interrupts)?;
+            let mut shell = Command::new("sh");
+            shell.args(["-c", command.as_str()]).current_dir(context.local.project());
+            if let Some(path) = &path {
+                shell.env("PATH", path);
+            }
+            step(shell, name, command.as_str(), screen, interrupts)?;
         }
     }
     Ok(())
 }
 
 fn step(
-    directory: &Path,
+    mut shell: Command,
     name: &'static str,
     command: &str,
     screen: &Screen,
@@ -42,9 +53,7 @@ fn step(
     screen.event(&json!({"event": name, "command": command}));
     let began = Instant::now();
     let lost = |source| Problem::StepLost { step: name, source };
-    let mut child = Command::new("sh")
-        .args(["-c", command])
-        .current_dir(directory)
+    let mut child = shell
         .env_remove(operator::VARIABLE)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

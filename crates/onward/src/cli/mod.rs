@@ -28,6 +28,7 @@ mod progress;
 mod reading;
 mod retention;
 mod runs;
+mod runtimes;
 mod screen;
 mod secret_problem;
 mod secrets;

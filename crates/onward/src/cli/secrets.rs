@@ -22,6 +22,7 @@ use super::screen::Screen;
 use super::secret_problem::SecretProblem;
 use crate::project::wishes;
 use crate::runner;
+use crate::runtimes::InUse;
 
 /// How often a change is tried anew because others wrote at the same time.
 const TRIES_MAX: usize = 50;
@@ -113,8 +114,12 @@ pub fn bring_key(context: &Context, secrets: &Secrets) {
 
 /// The configuration that the file wishes, with the versions that its secrets have now; those
 /// without a value stay without a version.
-pub fn wished_config(context: &Context, document: Option<&Document>) -> Arc<Config> {
-    let mut config = Config::clone(&wishes::config(&context.resolved));
+pub fn wished_config(
+    context: &Context,
+    runtimes: &[InUse],
+    document: Option<&Document>,
+) -> Arc<Config> {
+    let mut config = Config::clone(&wishes::config(&context.resolved, runtimes));
     let current = document.and_then(|document| document.secrets.as_ref());
     for (name, version) in &mut config.secrets {
         if let Some(now) = current.and_then(|secrets| secrets.current.get(name)) {

@@ -14,6 +14,7 @@ mod process;
 mod read;
 mod resolve;
 mod routing;
+mod runtime;
 mod secrets;
 mod servers;
 mod shared;

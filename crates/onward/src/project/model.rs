@@ -31,6 +31,8 @@ pub struct Project {
     pub shared: Vec<ProjectPath>,
     /// `[shared] files`: files that survive releases. None is in a shared directory.
     pub shared_files: Vec<ProjectPath>,
+    /// `[runtime]`: versions of languages, which win over the project's other files.
+    pub runtimes: BTreeMap<String, String>,
     /// `[values]`.
     pub values: BTreeMap<ValueName, String>,
     /// `[secrets] names`: what every environment needs. None of them is a value.

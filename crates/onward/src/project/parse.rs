@@ -15,7 +15,7 @@ use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
 use super::{
-    commands, process, routing, secrets, servers, shared, store, suggest, syntax, unbuilt,
+    commands, process, routing, runtime, secrets, servers, shared, store, suggest, syntax, unbuilt,
 };
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
@@ -69,6 +69,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let processes = process::processes(&mut root, sink);
     let (release, check_span) = release(&mut root, sink);
     let (shared, shared_files) = shared::read(&mut root, sink);
+    let runtimes = runtime::read(&mut root, sink);
     unbuilt::files(&mut root, sink);
     let schedules = commands::schedules(&mut root, &processes, sink);
     let tasks = commands::tasks(&mut root, sink);
@@ -99,6 +100,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
         release,
         shared,
         shared_files,
+        runtimes,
         values,
         secrets,
         environments,

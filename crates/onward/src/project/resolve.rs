@@ -73,6 +73,8 @@ pub struct Resolved {
     pub shared: Vec<ProjectPath>,
     /// Files that survive releases.
     pub shared_files: Vec<ProjectPath>,
+    /// Versions of languages that win over what the project's other files pin.
+    pub runtimes: BTreeMap<String, String>,
     /// Values for every process; the environment's own win.
     pub values: BTreeMap<ValueName, String>,
     /// Which requests are for it, and what is told about them.
@@ -225,6 +227,7 @@ pub fn resolve(
         },
         shared: project.shared.clone(),
         shared_files: project.shared_files.clone(),
+        runtimes: project.runtimes.clone(),
         values,
         secrets: project.secrets.union(&environment.secrets).cloned().collect(),
         routing: environment.routing,

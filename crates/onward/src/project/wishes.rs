@@ -1,6 +1,6 @@
 //! From the project file's wishes to what a release keeps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use onward_core::model::{
 };
 use onward_core::secrets::SecretVersion;
 
+use crate::runtimes::InUse;
+
 use super::{
     BALANCER, LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Resolved, ResolvedProcess, Servers,
     Serves, Statuses, Try,
@@ -18,8 +20,8 @@ use super::{
 /// How long onward's own server of static files may take to listen.
 const STATIC_WITHIN: Duration = Duration::from_secs(10);
 
-/// The configuration of a release, as the file wishes it.
-pub fn config(resolved: &Resolved) -> Arc<Config> {
+/// The configuration of a release, as the file wishes it, with the runtimes that it pins.
+pub fn config(resolved: &Resolved, runtimes: &[InUse]) -> Arc<Config> {
     let processes = resolved.processes.iter();
     let values = resolved.values.iter();
     let secrets = resolved.secrets.iter();
@@ -36,7 +38,7 @@ pub fn config(resolved: &Resolved) -> Arc<Config> {
         warm_ms: ms(resolved.release.warm),
         shared_dirs: paths(&resolved.shared),
         shared_files: paths(&resolved.shared_files),
-        runtimes: BTreeMap::new(),
+        runtimes: crate::runtimes::of_release(runtimes),
         strategy: Strategy::All,
         routing: Routing { site: site(resolved), ..resolved.routing.clone() },
         tasks: tasks.map(|(name, task)| (name.clone(), task.run.as_str().to_owned())).collect(),

@@ -13,7 +13,7 @@ use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
-use crate::cli::{build, bundling, numbers};
+use crate::cli::{build, bundling, numbers, runtimes};
 
 /// Does what the verb says.
 pub fn run(context: &Context, verb: &BundleVerb, screen: &Screen) -> Result<Exit, Complaint> {
@@ -36,7 +36,8 @@ fn make(
     let bundle = match bundling::named(context, from, label, screen)? {
         Some(bundle) => bundle,
         None => {
-            build::run(context, screen, &interrupt::watch())?;
+            let runtimes = runtimes::resolve(context, false, screen)?;
+            build::run(context, &runtimes, screen, &interrupt::watch())?;
             bundling::of_tree(context, label, screen)?
         }
     };

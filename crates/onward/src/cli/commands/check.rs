@@ -24,7 +24,28 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
         names.join(", "),
         context.environment()
     ));
+    let own = &context.resolved.runtimes;
+    let runtimes = crate::runtimes::look(context.local.project(), own)?;
+    for (pin, version) in &runtimes {
+        let (language, wanted, file) = (pin.language, &pin.wanted, pin.file);
+        screen.line(&match version {
+            Some(version) => format!("  {language} {version} ({file} wants {wanted})"),
+            None => format!("  {language} {wanted}, as {file} wants, is not on this machine"),
+        });
+    }
+    let runtimes: Vec<_> = runtimes
+        .iter()
+        .map(|(pin, version)| {
+            json!({
+                "language": pin.language.as_str(),
+                "wanted": pin.wanted,
+                "file": pin.file,
+                "version": version.map(|version| version.to_string()),
+            })
+        })
+        .collect();
     screen.document(&json!({
+        "runtimes": runtimes,
         "ok": true,
         "app": context.app(),
         "environment": context.environment(),

@@ -24,7 +24,7 @@ use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
-use crate::cli::{build, bundling, numbers, retention};
+use crate::cli::{build, bundling, numbers, retention, runtimes};
 use crate::project::{HookPoint, wishes};
 
 /// Makes the environment as the file says: on this machine that is a release that runs.
@@ -72,18 +72,19 @@ fn release_with(
     address::is_free(context)?;
     context.prepare()?;
     secrets::before_deploy(context, screen)?;
+    let runtimes = runtimes::resolve(context, args.update_runtimes, screen)?;
     let label = args.label.as_deref();
     let bundle = match bundling::named(context, &args.from, label, screen)? {
         Some(bundle) => bundle,
         None => {
             hooks.before(HookPoint::BeforeBuild)?;
-            build::run(context, screen, interrupts)?;
+            build::run(context, &runtimes, screen, interrupts)?;
             hooks.before(HookPoint::AfterBuild)?;
             bundling::of_tree(context, label, screen)?
         }
     };
     hooks.about(&bundle);
-    let config = wishes::config(&context.resolved);
+    let config = wishes::config(&context.resolved, &runtimes);
     if !args.force && edit_goes_first(context, &bundle, &config, planned)? {
         screen.note("  the state was edited: what it demands is made true");
         return carry::follow(context, screen, interrupts, |document| {

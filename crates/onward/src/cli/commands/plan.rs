@@ -15,6 +15,7 @@ use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::outcome;
 use crate::cli::reading;
+use crate::cli::runtimes;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
 
@@ -26,11 +27,12 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
     let interrupts = interrupt::watch();
     screen.note(&context.title());
     context.prepare()?;
-    build::run(context, screen, &interrupts)?;
+    let runtimes = runtimes::resolve(context, false, screen)?;
+    build::run(context, &runtimes, screen, &interrupts)?;
     let bundle = bundling::of_tree(context, None, screen)?;
     let reading = reading::read(context, screen)?;
     let document = reading.as_ref().map(|reading| &*reading.stored.document);
-    let config = secrets::wished_config(context, document);
+    let config = secrets::wished_config(context, &runtimes, document);
     let changes = changes(context, document, &bundle, &config)?;
     let generation = document.map_or(0, |document| document.generation.0);
     for change in &changes {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use onward_core::model::ProcessName;
+use onward_core::secrets::{SECRETS_MAX, SecretName};
 
 use super::super::words::{ProjectPath, ValueName};
 
@@ -111,7 +112,12 @@ impl Draft {
 
     /// Adds the name of a secret, once.
     pub(super) fn secret(&mut self, name: impl Into<String>) {
-        add(&mut self.secrets, name.into());
+        let name = name.into();
+        let is_legal = ValueName::new(&name).is_ok_and(|name| !name.is_reserved())
+            && name.parse::<SecretName>().is_ok();
+        if is_legal && self.secrets.len() < SECRETS_MAX {
+            add(&mut self.secrets, name);
+        }
     }
 
     /// Adds a value, unless it has one already.
@@ -215,10 +221,15 @@ impl Draft {
             text.push_str("# [values]\n# LOG_LEVEL = \"info\"\n");
         }
         if !self.secrets.is_empty() {
-            text.push_str(
-                "\n# Secrets that the app reads; their values never belong into this file: ",
-            );
-            text.push_str(&format!("{}.\n", self.secrets.join(", ")));
+            let title = "# Given by `onward secret set NAME`; values never belong into this file.";
+            text.push_str(&format!(
+                "
+{title}
+[secrets]
+names = {}
+",
+                list(&self.secrets)
+            ));
         }
         if !self.local_values.is_empty() {
             text.push_str("\n# On this machine, as `.env` has it.\n[environment.local.values]\n");

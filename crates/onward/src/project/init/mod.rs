@@ -101,6 +101,16 @@ pub struct Proposal {
     pub kind: Kind,
 }
 
+impl Proposal {
+    /// Adds a version of a language that wins over what `file` pins.
+    pub fn pin(&mut self, language: &str, version: &str, file: &str) {
+        if !self.text.contains("\n[runtime]\n") {
+            self.text.push_str(&format!("\n# Wins over {file}.\n[runtime]\n"));
+        }
+        self.text.push_str(&format!("{language} = {}\n", draft::quoted(version)));
+    }
+}
+
 /// Why no project file is proposed.
 #[derive(Debug, thiserror::Error)]
 pub enum CannotTell {
@@ -230,10 +240,14 @@ fn recognise(dir: &Path) -> Result<(Kind, Draft), CannotTell> {
     }
     let Some(kind) = recognised else { return Err(nothing(dir)) };
     dotenv::describe(dir, &mut draft)?;
-    if !draft.secrets.is_empty() {
+    let secrets = std::mem::take(&mut draft.secrets);
+    let is_value = |name: &String| {
+        draft.values.iter().chain(&draft.local_values).any(|(known, _)| known == name)
+    };
+    draft.secrets = secrets.into_iter().filter(|name| !is_value(name)).collect();
+    for name in draft.secrets.clone() {
         draft.caution(format!(
-            "the app reads secrets, whose values never belong into onward.toml: {}",
-            draft.secrets.join(", ")
+            "{name} is a secret that the app needs: `onward secret set {name}` before `onward up`"
         ));
     }
     Ok((kind, draft))

@@ -126,8 +126,5 @@ impl Ruby {
         let has_credentials = dir.join("config/credentials.yml.enc").is_file();
         let name = if has_credentials { "RAILS_MASTER_KEY" } else { "SECRET_KEY_BASE" };
         draft.secret(name);
-        draft.caution(format!(
-            "Rails does not start in production without {name}, which is a secret"
-        ));
     }
 }

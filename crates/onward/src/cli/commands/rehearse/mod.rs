@@ -35,7 +35,7 @@ pub fn run(
     arguments: &RehearseArgs,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
-    let config = wishes::config(&context.resolved);
+    let config = wishes::config(&context.resolved, &[]);
     let servers = fleet::imagined(context);
     let rehearsal = Rehearsal::new(&config, &servers)
         .map_err(|error| Complaint::new(Exit::Refused, error.to_string()))?;

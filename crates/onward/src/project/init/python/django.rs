@@ -114,14 +114,14 @@ impl Django {
         let required = self.required();
         self.static_files(packages, &required, draft);
         for name in required {
-            draft.caution(format!(
-                "{} cannot be read without the variable {name}: give it in `[values]` unless it \
-                 is a secret",
-                self.settings_file
-            ));
             if looks_secret(&name, "") {
                 draft.secret(name);
+                continue;
             }
+            draft.caution(format!(
+                "{} cannot be read without the variable {name}: give it in `[values]`",
+                self.settings_file
+            ));
         }
         if self.top("DEBUG").is_some_and(|right| right.starts_with("True")) {
             draft.caution(format!(
