@@ -52,7 +52,7 @@ pub fn peers_are_not_behind(order: &Order, store: &MemoryStore) -> Checked {
     let Some(stored) = store.at(order.generation) else { return Ok(()) };
     for peer in balance.peers.keys() {
         let behind = stored.document.behind.contains(peer);
-        hold(!behind, "PEER", || format!("{} is behind and gets requests", peer))?;
+        hold(!behind, "PEER", || format!("{peer} is behind and gets requests"))?;
         let onward = engine::order(&stored.document, peer).and_then(|own| own.balance);
         hold(onward.is_none(), "PEER", || {
             format!("{peer} sends requests on and gets some of another balancer")
