@@ -22,6 +22,7 @@ mod live;
 mod numbers;
 pub(crate) mod operator;
 mod outcome;
+mod place_problem;
 mod problem;
 mod processes;
 mod progress;

@@ -10,8 +10,6 @@ use onward_core::document::{Failure, InvalidDocument};
 use onward_core::model::{
     AppName, EnvironmentName, Generation, OperationNumber, ProcessName, ReleaseNumber, ServerName,
 };
-use onward_core::ports::StoreError;
-use onward_store::state::TransferRefused;
 
 use super::complaint::Complaint;
 use super::exit::Exit;
@@ -233,32 +231,6 @@ pub enum Problem {
     /// A store in a cloud, and a build without.
     #[error("the state is in {0}, and this build of onward has no cloud stores")]
     NoCloud(String),
-    /// A store that cannot be one.
-    #[error("this is no store: {what}")]
-    NoStore {
-        /// What is wrong. It does not repeat what was typed.
-        what: String,
-        /// What to type.
-        help: String,
-    },
-    /// The state cannot be moved.
-    #[error("the state was not moved: {0}")]
-    NotMoved(Box<TransferRefused>),
-    /// An interrupted move that another project began.
-    #[error("the state is being moved here from {0}, which is not of this project")]
-    MoveOfAnother(String),
-    /// The project file names one store, and another place has a state of its own.
-    #[error(
-        "there are two states of this environment: the project file names {url}, and {here} has one of its own"
-    )]
-    TwoStates {
-        /// What the file names.
-        url: String,
-        /// The other place.
-        here: String,
-        /// Its last generation.
-        generation: Generation,
-    },
     /// The system refused something.
     #[error("{}: {source}", path.display())]
     System {
@@ -296,9 +268,7 @@ impl Problem {
             | Self::EditInvalid { .. }
             | Self::AcceptInvalid { .. }
             | Self::NoCloud(_)
-            | Self::NoStore { .. }
             | Self::NoFormat(_) => Exit::Usage,
-            Self::NotMoved(refused) => move_exit(refused),
             Self::OtherOwner { .. }
             | Self::Taken { .. }
             | Self::IsDown { .. }
@@ -308,8 +278,6 @@ impl Problem {
             | Self::UndoGone { .. }
             | Self::NothingToUndo
             | Self::NothingToAccept
-            | Self::TwoStates { .. }
-            | Self::MoveOfAnother(_)
             | Self::AcceptMissing
             | Self::AcceptNeedsYes
             | Self::DownNeedsName(_)
@@ -349,17 +317,6 @@ impl Problem {
             Self::NoCloud(_) => {
                 "`cargo install --locked --path crates/onward --features cloud` in onward's own \
                  repository makes one that has them"
-            }
-            Self::NoStore { help, .. } => return Some(help.clone()),
-            Self::NotMoved(refused) => return Some(move_hint(refused).to_owned()),
-            Self::MoveOfAnother(_) => {
-                "repeat the `onward state move` there, on the machine where it was begun"
-            }
-            Self::TwoStates { url, here, .. } => {
-                return Some(format!(
-                    "`onward state move '{url}'` takes the state there when that store is empty; \
-                     otherwise move {here} away, or remove the line `store`"
-                ));
             }
             Self::EditNeedsEditor => {
                 "run it in a terminal without --json and --no-input, or edit state.json yourself \
@@ -435,55 +392,6 @@ fn of_other_owner(owner: &std::path::Path) -> String {
          `--home DIR`",
         owner.display()
     )
-}
-
-/// What to type when the state was not moved.
-const fn move_hint(refused: &TransferRefused) -> &'static str {
-    match refused {
-        TransferRefused::Store(StoreError::Damaged { .. }) => {
-            "`onward state diff` shows what is wrong with it; settle that first"
-        }
-        TransferRefused::Store(_) | TransferRefused::Unknown(_) | TransferRefused::Changing => {
-            "the same command goes on where it stopped; until it has ended, nothing is lost and \
-             there is no second state"
-        }
-        TransferRefused::Nothing(_) => "`onward up` makes a state where the project file says",
-        TransferRefused::InFlight(_) => {
-            "`onward up` carries it to its end, `onward abort` stops it when it is not decided; \
-             then repeat the command"
-        }
-        TransferRefused::Foreign { .. } => "give another prefix; what is there is left as it is",
-        TransferRefused::MovedElsewhere { .. } => {
-            "write that store into the project file; from there it can be moved on"
-        }
-        TransferRefused::Broken { .. } => {
-            "somebody changed or removed it; put that generation back from a copy"
-        }
-        TransferRefused::Gone { .. } => {
-            "put the objects back, for example by the versions of the bucket; the old place has \
-             its own history untouched"
-        }
-    }
-}
-
-/// How a move that was refused ends the command.
-const fn move_exit(refused: &TransferRefused) -> Exit {
-    match refused {
-        TransferRefused::Store(
-            StoreError::Unavailable { .. }
-            | StoreError::NoSpace { .. }
-            | StoreError::Invalid { .. },
-        )
-        | TransferRefused::Unknown(_)
-        | TransferRefused::Gone { .. } => Exit::Failed,
-        TransferRefused::Store(_)
-        | TransferRefused::Nothing(_)
-        | TransferRefused::InFlight(_)
-        | TransferRefused::Foreign { .. }
-        | TransferRefused::MovedElsewhere { .. }
-        | TransferRefused::Broken { .. }
-        | TransferRefused::Changing => Exit::Refused,
-    }
 }
 
 impl From<Problem> for Complaint {

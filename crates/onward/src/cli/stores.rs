@@ -5,6 +5,7 @@ use onward_core::ports::StateStore;
 use onward_store::state::{Documents, Sign, StoreUrl};
 
 use super::complaint::Complaint;
+use super::place_problem::PlaceProblem;
 use super::problem::Problem;
 use crate::project::Resolved;
 use crate::providers::local::Local;
@@ -41,7 +42,7 @@ pub fn of(resolved: &Resolved, local: &Local) -> Result<Documents, Complaint> {
 
 fn two(url: &StoreUrl, here: &str, generation: Generation) -> Complaint {
     let (url, here) = (url.to_string(), here.to_owned());
-    Problem::TwoStates { url, here, generation }.into()
+    PlaceProblem::TwoStates { url, here, generation }.into()
 }
 
 /// The documents in a store of a cloud.

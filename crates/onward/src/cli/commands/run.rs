@@ -125,7 +125,7 @@ fn begin(
         }
         Begun::Attached(attached) => {
             screen.event(&json!({"event": "attached", "name": attached.name}));
-            let exit = attached::stay(attached, in_terminal, screen).map_err(left)?;
+            let exit = attached::stay(attached, in_terminal, screen).map_err(|why| left(&why))?;
             let ok = exit.code() == 0;
             screen.finished(ok, json!({"outcome": "ended", "status": exit.code()}));
             Ok(exit)
@@ -133,7 +133,7 @@ fn begin(
     }
 }
 
-fn left(left: Left) -> Complaint {
+fn left(left: &Left) -> Complaint {
     let complaint = Complaint::new(Exit::Failed, left.to_string());
     match left {
         Left::Lost(_) => complaint

@@ -2,7 +2,7 @@
 
 use onward_core::ports::StateStore;
 use onward_store::state::{
-    Address, Documents, InvalidStoreUrl, Sign, StoreUrl, Transfer, TransferRefused, transfer,
+    Address, Documents, InvalidStoreUrl, Sign, StoreUrl, Transfer, transfer,
 };
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::cli::args::Global;
 use crate::cli::complaint::Complaint;
 use crate::cli::context;
 use crate::cli::exit::Exit;
-use crate::cli::problem::Problem;
+use crate::cli::place_problem::PlaceProblem;
 use crate::cli::screen::Screen;
 use crate::cli::stores;
 use crate::project::Resolved;
@@ -33,7 +33,7 @@ pub fn run(global: &Global, to: &str, screen: &Screen) -> Result<Exit, Complaint
     };
     screen.note(&format!("{} → {}", resolved.app, resolved.environment));
     let from = source(&resolved, &local, &to)?;
-    let transferred = transfer(&from, &to).map_err(Problem::from)?;
+    let transferred = transfer(&from, &to).map_err(PlaceProblem::from)?;
     let is_written = resolved.store == target;
     tell(&resolved, &from.address(), &to.address(), &transferred, screen);
     if !is_written {
@@ -55,13 +55,14 @@ pub fn run(global: &Global, to: &str, screen: &Screen) -> Result<Exit, Complaint
 }
 
 /// The store that was typed; `None` for the default.
-fn named(text: &str) -> Result<Option<StoreUrl>, Problem> {
+fn named(text: &str) -> Result<Option<StoreUrl>, PlaceProblem> {
     if text == DEFAULT {
         return Ok(None);
     }
-    text.parse()
-        .map(Some)
-        .map_err(|wrong: InvalidStoreUrl| Problem::NoStore { what: wrong.what, help: wrong.help })
+    text.parse().map(Some).map_err(|wrong: InvalidStoreUrl| PlaceProblem::NoStore {
+        what: wrong.what,
+        help: wrong.help,
+    })
 }
 
 /// Where the state is now. When the file names the new place already, it is where it was before,
@@ -97,7 +98,7 @@ fn origin(from: &Address, resolved: &Resolved, here: &Documents) -> Result<Docum
     }
     match from.as_str().parse() {
         Ok(url) => stores::in_cloud(&url, resolved),
-        Err(_) => Err(Problem::MoveOfAnother(from.to_string()).into()),
+        Err(_) => Err(PlaceProblem::MoveOfAnother(from.to_string()).into()),
     }
 }
 
@@ -136,11 +137,5 @@ fn what_to_write(resolved: &Resolved, target: Option<&StoreUrl>) -> String {
     match target {
         Some(url) => format!("Now write below {table} of onward.toml:\n  store = \"{url}\""),
         None => format!("Now remove the line `store` below {table} of onward.toml"),
-    }
-}
-
-impl From<TransferRefused> for Problem {
-    fn from(refused: TransferRefused) -> Self {
-        Self::NotMoved(Box::new(refused))
     }
 }

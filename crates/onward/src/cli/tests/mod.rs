@@ -2,6 +2,7 @@
 
 mod engine;
 mod parts;
+mod places;
 mod problems;
 mod secrets;
 

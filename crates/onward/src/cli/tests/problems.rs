@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use onward_core::document::{Failure, InvalidDocument};
 use onward_core::model::{Generation, OperationNumber, ReleaseNumber};
-use onward_core::ports::StoreError;
-use onward_store::state::{Address, TransferRefused};
 
 use super::{every, page};
 use crate::cli::exit::Exit;
@@ -105,17 +103,6 @@ fn all() -> Vec<(&'static str, Problem)> {
         },
         Problem::NoLogs(_) => Problem::NoLogs("the agent did not answer".to_owned()),
         Problem::NoCloud(_) => Problem::NoCloud("s3://bucket/state".to_owned()),
-        Problem::NoStore { .. } => Problem::NoStore {
-            what: "no store has this scheme".to_owned(), help: "write \"s3://…\"".to_owned(),
-        },
-        Problem::NotMoved(_) => Problem::NotMoved(Box::new(TransferRefused::Foreign {
-            to: Address::new("s3://bucket/state"),
-        })),
-        Problem::MoveOfAnother(_) => Problem::MoveOfAnother("/other/.onward/state".to_owned()),
-        Problem::TwoStates { .. } => Problem::TwoStates {
-            url: "s3://bucket/state".to_owned(), here: "/shop/.onward/state".to_owned(),
-            generation: Generation(12),
-        },
         Problem::System { .. } =>
             Problem::System { path: PathBuf::from("/shop/.onward"), source: denied() },
         Problem::Bug(_) => Problem::Bug("a verb without a project came here"),
@@ -156,28 +143,4 @@ fn exit_codes_are_a_contract_with_scripts() {
         Exit::Bug,
     ];
     assert_eq!(codes.map(Exit::code), [0, 1, 2, 3, 4, 5, 7, 255]);
-}
-
-#[test]
-fn each_reason_not_to_move_says_what_to_type() {
-    let at = || Address::new("s3://bucket/state");
-    let here = || Address::new("/shop/.onward/state");
-    let all = every! { TransferRefused:
-        TransferRefused::Store(_) => TransferRefused::Store(StoreError::Unavailable {
-            place: "s3://bucket/state".to_owned(), reason: "no connection".to_owned(),
-        }),
-        TransferRefused::Nothing(_) => TransferRefused::Nothing(here()),
-        TransferRefused::InFlight(_) => TransferRefused::InFlight(OperationNumber(7)),
-        TransferRefused::Foreign { .. } => TransferRefused::Foreign { to: at() },
-        TransferRefused::MovedElsewhere { .. } =>
-            TransferRefused::MovedElsewhere { from: here(), to: at() },
-        TransferRefused::Broken { .. } =>
-            TransferRefused::Broken { from: here(), generation: Generation(3) },
-        TransferRefused::Gone { .. } =>
-            TransferRefused::Gone { to: at(), generation: Generation(3) },
-        TransferRefused::Changing => TransferRefused::Changing,
-        TransferRefused::Unknown(_) => TransferRefused::Unknown("the time was over".to_owned()),
-    };
-    let all = all.into_iter().map(|(name, refused)| (name, Problem::NotMoved(Box::new(refused))));
-    insta::assert_snapshot!(page(all.collect()));
 }
