@@ -71,16 +71,17 @@ impl Context {
 pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint {
     let what = format!("the agent of {whose} {error}");
     let (what, lines) = match error {
+        AgentError::Version(said) => (said.clone(), Vec::new()),
+        AgentError::Upgrade(why) => {
+            (format!("agent and proxy of {whose} are not replaced: {why}"), Vec::new())
+        }
         AgentError::Ended { lines } => {
             match lines.last().and_then(|l| l.strip_prefix("onward: ")) {
                 Some(reason) => (format!("the agent of {whose} ended: {reason}"), Vec::new()),
                 None => (what, lines.clone()),
             }
         }
-        AgentError::Silent
-        | AgentError::Start(_)
-        | AgentError::Version(_)
-        | AgentError::Upgrade(_) => (what, Vec::new()),
+        AgentError::Silent | AgentError::Start(_) => (what, Vec::new()),
     };
     if let AgentError::Version(_) | AgentError::Upgrade(_) = error {
         return Complaint::new(Exit::Failed, what)

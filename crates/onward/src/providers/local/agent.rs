@@ -43,11 +43,11 @@ pub enum AgentError {
         /// The last lines that it printed.
         lines: Vec<String>,
     },
-    /// It is of a version that this onward cannot speak to.
-    #[error("{0}")]
+    /// It is of a version that this onward cannot speak to; a whole sentence about it.
+    #[error("cannot be spoken to: {0}")]
     Version(String),
     /// It cannot be replaced by one of this onward.
-    #[error("agent and proxy are not replaced: {0}")]
+    #[error("is not replaced: {0}")]
     Upgrade(String),
     /// It runs and does not answer.
     #[error("does not answer")]
