@@ -199,7 +199,7 @@ pub enum Problem {
     /// Ctrl-C while nothing was recorded.
     #[error("interrupted{}", during.map(|step| format!(" during the {step}")).unwrap_or_default())]
     Interrupted {
-        /// `build` or `test`.
+        /// What was on its way: `build`, `test`.
         during: Option<&'static str>,
     },
     /// Ctrl-C after the decision.

@@ -5,14 +5,39 @@ use serde_json::json;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::interrupt::Interrupts;
+use super::problem::Problem;
 use super::screen::Screen;
-use crate::runtimes::{self, InUse, RuntimeError};
+use crate::runtimes::{self, InUse, NpmError, Onlooker, RuntimeError};
 use onward_core::model::RuntimeSource;
 
+/// The person at the screen.
+struct Person<'a> {
+    screen: &'a Screen,
+    interrupts: &'a Interrupts,
+}
+
+impl Onlooker for Person<'_> {
+    fn fetching(&self, what: &str) {
+        self.screen.note(&format!("  fetching {what} from npm's registry"));
+        self.screen.event(&json!({"event": "fetching", "what": what}));
+    }
+
+    fn wants_stop(&self) -> bool {
+        self.interrupts.count() > 0
+    }
+}
+
 /// Finds or fetches what the project pins, and tells it.
-pub fn resolve(context: &Context, update: bool, screen: &Screen) -> Result<Vec<InUse>, Complaint> {
+pub fn resolve(
+    context: &Context,
+    update: bool,
+    screen: &Screen,
+    interrupts: &Interrupts,
+) -> Result<Vec<InUse>, Complaint> {
     let project = context.local.project();
-    let all = runtimes::resolve(project, &context.resolved.runtimes, update)?;
+    let person = Person { screen, interrupts };
+    let all = runtimes::resolve(project, &context.resolved.runtimes, update, &person)?;
     for one in &all {
         let (wanted, file) = &one.wanted;
         let version = &one.runtime.version;
@@ -35,6 +60,9 @@ pub fn resolve(context: &Context, update: bool, screen: &Screen) -> Result<Vec<I
 impl From<RuntimeError> for Complaint {
     fn from(error: RuntimeError) -> Self {
         let exit = match &error {
+            RuntimeError::NotFetched { source: NpmError::Stopped, .. } => {
+                return Problem::Interrupted { during: Some("download of a runtime") }.into();
+            }
             RuntimeError::NoVersion(_) | RuntimeError::Lock(_) => Exit::Usage,
             RuntimeError::Outdated { .. } => Exit::Refused,
             RuntimeError::NotHere(_) | RuntimeError::NotFetched { .. } => Exit::Failed,

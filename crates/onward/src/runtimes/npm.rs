@@ -9,25 +9,22 @@ use std::env;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::{Component, Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use flate2::read::GzDecoder;
 use onward_core::model::Digest;
 use serde_json::Value;
 use sha2::{Digest as _, Sha512};
 
+use super::Onlooker;
+use super::fetch::fetch;
+use super::place::{make, unpack};
 use super::range::{Grammar, Range, Version, node_preference};
 
 /// The registry that is asked when nothing says another one, as npm does.
 const REGISTRY: &str = "https://registry.npmjs.org";
-/// How long one download may take, in seconds.
-const SECONDS_MAX: &str = "600";
-/// The largest package that is taken, in bytes: Node has 50 MB.
-const PACKAGE_BYTES_MAX: u64 = 512 << 20;
-/// The most that a package may hold when it is unpacked, in bytes: Node has 130 MB.
-const UNPACKED_BYTES_MAX: u64 = 1 << 30;
+/// Larger configuration files of npm say nothing here.
+const NPMRC_BYTES_MAX: u64 = 1 << 20;
 
 /// Why Node cannot be had from the registry.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +35,9 @@ pub enum NpmError {
     /// `curl` is not there.
     #[error("fetching needs the program `curl`, which is not on PATH")]
     NoCurl,
+    /// Somebody pressed Ctrl-C.
+    #[error("interrupted")]
+    Stopped,
     /// The registry does not answer as it should.
     #[error("{address} cannot be fetched: {why}")]
     Fetch {
@@ -47,12 +47,17 @@ pub enum NpmError {
         why: String,
     },
     /// The registry has no such version.
-    #[error("npm's registry has no {package} {wanted}")]
+    #[error(
+        "npm's registry has no {package} {wanted}{}",
+        newest.map(|newest| format!(": its newest is {newest}")).unwrap_or_default()
+    )]
     NoVersion {
         /// The package.
         package: String,
         /// What was wanted.
         wanted: String,
+        /// The newest that it has.
+        newest: Option<Version>,
     },
     /// A package is not what it should be.
     #[error("{package} is not what {whose} says: its digest is {actual} instead of {expected}")]
@@ -76,11 +81,11 @@ pub enum NpmError {
     },
 }
 
-/// Where Node comes from, and where it is kept.
-#[derive(Debug, Clone)]
-pub struct Source {
+/// Where Node comes from, where it is kept, and who waits for it.
+pub struct Source<'a> {
     registry: String,
     store: PathBuf,
+    onlooker: &'a dyn Onlooker,
 }
 
 /// A version that the registry has.
@@ -108,18 +113,22 @@ pub fn package() -> Result<String, NpmError> {
     }
 }
 
-impl Source {
-    /// The registry and the store of this machine.
-    pub fn of_machine() -> Self {
+impl<'a> Source<'a> {
+    /// The registry that npm would ask in this project, and the store of this account.
+    pub fn of(project: &Path, onlooker: &'a dyn Onlooker) -> Self {
         let given = ["npm_config_registry", "NPM_CONFIG_REGISTRY"]
             .iter()
             .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
-        let registry = given.unwrap_or_else(|| REGISTRY.to_owned());
-        Self::new(&registry, onward_server::runtimes::store())
+        let home = || env::home_dir().and_then(|home| registry_in(&home.join(".npmrc")));
+        let registry = given
+            .or_else(|| registry_in(&project.join(".npmrc")))
+            .or_else(home)
+            .unwrap_or_else(|| REGISTRY.to_owned());
+        Self::new(&registry, onward_server::runtimes::store(), onlooker)
     }
 
-    fn new(registry: &str, store: PathBuf) -> Self {
-        Self { registry: registry.trim_end_matches('/').to_owned(), store }
+    fn new(registry: &str, store: PathBuf, onlooker: &'a dyn Onlooker) -> Self {
+        Self { registry: registry.trim_end_matches('/').to_owned(), store, onlooker }
     }
 
     /// The best version of Node that belongs to a range.
@@ -132,7 +141,7 @@ impl Source {
         let fitting = all.iter().map(|one| one.version).filter(|version| range.has(*version));
         fitting
             .max_by(|a, b| node_preference(*a, *b))
-            .ok_or_else(|| NpmError::NoVersion { package, wanted: wanted.to_owned() })
+            .ok_or_else(|| no_version(&all, &package, wanted))
     }
 
     /// Brings a version of Node with the npm that fits it, unless it is there. Returns its key in the
@@ -156,10 +165,10 @@ impl Source {
                 return Ok((key, packages));
             }
         }
-        let node_one = one_of(self.published(&node)?, &node, version)?;
+        let node_one = one_of(&self.published(&node)?, &node, version)?;
         let npm_version = npm.and_then(|name| Version::parse(name.trim_start_matches("npm@")));
         let npm_one = match npm_version {
-            Some(version) => one_of(self.published("npm")?, "npm", version)?,
+            Some(version) => one_of(&self.published("npm")?, "npm", version)?,
             None => self.npm_for(version)?,
         };
         let npm_name = format!("npm@{}", npm_one.version);
@@ -177,7 +186,11 @@ impl Source {
         let key = key(version, &packages);
         let place = self.store.join(&key);
         if !place.is_dir() {
-            make(&place, &[(&own, &node_one), (&npm_name, &npm_one)])?;
+            let failed = |path: &Path, source| NpmError::Store { path: path.to_owned(), source };
+            self.onlooker.fetching(&format!("node {version} with {npm_name}"));
+            make(&place, failed, |directory| {
+                self.fill(directory, &[(&own, &node_one), (&npm_name, &npm_one)])
+            })?;
         }
         Ok((key, packages))
     }
@@ -193,17 +206,15 @@ impl Source {
         };
         let range = Range::parse(line, Grammar::Prefix).expect("a number is a version");
         let all = self.published("npm")?;
-        let fitting = all.into_iter().filter(|one| range.has(one.version));
-        fitting.max_by_key(|one| one.version).ok_or_else(|| NpmError::NoVersion {
-            package: "npm".to_owned(),
-            wanted: line.to_owned(),
-        })
+        let fitting = all.iter().filter(|one| range.has(one.version));
+        let newest = fitting.max_by_key(|one| one.version).cloned();
+        newest.ok_or_else(|| no_version(&all, "npm", line))
     }
 
     /// Everything that the registry has of a package, previews left out.
     fn published(&self, package: &str) -> Result<Vec<Published>, NpmError> {
         let address = format!("{}/{package}", self.registry);
-        let text = fetch(&address)?;
+        let text = fetch(&address, self.onlooker)?;
         let broken = |why: String| NpmError::Fetch { address: address.clone(), why };
         let json: Value =
             serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
@@ -216,6 +227,45 @@ impl Source {
             Some(Published { version: Version::parse(name)?, address: text("tarball")?, integrity })
         };
         Ok(versions.iter().filter_map(one).collect())
+    }
+
+    /// Node's programs, and npm where they look for it.
+    fn fill(&self, directory: &Path, packages: &[(&str, &Published); 2]) -> Result<(), NpmError> {
+        let [(node_name, node), (npm_name, npm)] = packages;
+        let failed = |source| NpmError::Store { path: directory.to_owned(), source };
+        let node = self.verified(node_name, node)?;
+        unpack(&node, directory, &|path| path.starts_with("bin")).map_err(failed)?;
+        let npm = self.verified(npm_name, npm)?;
+        let modules = directory.join("lib/node_modules/npm");
+        unpack(&npm, &modules, &|_| true).map_err(failed)?;
+        let executable = |path: &Path| {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed)
+        };
+        for (name, script) in [("npm", "npm-cli.js"), ("npx", "npx-cli.js")] {
+            let target = Path::new("../lib/node_modules/npm/bin").join(script);
+            symlink(&target, directory.join("bin").join(name)).map_err(failed)?;
+            let script = modules.join("bin").join(script);
+            if script.is_file() {
+                executable(&script)?;
+            }
+        }
+        executable(&directory.join("bin/node"))
+    }
+
+    /// The bytes of a package, once they are what the registry says.
+    fn verified(&self, name: &str, one: &Published) -> Result<Vec<u8>, NpmError> {
+        let bytes = fetch(&one.address, self.onlooker)?;
+        let digest = Sha512::digest(&bytes);
+        let actual = format!("sha512-{}", base64::engine::general_purpose::STANDARD.encode(digest));
+        if actual == one.integrity {
+            return Ok(bytes);
+        }
+        Err(NpmError::Digest {
+            package: name.to_owned(),
+            whose: "the registry",
+            expected: one.integrity.clone(),
+            actual,
+        })
     }
 }
 
@@ -230,125 +280,55 @@ fn key(version: Version, packages: &BTreeMap<String, String>) -> String {
     format!("node-{version}-{}", &digest[..16])
 }
 
-fn one_of(all: Vec<Published>, package: &str, version: Version) -> Result<Published, NpmError> {
-    all.into_iter().find(|one| one.version == version).ok_or_else(|| NpmError::NoVersion {
-        package: package.to_owned(),
-        wanted: version.to_string(),
-    })
+fn one_of(all: &[Published], package: &str, version: Version) -> Result<Published, NpmError> {
+    let found = all.iter().find(|one| one.version == version).cloned();
+    found.ok_or_else(|| no_version(all, package, &version.to_string()))
 }
 
-/// Fetches with `curl`, which knows the proxies and the certificates of the machine.
-fn fetch(address: &str) -> Result<Vec<u8>, NpmError> {
-    let output = Command::new("curl")
-        .args(["--fail", "--silent", "--show-error", "--location", "--max-time", SECONDS_MAX])
-        .args(["--max-filesize", &PACKAGE_BYTES_MAX.to_string()])
-        .args(["--proto", "=http,https", "--header"])
-        .arg("Accept: application/vnd.npm.install-v1+json, application/octet-stream, */*")
-        .arg("--")
-        .arg(address)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => NpmError::NoCurl,
-        _ => NpmError::Fetch { address: address.to_owned(), why: error.to_string() },
-    })?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(NpmError::Fetch { address: address.to_owned(), why: said })
+fn no_version(all: &[Published], package: &str, wanted: &str) -> NpmError {
+    let newest = all.iter().map(|one| one.version).max();
+    NpmError::NoVersion { package: package.to_owned(), wanted: wanted.to_owned(), newest }
 }
 
-/// Makes a runtime beside its place, and renames it there.
-fn make(place: &Path, packages: &[(&str, &Published); 2]) -> Result<(), NpmError> {
-    let failed = |source| NpmError::Store { path: place.to_owned(), source };
-    let parent = place.parent().unwrap_or(place);
-    fs::create_dir_all(parent).map_err(failed)?;
-    let unfinished = parent.join(format!(".unfinished-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&unfinished);
-    let made = fill(&unfinished, packages);
-    let renamed = made.and_then(|()| match fs::rename(&unfinished, place) {
-        // Somebody else was faster, with the same content.
-        Err(_) if place.is_dir() => Ok(()),
-        other => other.map_err(failed),
+/// The registry that a configuration file of npm names. One that is put together from variables is
+/// npm's own business.
+fn registry_in(npmrc: &Path) -> Option<String> {
+    let mut text = String::new();
+    File::open(npmrc).ok()?.take(NPMRC_BYTES_MAX).read_to_string(&mut text).ok()?;
+    let named = text.lines().rev().find_map(|line| {
+        let (name, value) = line.split_once('=')?;
+        (name.trim() == "registry").then(|| value.trim().trim_matches('"').to_owned())
     });
-    let _ = fs::remove_dir_all(&unfinished);
-    renamed
-}
-
-fn fill(directory: &Path, packages: &[(&str, &Published); 2]) -> Result<(), NpmError> {
-    let [(node_name, node), (npm_name, npm)] = packages;
-    let failed = |source| NpmError::Store { path: directory.to_owned(), source };
-    let node = verified(node_name, node)?;
-    unpack(&node, directory, &|path| path.starts_with("bin")).map_err(failed)?;
-    let npm = verified(npm_name, npm)?;
-    let modules = directory.join("lib/node_modules/npm");
-    unpack(&npm, &modules, &|_| true).map_err(failed)?;
-    for (name, script) in [("npm", "npm-cli.js"), ("npx", "npx-cli.js")] {
-        let target = Path::new("../lib/node_modules/npm/bin").join(script);
-        symlink(&target, directory.join("bin").join(name)).map_err(failed)?;
-        let script = modules.join("bin").join(script);
-        if script.is_file() {
-            fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-        }
-    }
-    let program = directory.join("bin/node");
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    File::open(&program).and_then(|file| file.sync_all()).map_err(failed)
-}
-
-/// The bytes of a package, once they are what the registry says.
-fn verified(name: &str, one: &Published) -> Result<Vec<u8>, NpmError> {
-    let bytes = fetch(&one.address)?;
-    let digest = Sha512::digest(&bytes);
-    let actual = format!("sha512-{}", base64::engine::general_purpose::STANDARD.encode(digest));
-    if actual == one.integrity {
-        return Ok(bytes);
-    }
-    Err(NpmError::Digest {
-        package: name.to_owned(),
-        whose: "the registry",
-        expected: one.integrity.clone(),
-        actual,
-    })
-}
-
-/// Unpacks the regular files of a package that are wanted; nothing leaves the directory.
-fn unpack(bytes: &[u8], directory: &Path, wanted: &dyn Fn(&Path) -> bool) -> io::Result<()> {
-    let limited = GzDecoder::new(bytes).take(UNPACKED_BYTES_MAX);
-    let mut archive = tar::Archive::new(limited);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        let path = entry.path()?.into_owned();
-        // The first directory of a package has any name.
-        let path: PathBuf = path.components().skip(1).collect();
-        let inside = path.components().all(|part| matches!(part, Component::Normal(_)));
-        if !entry.header().entry_type().is_file() || !inside || !wanted(&path) {
-            continue;
-        }
-        let to = directory.join(&path);
-        fs::create_dir_all(to.parent().unwrap_or(directory))?;
-        let mut file = File::create(&to)?;
-        io::copy(&mut entry, &mut file)?;
-        let executable = entry.header().mode()? & 0o100 != 0;
-        fs::set_permissions(
-            &to,
-            fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }),
-        )?;
-    }
-    Ok(())
+    named.filter(|address| address.starts_with("http") && !address.contains("${"))
 }
 
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::net::TcpListener;
+    use std::process::Command;
     use std::thread;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
     use super::*;
+
+    struct Patient;
+
+    impl Onlooker for Patient {
+        fn fetching(&self, _: &str) {}
+
+        fn wants_stop(&self) -> bool {
+            false
+        }
+    }
+
+    /// What is in a store besides its lock.
+    fn kept(store: &Path) -> usize {
+        let all = fs::read_dir(store).unwrap().flatten();
+        all.filter(|entry| entry.file_name() != ".begin").count()
+    }
 
     /// A package as the registry has it.
     fn packed(files: &[(&str, &str)]) -> Vec<u8> {
@@ -444,7 +424,7 @@ mod tests {
     fn node_is_fetched_once_and_complete() {
         let outer = tempfile::tempdir().unwrap();
         let store = outer.path().join("a/store");
-        let source = Source::new(&two_nodes(), store.clone());
+        let source = Source::new(&two_nodes(), store.clone(), &Patient);
         let range = Range::parse(">=22", Grammar::Npm).unwrap();
         let best = source.best(&range, ">=22").unwrap();
         assert_eq!(best.to_string(), "22.1.0", "a line with long support before a newer one");
@@ -453,11 +433,11 @@ mod tests {
         let ran = Command::new(store.join(&key).join("bin/node")).output().unwrap();
         assert_eq!(ran.stdout, b"own\n");
         assert_eq!(fs::read_to_string(store.join(&key).join("bin/npm")).unwrap(), "npm");
-        assert_eq!(fs::read_dir(&store).unwrap().count(), 1, "nothing unfinished stays");
+        assert_eq!(kept(&store), 1, "nothing unfinished stays");
         let escaped = outer.path().join("a/escaped").exists() || store.join("escaped").exists();
         assert!(!escaped, "nothing leaves its directory");
 
-        let nowhere = Source::new("http://127.0.0.1:1", store);
+        let nowhere = Source::new("http://127.0.0.1:1", store, &Patient);
         assert_eq!(
             nowhere.bring(best, &packages).unwrap().0,
             key,
@@ -471,17 +451,35 @@ mod tests {
         let node = package().unwrap();
         let lie = (node.clone(), "22.1.0", packed(&NODE), integrity(b"something else"));
         let address = registry(vec![lie, honest("npm", "10.9.1", &NPM)]);
-        let source = Source::new(&address, outer.path().to_owned());
+        let source = Source::new(&address, outer.path().to_owned(), &Patient);
         let version = Version::parse("22.1.0").unwrap();
         let error = source.bring(version, &BTreeMap::new()).unwrap_err();
         assert!(error.to_string().contains("is not what the registry says"), "{error}");
-        assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0);
+        assert_eq!(kept(outer.path()), 0);
 
-        let source = Source::new(&two_nodes(), outer.path().to_owned());
+        let source = Source::new(&two_nodes(), outer.path().to_owned(), &Patient);
         let locked = BTreeMap::from([(format!("{node}@22.1.0"), integrity(b"recorded"))]);
         let error = source.bring(version, &locked).unwrap_err();
         assert!(error.to_string().contains("is not what onward.lock says"), "{error}");
-        assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 0);
+        assert_eq!(kept(outer.path()), 0);
         assert!(source.bring(version, &BTreeMap::new()).is_ok(), "the control");
+    }
+
+    #[test]
+    fn the_registry_is_the_one_that_npm_asks() {
+        let directory = tempfile::tempdir().unwrap();
+        let npmrc = directory.path().join(".npmrc");
+        assert_eq!(registry_in(&npmrc), None);
+        for (text, expected) in [
+            (
+                "fund=false\nregistry = https://npm.example.com/a/\n",
+                Some("https://npm.example.com/a/"),
+            ),
+            ("@scope:registry=https://other.example.com\n", None),
+            ("registry=${REGISTRY}\n", None),
+        ] {
+            fs::write(&npmrc, text).unwrap();
+            assert_eq!(registry_in(&npmrc).as_deref(), expected, "{text}");
+        }
     }
 }

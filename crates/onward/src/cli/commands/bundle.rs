@@ -36,8 +36,9 @@ fn make(
     let bundle = match bundling::named(context, from, label, screen)? {
         Some(bundle) => bundle,
         None => {
-            let runtimes = runtimes::resolve(context, false, screen)?;
-            build::run(context, &runtimes, screen, &interrupt::watch())?;
+            let interrupts = interrupt::watch();
+            let runtimes = runtimes::resolve(context, false, screen, &interrupts)?;
+            build::run(context, &runtimes, screen, &interrupts)?;
             bundling::of_tree(context, label, screen)?
         }
     };

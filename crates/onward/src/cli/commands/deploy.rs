@@ -72,7 +72,7 @@ fn release_with(
     address::is_free(context)?;
     context.prepare()?;
     secrets::before_deploy(context, screen)?;
-    let runtimes = runtimes::resolve(context, args.update_runtimes, screen)?;
+    let runtimes = runtimes::resolve(context, args.update_runtimes, screen, interrupts)?;
     let label = args.label.as_deref();
     let bundle = match bundling::named(context, &args.from, label, screen)? {
         Some(bundle) => bundle,

@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
     let interrupts = interrupt::watch();
     screen.note(&context.title());
     context.prepare()?;
-    let runtimes = runtimes::resolve(context, false, screen)?;
+    let runtimes = runtimes::resolve(context, false, screen, &interrupts)?;
     build::run(context, &runtimes, screen, &interrupts)?;
     let bundle = bundling::of_tree(context, None, screen)?;
     let reading = reading::read(context, screen)?;
