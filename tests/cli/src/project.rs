@@ -256,6 +256,13 @@ impl Project {
         }
     }
 
+    /// Ctrl-C for one command, without what else is in its group.
+    pub fn interrupt(pid: u32) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::INT);
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(pid: u32) {
         if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

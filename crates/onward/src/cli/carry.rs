@@ -137,10 +137,11 @@ fn refused(
     links: &Links,
     hooks: &Hooks<'_>,
 ) -> Result<Came, Complaint> {
-    let complaint = hooks.refusal();
-    let complaint = complaint.unwrap_or_else(|| Problem::Bug("nobody stopped the run").into());
+    let Some((point, complaint)) = hooks.refusal() else {
+        return Err(Problem::Bug("nobody stopped the run").into());
+    };
     let Some(number) = run.operation() else { return Err(complaint.nothing_changed()) };
-    match abort(context, &format!("a hook of {}", person()), links) {
+    match abort(context, &format!("the hook `{}` of {}", point.key(), person()), links) {
         Ok(_) => Err(complaint.fact(format!("Operation {number} was aborted"))),
         Err(more) => Err(complaint.fact(format!("Operation {number}: {}", more.what))),
     }

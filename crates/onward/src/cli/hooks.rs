@@ -50,7 +50,7 @@ pub struct Hooks<'a> {
 struct State {
     ran: BTreeSet<HookPoint>,
     told: Told,
-    refused: Option<Complaint>,
+    refused: Option<(HookPoint, Complaint)>,
 }
 
 impl<'a> Hooks<'a> {
@@ -87,17 +87,15 @@ impl<'a> Hooks<'a> {
         let known = known.filter(|known| known.request == *request);
         self.tell(next, own);
         let decides = own.phase == Phase::Switch;
-        let result = match known {
-            None => self.run(HookPoint::BeforeRelease),
-            Some(known) if decides && known.phase < Phase::Switch => {
-                self.run(HookPoint::BeforeSwitch)
-            }
-            Some(_) => Ok(()),
+        let point = match known {
+            None => HookPoint::BeforeRelease,
+            Some(known) if decides && known.phase < Phase::Switch => HookPoint::BeforeSwitch,
+            Some(_) => return true,
         };
-        match result {
+        match self.run(point) {
             Ok(()) => true,
             Err(complaint) => {
-                self.state.borrow_mut().refused = Some(complaint);
+                self.state.borrow_mut().refused = Some((point, complaint));
                 false
             }
         }
@@ -116,8 +114,8 @@ impl<'a> Hooks<'a> {
         self.warn(HookPoint::AfterSwitch);
     }
 
-    /// Why a hook stopped the operation, when one did.
-    pub fn refusal(&self) -> Option<Complaint> {
+    /// Which hook stopped the operation and why, when one did.
+    pub fn refusal(&self) -> Option<(HookPoint, Complaint)> {
         self.state.borrow_mut().refused.take()
     }
 

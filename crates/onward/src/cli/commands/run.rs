@@ -5,6 +5,7 @@ use onward_core::engine::Refusal;
 use onward_core::model::{ProcessName, ServerName};
 use onward_core::ports::StateStore;
 use onward_server::attached::{Begun, Left};
+use onward_server::client::ClientError;
 use onward_server::protocol::{RunRequest, Stay, What};
 use serde_json::json;
 
@@ -114,7 +115,7 @@ fn begin(
         stay,
     };
     let agent = fleet::of_commands(context, document, how.server.as_ref())?;
-    match agent.run(request)? {
+    match agent.run(request).map_err(|error| not_begun(&error))? {
         Begun::Detached(name) => {
             screen.success(&format!("{name} runs; `onward logs -f --process {name}` shows it"));
             screen.finished(true, json!({"outcome": "detached", "name": name}));
@@ -129,6 +130,24 @@ fn begin(
             let ok = exit.code() == 0;
             screen.finished(ok, json!({"outcome": "ended", "status": exit.code()}));
             Ok(exit)
+        }
+    }
+}
+
+/// A command that the agent does not run, or of which it is not known whether it does.
+fn not_begun(error: &ClientError) -> Complaint {
+    let what = format!("the command was not run: {error}");
+    match error {
+        ClientError::Refused(_) => Complaint::new(Exit::Refused, what).nothing_changed(),
+        ClientError::Lost(_) => {
+            let what = format!("it is not known whether the command runs: {error}");
+            Complaint::new(Exit::Failed, what).hint("`onward status` shows what people run")
+        }
+        ClientError::NoAgent { .. }
+        | ClientError::Nonsense(_)
+        | ClientError::NoKey
+        | ClientError::Version(_) => {
+            Complaint::new(Exit::Failed, what).hint("`onward status` starts the agent again")
         }
     }
 }
