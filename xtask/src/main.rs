@@ -21,7 +21,7 @@ usage: cargo xtask TASK
   sim [OPTIONS]    the simulation; --seeds N, --seed K, --planted NAME, --plan PLAN
   docs [--check]   the pages of docs/reference that are made from the source
   release          the archives that people install, in target/release-archives
-  samples DIR      init and up, unedited, for each directory in DIR; prints the table of the docs
+  samples          init and up, unedited, for public sample applications; --write: the page of the docs
   bench [NAME …]   the figures of docs/benchmarks.md, each with its yardstick
 ";
 

@@ -52,7 +52,7 @@ fn is_plain_place(place: &str) -> bool {
 
 impl Module {
     /// Adds name, build and process.
-    pub(super) fn describe(&self, draft: &mut Draft) -> Result<(), CannotTell> {
+    pub(super) fn describe(&self, dir: &Path, draft: &mut Draft) -> Result<(), CannotTell> {
         draft.found(format!("go.mod: the module {}", self.name));
         let place = match self.programs.as_slice() {
             [] => {
@@ -73,6 +73,7 @@ impl Module {
                  that port",
             );
         }
+        super::data::describe(dir, "go", draft);
         draft.call(&self.name);
         draft.health = self.health.map(str::to_owned);
         draft.assume(format!("{program} is what runs, on the PORT that it is given"));

@@ -16,6 +16,7 @@
 //! Nothing is run and nothing is written by [`detect`]; [`write`] never replaces a file.
 
 mod cargo;
+mod data;
 mod dockerfile;
 mod dotenv;
 mod draft;
@@ -301,7 +302,7 @@ fn of_language(dir: &Path, draft: &mut Draft) -> Result<Option<Kind>, CannotTell
         return python.describe(dir, draft).map(Some);
     }
     if let Some(module) = go::read(dir)? {
-        module.describe(draft)?;
+        module.describe(dir, draft)?;
         return Ok(Some(Kind::Go));
     }
     let crates = cargo::read(dir)?;

@@ -77,6 +77,10 @@ impl Package {
             draft.assume(format!("`{command}` is what runs, because {why}"));
             draft.assume("it listens on 127.0.0.1 and the PORT that it is given");
             self.look_into(dir, &command, draft);
+            super::data::servers(|package| self.asks_for(package), draft);
+            for extension in ["js", "mjs", "ts"] {
+                super::data::describe(dir, extension, draft);
+            }
             self.build(dir, draft);
             draft.value("NODE_ENV", "production");
             draft.web(Runs::Command(command));

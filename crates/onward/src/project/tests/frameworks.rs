@@ -1,12 +1,9 @@
 //! Proposals for small trees that imitate what each framework lays out.
 
-use proptest::prelude::*;
-
-use super::super::init::{Kind, detect};
-use super::super::parse;
+use super::super::init::Kind;
 use super::init::{proposed, refused, shown};
 
-const MANAGE: &str =
+pub(super) const MANAGE: &str =
     "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n";
 
 const SETTINGS: &str = "\
@@ -257,96 +254,4 @@ fn secrets_of_dotenv_are_never_copied() {
         "{}",
         proposal.text
     );
-}
-
-fn pieces() -> impl Strategy<Value = Vec<(&'static str, String)>> {
-    let names = prop::sample::select(vec![
-        "Procfile",
-        "package.json",
-        "Cargo.toml",
-        "go.mod",
-        "main.go",
-        "Gemfile",
-        "config.ru",
-        "requirements.txt",
-        "pyproject.toml",
-        "Pipfile",
-        "uv.lock",
-        "app.py",
-        "main.py",
-        "manage.py",
-        "shop/settings.py",
-        "Dockerfile",
-        ".env",
-        "index.html",
-        "public/index.html",
-        "pnpm-lock.yaml",
-        "yarn.lock",
-        "config/application.rb",
-        "config/database.yml",
-    ]);
-    let words = prop::sample::select(vec![
-        "web:",
-        "release:",
-        "gunicorn a:b",
-        "\"",
-        "'",
-        "{",
-        "}",
-        "[project]",
-        "dependencies = []",
-        "{\"scripts\": {\"start\": \"node \\\"x\\\"\", \"build\": \"vite build\"}}",
-        "module a/b",
-        "package main",
-        "app = Flask(__name__)",
-        "app = FastAPI()",
-        "def create_app():",
-        "CMD [\"a b\", \"$PORT\"]",
-        "FROM x",
-        "gem 'rails'",
-        "DJANGO_SETTINGS_MODULE",
-        "'shop.settings'",
-        "STATIC_ROOT = 'é/../x'",
-        "'NAME': '../db.sqlite3'",
-        "'ENGINE': 'sqlite3'",
-        "MEDIA_ROOT = '/var/media'",
-        "A=1",
-        "export B='x y'",
-        "SECRET=1",
-        "PATH=x",
-        "ONWARD_X=1",
-        "DEBUG = False",
-        "ALLOWED_HOSTS = ['x']",
-        "ALLOWED_HOSTS = env('ALLOWED_HOSTS')",
-        "[package]\nname = \"a\"",
-        "database: db/production.sqlite3",
-        "\u{0}",
-        "\u{7}",
-        "\\",
-        "sqlite",
-    ]);
-    let text = prop::collection::vec(words, 0..8).prop_map(|words| words.join("\n"));
-    prop::collection::vec((names, text), 0..6)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Whatever is in a directory: what is proposed passes `check`.
-    #[test]
-    fn every_proposal_passes(mut files in pieces(), django in any::<bool>()) {
-        if django {
-            files.push(("manage.py", MANAGE.to_owned()));
-        }
-        let directory = tempfile::tempdir().expect("a directory");
-        for (path, text) in &files {
-            let path = directory.path().join(path);
-            std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
-            std::fs::write(path, text).expect("written");
-        }
-        if let Ok(proposal) = detect(directory.path()) {
-            let parsed = parse(&proposal.text);
-            prop_assert!(parsed.is_ok(), "{:?}\n{}\n{:?}", files, proposal.text, parsed);
-        }
-    }
 }

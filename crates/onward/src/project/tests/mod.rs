@@ -1,5 +1,6 @@
 //! Tests of the whole project file: texts in, drawings and typed values out.
 
+mod any_files;
 mod diagnostics;
 mod files;
 mod frameworks;
@@ -8,6 +9,7 @@ mod load;
 mod properties;
 mod reference;
 mod resolve;
+mod variants;
 
 use std::path::PathBuf;
 

@@ -113,6 +113,9 @@ impl Django {
         self.hosts(draft);
         let required = self.required();
         self.static_files(packages, &required, draft);
+        if self.insists_on_database_url() {
+            draft.secret("DATABASE_URL");
+        }
         for name in required {
             if looks_secret(&name, "") {
                 draft.secret(name);
@@ -241,7 +244,11 @@ impl Django {
         for line in self.settings.lines().filter(|line| !is_comment(line) && !line.starts_with(' '))
         {
             for (start, end) in [("os.environ[", "]"), ("env(", ")"), ("config(", ")")] {
-                let Some((_, rest)) = line.split_once(start) else { continue };
+                let Some((before, rest)) = line.split_once(start) else { continue };
+                // `os.getenv(` does without.
+                if before.ends_with("get") {
+                    continue;
+                }
                 let inside = rest.split(end).next().unwrap_or_default();
                 let [name] = literals(inside)[..] else { continue };
                 let alone = inside.trim_matches(['"', '\'', ' ']) == name;
@@ -254,6 +261,16 @@ impl Django {
             }
         }
         names
+    }
+
+    /// Whether the settings raise an error without the variable `DATABASE_URL`.
+    fn insists_on_database_url(&self) -> bool {
+        let lines: Vec<&str> = self.settings.lines().filter(|line| !is_comment(line)).collect();
+        lines.windows(2).any(|pair| {
+            pair[0].contains("if ")
+                && pair[0].contains("DATABASE_URL")
+                && pair[1].trim_start().starts_with("raise ")
+        })
     }
 
     /// What is assigned to a name at the beginning of a line; the last one counts.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::super::source::{self, Source, is_plain};
-use super::super::{Draft, Kind, Runs};
+use super::super::{Draft, Kind, Runs, data};
 use super::packages::{Packages, VENV};
 
 /// How an app is spoken to.
@@ -44,6 +44,12 @@ pub(super) struct App {
     gateway: Gateway,
     health: Option<&'static str>,
     keeps_instance: bool,
+    /// Database files that it opens.
+    databases: Vec<String>,
+    /// Commands of its own that make a database.
+    makers: Vec<String>,
+    has_migrations: bool,
+    has_alembic: bool,
 }
 
 /// The outermost app of the project.
@@ -52,7 +58,14 @@ pub(super) fn find(dir: &Path) -> Option<App> {
     let keeps_instance = sources.iter().any(|source| source.text.contains("instance_path"));
     // An app that is made when its module is read beats a function that makes one.
     let app = sources.iter().find_map(object).or_else(|| sources.iter().find_map(factory))?;
-    Some(App { keeps_instance, ..app })
+    Some(App {
+        keeps_instance,
+        databases: data::files(dir, "py"),
+        makers: makers(&sources),
+        has_migrations: dir.join("migrations/env.py").is_file(),
+        has_alembic: dir.join("alembic.ini").is_file(),
+        ..app
+    })
 }
 
 /// Whether there is a program that may be started as it is.
@@ -66,6 +79,19 @@ pub(super) fn program(dir: &Path) -> Option<Source> {
     let named = |name: &&str| sources.iter().position(|source| source.path == **name);
     let at = PROGRAMS.iter().find_map(named)?;
     Some(sources.swap_remove(at))
+}
+
+/// Names of the app's own commands that seem to make a database.
+fn makers(sources: &[Source]) -> Vec<String> {
+    let declares = |line: &&str| {
+        let line = line.trim_start();
+        line.starts_with('@') && line.contains(".command(")
+    };
+    let makes = |name: &&str| {
+        is_plain(name) && ["init", "create", "setup"].iter().any(|word| name.contains(word))
+    };
+    let lines = sources.iter().flat_map(|source| source.text.lines()).filter(declares);
+    lines.flat_map(source::literals).filter(makes).map(str::to_owned).collect()
 }
 
 fn object(source: &Source) -> Option<App> {
@@ -117,6 +143,10 @@ fn app(
         gateway,
         health: source::health_route(&source.text),
         keeps_instance: false,
+        databases: Vec::new(),
+        makers: Vec::new(),
+        has_migrations: false,
+        has_alembic: false,
     })
 }
 
@@ -141,13 +171,56 @@ impl App {
             draft.assume(format!("{server} serves it, because the project asks for it"));
         }
         packages.build(missing, draft);
-        if self.keeps_instance {
-            draft.share_dir("instance");
-            draft.assume("instance/ holds data, so it survives releases");
-        }
+        self.surroundings(packages, draft);
         draft.health = self.health.map(str::to_owned);
         draft.web(Runs::Command(command));
         kind
+    }
+
+    /// Adds what survives releases, and migrations unless there is a release command.
+    pub(super) fn surroundings(&self, packages: &Packages, draft: &mut Draft) {
+        self.data(packages, draft);
+        if draft.release.is_none() {
+            self.migrate(packages, draft);
+        }
+    }
+
+    /// What survives releases.
+    fn data(&self, packages: &Packages, draft: &mut Draft) {
+        // There a relative path is one below instance/.
+        let in_instance = packages.has("flask-sqlalchemy") && !self.databases.is_empty();
+        if self.keeps_instance || in_instance {
+            draft.share_dir("instance");
+            draft.assume("instance/ holds data, so it survives releases");
+        }
+        for file in self.databases.iter().filter(|_| !in_instance) {
+            draft.assume(format!("the database {file} survives releases"));
+            draft.share_file(file);
+        }
+    }
+
+    /// The release command, when there are migrations; else what has to be made by hand.
+    fn migrate(&self, packages: &Packages, draft: &mut Draft) {
+        let python = format!("{VENV}/bin/python -m");
+        let command = if self.has_migrations && packages.has("flask-migrate") {
+            let place = match self.directory.as_str() {
+                "" => String::new(),
+                directory => format!("PYTHONPATH={directory} "),
+            };
+            format!("{place}{python} flask --app {}:{} db upgrade", self.module, self.object)
+        } else if self.has_alembic && packages.has("alembic") {
+            format!("{python} alembic upgrade head")
+        } else {
+            for name in &self.makers {
+                draft.caution(format!(
+                    "the app has a command `{name}`: if it makes the database, write one that may \
+                     be repeated into `[release] run`, or nothing makes it"
+                ));
+            }
+            return;
+        };
+        draft.release = Some(command);
+        draft.assume("migrations run before a new version starts");
     }
 
     fn server(&self, packages: &Packages) -> (&'static str, String) {

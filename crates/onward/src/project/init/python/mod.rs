@@ -14,8 +14,8 @@ use super::{CannotTell, Draft, Kind, Runs};
 use packages::{Packages, VENV};
 
 /// Files that only Python projects have.
-const MARKS: [&str; 6] =
-    ["requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "manage.py", "uv.lock"];
+const MARKS: [&str; 7] =
+    ["requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "manage.py", "uv.lock", "poetry.lock"];
 
 /// Scripts that packages install, and the module that does the same.
 const SCRIPTS: [(&str, &str); 14] = [
@@ -94,6 +94,7 @@ impl Python {
                 program.path
             ));
         }
+        super::data::describe(dir, "py", draft);
         draft.health = super::source::health_route(&program.text).map(str::to_owned);
         draft.assume(format!("`{}` is what runs, on the PORT that it is given", program.path));
         draft.web(Runs::Command(format!("{python} {}", program.path)));
@@ -113,19 +114,38 @@ impl Python {
         }
         draft.release = draft.release.take().map(|command| in_environment(&command));
         draft.assume(format!("python, gunicorn and the like are those of {VENV}"));
-        if let Some(project) = django::find(dir)? {
-            project.surroundings(&self.packages, draft);
+        match django::find(dir)? {
+            Some(project) => project.surroundings(&self.packages, draft),
+            None => {
+                if let Some(app) = framework::find(dir) {
+                    app.surroundings(&self.packages, draft);
+                }
+            }
         }
         Ok(())
     }
 }
 
-/// Whether a command starts gunicorn without saying where it listens: then it listens everywhere.
+/// Whether a command starts gunicorn and leaves out where it listens, or has that in a file without
+/// the port that it is given: then it listens everywhere, or where nobody looks for it.
 fn binds_nowhere(command: &str, dir: &Path) -> bool {
-    command.contains("-m gunicorn ")
-        && !command.contains(['|', ';'])
-        && !["-b ", "--bind", "-c ", "--config"].iter().any(|flag| command.contains(flag))
-        && !dir.join("gunicorn.conf.py").is_file()
+    if !command.contains("-m gunicorn ") || command.contains(['|', ';']) {
+        return false;
+    }
+    let words: Vec<&str> = command.split_whitespace().collect();
+    let value = |short: &str, long: &str| {
+        words.iter().enumerate().find_map(|(i, word)| {
+            let rest = word.strip_prefix(long).and_then(|rest| rest.strip_prefix('='));
+            let next = || words.get(i + 1).copied().filter(|_| *word == long || *word == short);
+            rest.or_else(next)
+        })
+    };
+    if value("-b", "--bind").is_some() {
+        return false;
+    }
+    let file = value("-c", "--config").unwrap_or("gunicorn.conf.py");
+    let text = super::text_of(&dir.join(file.trim_start_matches("./"))).ok().flatten();
+    text.is_none_or(|text| !text.contains("PORT"))
 }
 
 /// A command line with the programs of the release's environment instead of those on `PATH`.

@@ -32,6 +32,8 @@ enum Install {
     Uv,
     /// `Pipfile.lock`.
     Pipenv,
+    /// `poetry.lock`.
+    Poetry,
 }
 
 /// Reads what the project says about its packages.
@@ -54,6 +56,8 @@ pub(super) fn read(dir: &Path) -> Result<Packages, CannotTell> {
         Some(Install::Uv)
     } else if there("Pipfile.lock") {
         Some(Install::Pipenv)
+    } else if there("poetry.lock") {
+        Some(Install::Poetry)
     } else if is_package || project.as_ref().is_some_and(|table| table.contains_key("project")) {
         Some(Install::Project)
     } else {
@@ -75,6 +79,7 @@ impl Packages {
 
     /// Adds the build of the virtual environment, with `server` besides when the project has none.
     pub(super) fn build(&self, server: Option<&str>, draft: &mut Draft) {
+        super::super::data::servers(|package| self.has(package), draft);
         // Compiled files then carry the digest of their source instead of its time, which is
         // another one in each release's directory.
         draft.build.push("export SOURCE_DATE_EPOCH=315532800".to_owned());
@@ -82,31 +87,7 @@ impl Packages {
         let pip = format!("{VENV}/bin/python -m pip install -q --disable-pip-version-check");
         let extra = server.map(|server| format!(" {server}")).unwrap_or_default();
         match self.install {
-            Some(Install::Requirements) => {
-                draft.build.push(format!("{pip} -r requirements.txt{extra}"));
-                draft.found("requirements.txt: what is installed");
-            }
-            Some(Install::Project) => {
-                draft.build.push(format!("{pip} .{extra}"));
-                draft.found("pyproject.toml or setup.py: the project is installed as a package");
-            }
-            Some(Install::Uv) => {
-                draft.build.push(format!("{pip} uv"));
-                draft.build.push(format!(
-                    "{VENV}/bin/python -m uv export -q --frozen --no-dev --no-emit-project \
-                     --no-hashes -o {VENV}/requirements.txt"
-                ));
-                draft.build.push(format!("{pip} -r {VENV}/requirements.txt{extra}"));
-                draft.found("uv.lock: what is installed");
-            }
-            Some(Install::Pipenv) => {
-                draft.build.push(format!("{pip} pipenv"));
-                draft.build.push(format!(
-                    "{VENV}/bin/python -m pipenv requirements > {VENV}/requirements.txt"
-                ));
-                draft.build.push(format!("{pip} -r {VENV}/requirements.txt{extra}"));
-                draft.found("Pipfile.lock: what is installed");
-            }
+            Some(install) => install.build(&pip, &extra, draft),
             None => draft.build.extend(server.map(|server| format!("{pip} {server}"))),
         }
         // Otherwise the tree would differ from its commit, and the label of a bundle would say so.
@@ -114,6 +95,62 @@ impl Packages {
         draft.include(VENV);
         draft.value("PYTHONUNBUFFERED", "1");
         draft.value("PYTHONDONTWRITEBYTECODE", "1");
+    }
+}
+
+impl Install {
+    /// Adds the commands that install, with `extra` packages besides.
+    fn build(self, pip: &str, extra: &str, draft: &mut Draft) {
+        let python = format!("{VENV}/bin/python -m");
+        let listed = format!("{pip} -r {VENV}/requirements.txt{extra}");
+        let (commands, found) = match self {
+            Self::Requirements => (
+                vec![format!("{pip} -r requirements.txt{extra}")],
+                "requirements.txt: what is installed",
+            ),
+            Self::Project => (
+                vec![format!("{pip} .{extra}")],
+                "pyproject.toml or setup.py: the project is installed as a package",
+            ),
+            Self::Uv => (
+                vec![
+                    format!("{pip} uv"),
+                    format!(
+                        "{python} uv export -q --frozen --no-dev --no-emit-project --no-hashes -o \
+                         {VENV}/requirements.txt"
+                    ),
+                    listed,
+                ],
+                "uv.lock: what is installed",
+            ),
+            Self::Pipenv => (
+                vec![
+                    format!("{pip} pipenv"),
+                    format!("{python} pipenv requirements > {VENV}/requirements.txt"),
+                    listed,
+                ],
+                "Pipfile.lock: what is installed",
+            ),
+            // Poetry brings packages that the app may want in other versions.
+            Self::Poetry => (
+                vec![
+                    format!("python3 -m venv {VENV}/poetry"),
+                    format!(
+                        "{VENV}/poetry/bin/python -m pip install -q --disable-pip-version-check \
+                         poetry poetry-plugin-export"
+                    ),
+                    format!(
+                        "{VENV}/poetry/bin/python -m poetry export -q --without-hashes -o \
+                         {VENV}/requirements.txt"
+                    ),
+                    format!("rm -rf {VENV}/poetry"),
+                    listed,
+                ],
+                "poetry.lock: what is installed",
+            ),
+        };
+        draft.build.extend(commands);
+        draft.found(found);
     }
 }
 
