@@ -13,6 +13,7 @@ mod killed;
 mod line;
 mod rehearse;
 mod restore;
+mod runtimes;
 mod schedules;
 mod screens;
 mod secrets;

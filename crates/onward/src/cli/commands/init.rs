@@ -27,7 +27,9 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
             screen.line(&format!("  {word}: {sentence}"));
         }
     }
-    screen.line("Next: `onward up`");
+    let secrets: String =
+        proposal.secrets.iter().map(|name| format!("`onward secret set {name}`, ")).collect();
+    screen.line(&format!("Next: {secrets}`onward up`"));
     screen.finished(
         true,
         json!({
@@ -36,6 +38,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
             "found": proposal.found,
             "assumptions": proposal.assumptions,
             "cautions": proposal.cautions,
+            "secrets": proposal.secrets,
         }),
     );
     Ok(Exit::Done)

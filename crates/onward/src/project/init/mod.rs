@@ -98,6 +98,8 @@ pub struct Proposal {
     pub assumptions: Vec<String>,
     /// What a person has to look at before others see the app, one sentence each.
     pub cautions: Vec<String>,
+    /// Names of secrets that have to be given before the first `onward up`.
+    pub secrets: Vec<String>,
     /// What was recognised.
     pub kind: Kind,
 }
@@ -220,8 +222,8 @@ pub fn detect(dir: &Path) -> Result<Proposal, CannotTell> {
                 .to_owned(),
         });
     }
-    let Draft { found, assumptions, cautions, .. } = draft;
-    Ok(Proposal { text, found, assumptions, cautions, kind })
+    let Draft { found, assumptions, cautions, secrets, .. } = draft;
+    Ok(Proposal { text, found, assumptions, cautions, secrets, kind })
 }
 
 fn recognise(dir: &Path) -> Result<(Kind, Draft), CannotTell> {
