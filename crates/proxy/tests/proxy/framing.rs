@@ -5,7 +5,7 @@ use std::io::Write;
 use crate::support::{App, Proxy};
 
 /// Hostile heads: name, bytes, expected status.
-const REFUSED: &[(&str, &str, u16)] = &[
+pub const REFUSED: &[(&str, &str, u16)] = &[
     (
         "CL.TE",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -180,7 +180,7 @@ fn too_much_header_is_refused() {
 }
 
 /// Odd but legal: bytes, the path the app must see, the body it must see.
-const LEGAL: &[(&str, &str, &str)] = &[
+pub const LEGAL: &[(&str, &str, &str)] = &[
     ("GET /plain HTTP/1.1\r\nHost: a\r\n\r\n", "/plain", ""),
     ("\r\nGET /leading-line HTTP/1.1\r\nHost: a\r\n\r\n", "/leading-line", ""),
     ("GET /no-space HTTP/1.1\r\nHost:a\r\n\r\n", "/no-space", ""),

@@ -5,6 +5,7 @@
 mod answers;
 mod bodies;
 mod control;
+mod differential;
 mod files;
 mod fleet;
 mod framing;
