@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: the figures and gates, each with its yardstick or bound from the same run.
 
 mod bad;
+mod beside;
 mod bundle;
 mod client;
 mod converged;
@@ -11,11 +12,14 @@ mod kill_control;
 mod load;
 mod place;
 mod proxy;
+mod sites;
 mod strace;
 mod upgrade;
 mod wrk;
 
 use std::error::Error;
+use std::io;
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -25,13 +29,14 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Gate = fn(&Mode) -> Outcome<bool>;
 
 /// The gates and figures, by name.
-const ALL: [(&str, Gate); 7] = [
+const ALL: [(&str, Gate); 8] = [
     ("load", load::run),
     ("kill", kill::run),
     ("bad", bad::run),
     ("upgrade", upgrade::run),
     ("figures", figures::run),
-    ("proxy", proxy_figures),
+    ("proxy", |_| beside_nginx(proxy::run)),
+    ("static", |_| beside_nginx(sites::run)),
     ("bundle", |_| bundle::run()),
 ];
 
@@ -44,6 +49,7 @@ usage: cargo xtask bench [NAME …] [OPTIONS]
   upgrade   onward replaced by another version of itself under load: nothing is lost
   figures   how long things take, how much memory they use
   proxy     CPU for each request, with nginx beside it
+  static    requests per CPU for static files, with nginx beside it
   bundle    bundles, with tar and zstd beside them
 
   --quick    the short form, as CI runs it
@@ -103,9 +109,12 @@ pub fn selected(names: &[&str], mode: &Mode) -> bool {
     rows.iter().all(|(_, verdict, _)| verdict == "ok")
 }
 
-fn proxy_figures(_: &Mode) -> Outcome<bool> {
+/// Measures the proxy that its command makes from its control socket and its table file.
+type Beside = fn(&dyn Fn(&Path, &Path) -> Command) -> io::Result<Vec<String>>;
+
+fn beside_nginx(measure: Beside) -> Outcome<bool> {
     let binary = place::release_binary()?;
-    let misses = proxy::run(&|control, table| {
+    let misses = measure(&|control, table| {
         let mut command = Command::new(&binary);
         command.args(["proxy", "run", "--control"]).arg(control).arg("--table").arg(table);
         command
