@@ -72,12 +72,12 @@ fn place(context: &Context, server: &LocalServer) -> String {
 pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Exit, Complaint> {
     screen.note(&context.title());
     context.prepare()?;
-    let mut replaced_any = false;
+    let mut counts: Vec<Option<Counted>> = Vec::new();
     for server in &servers(context)? {
         match exchange(context, server, downgrade)? {
             Exchange { renewal: Renewal::Same, .. } => {}
             Exchange { renewal: Renewal::Newer(running), .. } => {
-                return Err(is_newer(&running, replaced_any));
+                return Err(is_newer(&running, !counts.is_empty()));
             }
             Exchange { renewal: Renewal::Replaced(replaced), counted } => {
                 let place = place(context, server);
@@ -85,18 +85,29 @@ pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Ex
                 if let Some(why) = &replaced.problem {
                     return Err(not_replaced(server, why));
                 }
-                replaced_any = true;
+                counts.push(counted);
             }
         }
     }
     let own = onward_server::build::VERSION;
-    if replaced_any {
-        screen.success(&format!("onward {own} is what runs now"));
-    } else {
+    if counts.is_empty() {
         screen.success(&format!("Nothing changed: onward {own} is what runs"));
+        screen.finished(true, json!({"outcome": "unchanged"}));
+        return Ok(Exit::Done);
     }
-    let outcome = if replaced_any { "done" } else { "unchanged" };
-    screen.finished(true, json!({"outcome": outcome}));
+    screen.success(&format!("onward {own} is what runs now"));
+    // Nothing is said of all when it is not known of each.
+    let sum = |what: fn(&Counted) -> u64| -> Option<u64> {
+        counts.iter().map(|counted| counted.as_ref().map(what)).sum()
+    };
+    screen.finished(
+        true,
+        json!({
+            "outcome": "done",
+            "requests": sum(|counted| counted.requests),
+            "lost": sum(|counted| counted.lost),
+        }),
+    );
     Ok(Exit::Done)
 }
 
