@@ -17,3 +17,4 @@ pub mod process;
 pub mod protocol;
 pub mod runtimes;
 pub mod stream;
+pub mod template;

@@ -14,7 +14,7 @@ pub use name::{
     AppName, EnvironmentName, InvalidName, NAME_BYTES_MAX, ProcessName, Role, ServerName,
 };
 pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
-pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, Run, Stop};
+pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, RenderedFile, Run, Stop};
 pub use routing::{Maintenance, PAGE_BYTES_MAX, RETRY_AFTER_S_MAX, Routing, SiteRules};
 pub use runtime::{Runtime, RuntimeSource};
 pub use schedule::{Schedule, When};

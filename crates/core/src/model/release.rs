@@ -73,6 +73,16 @@ pub struct Config {
     /// Commands at times by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<ProcessName, Schedule>,
+    /// Files that each server renders, by their path in the release directory.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, RenderedFile>,
+}
+
+/// A file that is made on the server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RenderedFile {
+    /// The file of the bundle that it is made from, relative to the release directory.
+    pub template: String,
 }
 
 impl Config {

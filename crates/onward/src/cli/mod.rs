@@ -36,6 +36,7 @@ mod secrets;
 mod skew;
 mod stores;
 mod table;
+mod templates;
 #[cfg(test)]
 mod tests;
 

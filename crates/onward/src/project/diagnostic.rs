@@ -67,6 +67,8 @@ pub enum Code {
     Repeated,
     /// Two environments that both say `default = true`.
     TwoDefaults,
+    /// A template that cannot be rendered.
+    InvalidTemplate,
     /// A part of the grammar that this version of onward does not build yet.
     NotYetSupported,
     /// More findings than anybody reads; the rest is left out.
@@ -75,7 +77,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
@@ -102,6 +104,7 @@ impl Code {
         Self::Meaningless,
         Self::Repeated,
         Self::TwoDefaults,
+        Self::InvalidTemplate,
         Self::NotYetSupported,
         Self::TooMany,
     ];
@@ -135,6 +138,7 @@ impl Code {
             Self::Meaningless => "meaningless",
             Self::Repeated => "repeated",
             Self::TwoDefaults => "two-defaults",
+            Self::InvalidTemplate => "invalid-template",
             Self::NotYetSupported => "not-yet-supported",
             Self::TooMany => "too-many",
         }

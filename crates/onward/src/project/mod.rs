@@ -6,6 +6,7 @@
 
 mod commands;
 mod diagnostic;
+mod files;
 pub mod init;
 mod load;
 mod model;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use commands::{HOOK_WITHIN, HookPoint, Hooks, SCHEDULE_LATE, SCHEDULE_WITHIN, Task};
 pub use diagnostic::{Code, Colour, Diagnostic, Findings, Severity, Span};
+pub use files::{FILES_MAX, about_template};
 pub use load::{FILE_BYTES_MAX, FILE_NAME, LoadError, load};
 pub use model::{
     Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Release,

@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use onward_core::model::{
-    AppName, EnvironmentName, ProcessName, Role, Routing, Schedule, ServerName, SiteRules,
+    AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule, ServerName,
+    SiteRules,
 };
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
@@ -43,6 +44,8 @@ pub struct Project {
     pub tasks: BTreeMap<ProcessName, Task>,
     /// `[schedule.NAME]`, as a release keeps them.
     pub schedules: BTreeMap<ProcessName, Schedule>,
+    /// `[file."PATH"]`, by path, as a release keeps them.
+    pub files: BTreeMap<String, RenderedFile>,
     /// `[hooks]`.
     pub hooks: Hooks,
     /// What is legal but looks like a mistake.

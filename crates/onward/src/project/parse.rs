@@ -15,7 +15,8 @@ use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
 use super::{
-    commands, process, routing, runtime, secrets, servers, shared, store, suggest, syntax, unbuilt,
+    commands, files, process, routing, runtime, secrets, servers, shared, store, suggest, syntax,
+    unbuilt,
 };
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
@@ -70,7 +71,8 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let (release, check_span) = release(&mut root, sink);
     let (shared, shared_files) = shared::read(&mut root, sink);
     let runtimes = runtime::read(&mut root, sink);
-    unbuilt::files(&mut root, sink);
+    let all_shared = [shared.as_slice(), shared_files.as_slice()].concat();
+    let files = files::read(&mut root, &all_shared, sink);
     let schedules = commands::schedules(&mut root, &processes, sink);
     let tasks = commands::tasks(&mut root, sink);
     unbuilt::services(&mut root, sink);
@@ -106,6 +108,7 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
         environments,
         tasks,
         schedules,
+        files,
         hooks,
         warnings: Vec::new(),
     })

@@ -13,7 +13,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use onward_core::model::{AppName, EnvironmentName, ProcessName, Role, Routing, Schedule};
+use onward_core::model::{
+    AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule,
+};
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
@@ -85,6 +87,8 @@ pub struct Resolved {
     pub tasks: BTreeMap<ProcessName, Task>,
     /// Commands at times.
     pub schedules: BTreeMap<ProcessName, Schedule>,
+    /// Files that each server renders, by path.
+    pub files: BTreeMap<String, RenderedFile>,
     /// What runs here around an operation.
     pub hooks: Hooks,
 }
@@ -233,6 +237,7 @@ pub fn resolve(
         routing: environment.routing,
         tasks: project.tasks.clone(),
         schedules: project.schedules.clone(),
+        files: project.files.clone(),
         hooks: project.hooks.clone(),
         environment: environment.name,
     })

@@ -6,8 +6,7 @@
 use super::diagnostic::{Code, Diagnostic, Span};
 use super::model::Provider;
 use super::parse::{name, unknown_word};
-use super::read::{Item, Section, Sink, Text};
-use super::words::ProjectPath;
+use super::read::{Item, Section, Sink};
 use onward_core::model::ProcessName;
 
 /// More instances of one process than any project means.
@@ -37,28 +36,6 @@ fn named_tables<'t>(
         }
     }
     tables
-}
-
-/// `[file."PATH"]`: files rendered on the server.
-pub(super) fn files(root: &mut Section<'_>, sink: &mut Sink) {
-    for (item, mut section) in named_tables(root, "file", sink) {
-        not_yet(
-            sink,
-            item.key_span.clone(),
-            "rendered files are",
-            "remove the table for now; let the app read `[values]` from its environment",
-        );
-        let key = Text { path: item.path.clone(), span: item.key_span.clone(), text: item.key };
-        path(&key, sink);
-        if let Some(text) = section.get("template").and_then(|item| item.text(sink)) {
-            path(&text, sink);
-        }
-        section.finish(sink);
-    }
-}
-
-fn path(text: &Text<'_>, sink: &mut Sink) {
-    super::parse::word(sink, Code::InvalidPath, text, ProjectPath::new);
 }
 
 /// `[service.NAME]`: databases, caches, queues, run by packs. Their settings are the pack's.

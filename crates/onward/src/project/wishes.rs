@@ -43,6 +43,7 @@ pub fn config(resolved: &Resolved, runtimes: &[InUse]) -> Arc<Config> {
         routing: Routing { site: site(resolved), ..resolved.routing.clone() },
         tasks: tasks.map(|(name, task)| (name.clone(), task.run.as_str().to_owned())).collect(),
         schedules: resolved.schedules.clone(),
+        files: resolved.files.clone(),
     })
 }
 

@@ -62,7 +62,8 @@ impl Agent {
 
     fn stage(&mut self, key: &AppKey, release: ReleaseNumber) {
         let Some(app) = self.apps.get_mut(key) else { return };
-        let Some(wanted) = Self::wanted_files(app, release) else { return };
+        let server = &self.context.config.server;
+        let Some(wanted) = Self::wanted_files(app, release, server) else { return };
         let failures = match app.files.get(&release) {
             Some(FilesState::Failed { failures, .. }) => *failures,
             _ => 0,
@@ -78,7 +79,8 @@ impl Agent {
 
     fn verify(&mut self, key: &AppKey, release: ReleaseNumber) {
         let Some(app) = self.apps.get_mut(key) else { return };
-        let Some(wanted) = Self::wanted_files(app, release) else { return };
+        let server = &self.context.config.server;
+        let Some(wanted) = Self::wanted_files(app, release, server) else { return };
         app.files.insert(release, FilesState::Verifying);
         let (tree, bundles) = (app.tree.clone(), self.context.config.bundles.clone());
         let (teller, places) = (self.context.teller(key), self.context.files.clone());
@@ -253,7 +255,7 @@ impl App {
     pub(super) fn verified(&mut self, release: ReleaseNumber, result: Result<(), Unfit>) {
         match result {
             Ok(()) => drop(self.files.insert(release, FilesState::Verified)),
-            Err(Unfit::Failed(failure)) => self.files_failed(release, failure),
+            Err(Unfit::Failed(failure)) => self.files_failed(release, self.vault.masked(failure)),
             Err(Unfit::Changed(why)) => {
                 note(format_args!("{}: {why}; staged anew", self.route_name()));
                 // As if they had never been there: they are brought again.

@@ -9,6 +9,7 @@ use onward_core::document::Failure;
 use onward_core::model::{Digest, ReleaseNumber};
 use onward_store::bundle::{self, Entry, Manifest, StageMode, Store, verify_tree};
 
+use super::rendering::Rendering;
 use crate::layout::AppTree;
 
 /// Files that only keep an otherwise empty directory in Git.
@@ -21,6 +22,8 @@ pub(super) struct Wanted {
     pub(super) bundle: Digest,
     pub(super) shared_dirs: Vec<String>,
     pub(super) shared_files: Vec<String>,
+    /// What is rendered into the directory.
+    pub(super) rendered: Rendering,
     /// Whether something runs from the files, which then stay where they are.
     pub(super) in_use: bool,
 }
@@ -77,11 +80,11 @@ pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<
     for shared in &wanted.shared_files {
         link_shared_file(tree, &directory, shared).map_err(Unfit::Failed)?;
     }
-    Ok(())
+    wanted.rendered.write(&directory).map_err(Unfit::Failed)
 }
 
 /// The manifest without the directories and files that are shared, which are links once the release is made
-/// ready.
+/// ready, and without those that are rendered.
 fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
     let is_own = |entry: &&Entry| {
         let path = entry.path.as_str();
@@ -89,7 +92,8 @@ fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
             path.strip_prefix(shared.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        !wanted.shared_dirs.iter().chain(&wanted.shared_files).any(is_below)
+        let own = wanted.shared_dirs.iter().chain(&wanted.shared_files);
+        !own.chain(wanted.rendered.paths()).any(is_below)
     };
     let entries = manifest.entries().iter().filter(is_own).cloned().collect();
     Manifest::new(entries).map_err(|error| Failure {
@@ -250,6 +254,6 @@ fn failure(wanted: &Wanted, error: &bundle::Error) -> Failure {
     Failure { reason, ..Failure::default() }
 }
 
-fn io_failure(path: &Path, error: &io::Error) -> Failure {
+pub(super) fn io_failure(path: &Path, error: &io::Error) -> Failure {
     Failure { reason: format!("{}: {error}", path.display()), ..Failure::default() }
 }

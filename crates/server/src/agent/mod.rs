@@ -37,6 +37,7 @@ mod probe;
 mod proxy;
 mod pull;
 mod record;
+mod rendering;
 mod roll;
 mod routes;
 mod serve;

@@ -17,6 +17,7 @@ use super::control::{Control, Seen};
 use super::event::{AppKey, Event, Events, News, Reply};
 use super::note::note;
 use super::record::Record;
+use super::rendering::Rendering;
 use super::routes;
 use super::vault::Maskers;
 use super::{Config, files, gather, pull};
@@ -527,6 +528,7 @@ impl Agent {
     pub(super) fn wanted_files(
         app: &App,
         release: onward_core::model::ReleaseNumber,
+        server: &onward_core::model::ServerName,
     ) -> Option<files::Wanted> {
         let order = app.order()?.releases.get(&release)?;
         Some(files::Wanted {
@@ -534,6 +536,7 @@ impl Agent {
             bundle: order.bundle.digest,
             shared_dirs: order.config.shared_dirs.clone(),
             shared_files: order.config.shared_files.clone(),
+            rendered: Rendering::new(app, release, order, server),
             in_use: app.uses(release),
         })
     }

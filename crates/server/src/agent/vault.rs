@@ -31,6 +31,7 @@ use onward_secret::{Identity, Masker, Secret, open_value};
 use super::event::AppKey;
 use super::note::note;
 use crate::layout::AppTree;
+use crate::template::Hidden;
 
 /// The variable that says where the files are.
 pub(super) const DIRECTORY_VARIABLE: &str = "ONWARD_SECRETS_DIR";
@@ -198,6 +199,16 @@ impl Vault {
         let mut all: BTreeMap<_, _> = values.into_iter().map(variable).collect();
         all.insert(DIRECTORY_VARIABLE.to_owned(), directory.into_os_string());
         Ok(all)
+    }
+
+    /// The secrets that a release was made with and that are text, for its templates.
+    pub(super) fn texts(&self, config: &Config) -> BTreeMap<String, Hidden> {
+        let text = |(name, version): (&SecretName, &SecretVersion)| {
+            let known = self.opened.0.get(version).filter(|own| own.name == *name)?;
+            let text = std::str::from_utf8(known.value.expose()).ok()?;
+            Some((name.to_string(), Hidden::new(text.to_owned())))
+        };
+        config.secrets.iter().filter_map(text).collect()
     }
 
     /// Removes the files of every release but those that are kept.

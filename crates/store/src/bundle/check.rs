@@ -8,7 +8,7 @@ use std::path::Path;
 use onward_core::model::Digest;
 
 use super::error::{Error, Result, TreeMismatch};
-use super::manifest::{Kind, Manifest};
+use super::manifest::{Entry, Kind, Manifest};
 use super::reader::{Reader, by_pack};
 use super::store::Store;
 use super::workers;
@@ -40,6 +40,27 @@ impl Store {
                 .try_for_each(|entry| reader.content(entry, &mut |_| Ok(())))
         })?;
         Ok(Verified { files: manifest.files(), bytes: manifest.bytes() })
+    }
+
+    /// The content of one file of a bundle; `None` when the bundle has no such file. Of one that is longer than
+    /// `limit`, a little more than that.
+    ///
+    /// # Errors
+    /// [`Error::NoBundle`], [`Error::Damaged`], [`Error::Incomplete`].
+    pub fn content(&self, bundle: Digest, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        let _lock = self.lock_shared()?;
+        let manifest = self.manifest(bundle)?;
+        let is_it =
+            |entry: &&Entry| entry.path.as_str() == path && matches!(entry.kind, Kind::File { .. });
+        let Some(entry) = manifest.entries().iter().find(is_it) else { return Ok(None) };
+        let index = self.index()?;
+        let mut bytes = Vec::new();
+        Reader::new(&index, bundle).content(entry, &mut |piece| {
+            let room = (limit + 1).saturating_sub(bytes.len());
+            bytes.extend_from_slice(&piece[..piece.len().min(room)]);
+            Ok(())
+        })?;
+        Ok(Some(bytes))
     }
 
     /// Compares a staged directory with its bundle, as before an application is started: every file, link and directory

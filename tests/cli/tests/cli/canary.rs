@@ -56,9 +56,15 @@ impl Story {
             &format!(
                 "app = \"trial\"\n[process.web]\nrun = \"{run}\"\n\
                  probe = {{ path = \"/up\", within = \"1s\" }}\n\
-                 [release]\nwatch = \"100ms\"\n{release}[secrets]\nnames = [\"CANARY\"]\n"
+                 [release]\nwatch = \"100ms\"\n{release}[secrets]\nnames = [\"CANARY\"]\n\
+                 [file.\"rendered.conf\"]\ntemplate = \"conf.j2\"\n"
             ),
         );
+        self.template("key = {{ secrets.CANARY }}\n");
+    }
+
+    fn template(&self, text: &str) {
+        self.project.write("conf.j2", text);
     }
 
     /// Runs a command, and searches what it prints and the arguments of all processes meanwhile.
@@ -107,7 +113,8 @@ impl Story {
                 continue;
             }
             let text = path.display().to_string();
-            if text.contains("/local/logs/") || text.ends_with("/CANARY") {
+            let rendered = text.contains("/releases/") && text.ends_with("/rendered.conf");
+            if text.contains("/local/logs/") || text.ends_with("/CANARY") || rendered {
                 own.push(path);
             } else {
                 self.found.borrow_mut().push(text);
@@ -162,6 +169,13 @@ impl Story {
         self.fail("./test-app tells record", "");
         self.fail(good, &format!("run = '{leaks}; exit 4'\n"));
         self.fail(good, &format!("check = '{leaks}; exit 5'\n"));
+        // Right with the made-up secret, wrong with the real one, and that in its words.
+        self.file(good, "");
+        self.template(
+            "{% if '7f3a' in secrets.CANARY %}{{ values[secrets.CANARY]|int }}{% endif %}",
+        );
+        self.both(&["deploy"], 1);
+        self.both(&["why"], 0);
         self.file(good, "");
         self.run(Some("the second value"), &["secret", "set", "CANARY", "--now"]).code_is(0);
         self.both(&["rollback", "1"], 0);
@@ -208,10 +222,12 @@ fn a_secret_is_nowhere_but_where_the_app_gets_it() {
     let has = |part: &str| own.iter().any(|path| path.display().to_string().contains(part));
     assert!(has("/local/logs/"), "the control: the app printed it, and the search finds it there");
     assert!(has("/secrets/1/CANARY"), "the control: the app has it as a file");
+    assert!(has("/releases/1/rendered.conf"), "the control: it was rendered into a file");
     assert_eq!(*story.found.borrow(), Vec::<String>::new());
     story.both(&["down", "-y"], 0);
     let own = story.files();
-    assert!(own.iter().all(|path| !path.ends_with("CANARY")), "gone with the release: {own:?}");
+    let left = |name| own.iter().any(|path| path.ends_with(name));
+    assert!(!left("CANARY") && !left("rendered.conf"), "gone with the release: {own:?}");
     story.both(&["logs", "-n", "1000"], 0);
     assert_eq!(*story.found.borrow(), Vec::<String>::new());
 }

@@ -5,6 +5,7 @@ mod bad_releases;
 mod bundles;
 mod canary;
 mod commands;
+mod config_files;
 mod doctor;
 mod full_disk;
 mod hooks;

@@ -7,6 +7,7 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::screen::Screen;
+use crate::cli::templates;
 
 /// Reads the project file and the wishes for the environment, without doing anything.
 pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
@@ -18,6 +19,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     }
     let names: Vec<_> =
         context.resolved.processes.iter().map(|process| process.name.as_str()).collect();
+    templates::of_project(&context, screen)?;
     screen.success(&format!(
         "onward.toml is valid: {} with {} in {}",
         context.app(),

@@ -24,6 +24,7 @@ use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
+use crate::cli::templates;
 use crate::cli::{build, bundling, numbers, retention, runtimes};
 use crate::project::{HookPoint, wishes};
 
@@ -77,12 +78,14 @@ fn release_with(
     let bundle = match bundling::named(context, &args.from, label, screen)? {
         Some(bundle) => bundle,
         None => {
+            templates::of_project(context, screen)?;
             hooks.before(HookPoint::BeforeBuild)?;
             build::run(context, &runtimes, screen, interrupts)?;
             hooks.before(HookPoint::AfterBuild)?;
             bundling::of_tree(context, label, screen)?
         }
     };
+    templates::of_bundle(context, &bundle, screen)?;
     hooks.about(&bundle);
     let config = wishes::config(&context.resolved, &runtimes);
     if !args.force && edit_goes_first(context, &bundle, &config, planned)? {
