@@ -23,7 +23,7 @@ use crate::protocol::{
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
-/// How long [`AgentLink::deliver`] waits for news, in milliseconds.
+/// How long [`AgentLink::deliver`] waits for news unless told otherwise, in milliseconds.
 const NEWS_WITHIN_MS: u64 = 1_000;
 
 /// Why there is no good answer.
@@ -318,6 +318,10 @@ impl Client {
     }
 }
 
+fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 fn nonsense(answer: &Answer) -> ClientError {
     ClientError::Nonsense(serde_json::to_string(answer).unwrap_or_default())
 }
@@ -330,6 +334,7 @@ pub type OpenKey = Arc<dyn Fn(&PublicKey) -> Option<Identity> + Send + Sync>;
 pub struct AgentLink {
     socket: PathBuf,
     open_key: Option<OpenKey>,
+    news_within_ms: u64,
     state: Mutex<LinkState>,
 }
 
@@ -350,7 +355,18 @@ struct LinkState {
 impl AgentLink {
     /// The way to the agent that listens at `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self { socket: socket.into(), open_key: None, state: Mutex::default() }
+        Self {
+            socket: socket.into(),
+            open_key: None,
+            news_within_ms: NEWS_WITHIN_MS,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The same, with another time that the agent waits for news, in milliseconds.
+    #[must_use]
+    pub fn with_news_within(self, news_within_ms: u64) -> Self {
+        Self { news_within_ms, ..self }
     }
 
     /// The same, with a way to open the key of the environment for a server that lacks it.
@@ -392,16 +408,22 @@ impl AgentLink {
         // order may be brought twice.
         if let Some(mut client) = state.client.take()
             && self.bring_key(&mut client, state, order).is_ok()
-            && let Ok(seen) = client.deliver(order, known, NEWS_WITHIN_MS)
         {
-            state.client = Some(client);
-            return Ok(seen);
+            match client.deliver(order, known, self.news_within_ms) {
+                Ok(seen) => {
+                    state.client = Some(client);
+                    return Ok(seen);
+                }
+                // Another connection would be as silent.
+                Err(ClientError::Lost(error)) if is_silence(&error) => return Err(error.into()),
+                Err(_) => {}
+            }
         }
         // Another agent may have come with another tree.
         state.key = None;
         let mut client = Client::connect(&self.socket)?;
         self.bring_key(&mut client, state, order)?;
-        let seen = client.deliver(order, known, NEWS_WITHIN_MS)?;
+        let seen = client.deliver(order, known, self.news_within_ms)?;
         state.client = Some(client);
         Ok(seen)
     }

@@ -1,6 +1,7 @@
 //! The servers of an environment, as a command speaks to them: all at once, and each by itself.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 
 use onward_core::document::{Document, Server};
@@ -89,7 +90,8 @@ pub fn wake(
 /// proxy, which its agent says.
 ///
 /// # Errors
-/// When an agent cannot be started, unless its server is left out and the document knows it.
+/// When an agent cannot be started. A server that is left out and that the document knows is not
+/// asked.
 pub fn enrolled(
     context: &Context,
     document: Option<&Document>,
@@ -98,21 +100,28 @@ pub fn enrolled(
     context.prepare()?;
     let wished = wishes::servers(&context.resolved);
     let alone = wished.len() == 1;
-    let places: Vec<_> = wished.iter().map(|(name, _)| context.server(name)).collect();
+    let left_out = |name: &ServerName| {
+        let known = document.and_then(|document| document.server(name));
+        known.filter(|_| without.contains(name))
+    };
+    let asked = wished.iter().filter(|(name, _)| left_out(name).is_none());
+    let places: Vec<_> = asked.map(|(name, _)| context.server(name)).collect();
     let mut enrolled = BTreeMap::new();
-    for ((place, agent), (name, roles)) in places.iter().zip(agents(&places)).zip(wished) {
+    for (place, agent) in places.iter().zip(agents(&places)) {
         let said = agent.and_then(|mut agent| agent.hello().map_err(|_| AgentError::Silent));
-        let known = document.and_then(|document| document.server(&name));
-        let address = match (said, known.filter(|_| without.contains(&name))) {
-            (Ok(_), _) if alone => ALONE.to_owned(),
-            (Ok(hello), _) => hello.address.trim_start_matches("http://").to_owned(),
-            (Err(_), Some(known)) => known.address.clone(),
-            (Err(error), None) if alone => return Err(complaint(place, &error)),
-            (Err(error), None) => return Err(unreachable(place, &error)),
+        let address = match said {
+            Ok(_) if alone => ALONE.to_owned(),
+            Ok(hello) => hello.address.trim_start_matches("http://").to_owned(),
+            Err(error) if alone => return Err(complaint(place, &error)),
+            Err(error) => return Err(unreachable(place, &error)),
         };
-        enrolled.insert(name, Server { address, roles });
+        enrolled.insert(place.name().clone(), address);
     }
-    Ok(enrolled)
+    let addresses = wished.into_iter().filter_map(|(name, roles)| {
+        let known = left_out(&name).map(|known| known.address.clone());
+        Some((name.clone(), Server { address: known.or_else(|| enrolled.remove(&name))?, roles }))
+    });
+    Ok(addresses.collect())
 }
 
 /// The servers that the project file wishes, without asking any of them: for a rehearsal.
@@ -121,8 +130,8 @@ pub fn imagined(context: &Context) -> BTreeMap<ServerName, Server> {
     servers.map(|(name, roles)| (name, Server { address: ALONE.to_owned(), roles })).collect()
 }
 
-/// The way to each server of the document, and to those that are about to join it. Agents are
-/// started; one that does not start shows when it is brought an order.
+/// The way to each server of the document, and to those that are about to join it. The agent of a
+/// server that is alone is started here; of several, each when it is brought an order.
 pub fn links(
     context: &Context,
     document: Option<&Document>,
@@ -141,13 +150,14 @@ pub fn links(
         names = wished_names(context);
     }
     let servers: Vec<_> = names.iter().map(|name| context.server(name)).collect();
-    let agents = agents(&servers);
-    if let ([only], Some(Err(error))) = (&servers[..], agents.into_iter().next()) {
-        return Err(complaint(only, &error));
+    if let [only] = &servers[..] {
+        only.agent().map_err(|error| complaint(only, &error))?;
     }
-    let link = |server: &LocalServer| -> (ServerName, Box<dyn onward_core::ports::Link + Sync>) {
-        (server.name().clone(), Box::new(server.link().with_keys(secrets::open_key(context))))
-    };
+    let link =
+        |server: &LocalServer| -> (ServerName, Arc<dyn onward_core::ports::Link + Send + Sync>) {
+            let link = server.link(servers.len() > 1).with_keys(secrets::open_key(context));
+            (server.name().clone(), Arc::new(link))
+        };
     Ok(servers.iter().map(link).collect())
 }
 

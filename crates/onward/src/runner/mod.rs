@@ -1,24 +1,25 @@
 //! The driver: does what the runner of `onward-core` needs, with a real store and real agents.
 
+mod couriers;
 mod identity;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::model::{OperationNumber, ReleaseNumber, ServerName};
-use onward_core::order::Order;
 use onward_core::outcome::Outcome;
-use onward_core::ports::{DeliveryRefused, Link, StateStore};
-use onward_core::report::Report;
+use onward_core::ports::{Link, StateStore};
 use onward_core::runner::{End, Got, Need, Runner, Tick};
 
+use couriers::Couriers;
 pub use identity::{fresh, request_id};
 
 /// The ways to the agents, by server.
-pub type Links = BTreeMap<ServerName, Box<dyn Link + Sync>>;
+pub type Links = BTreeMap<ServerName, Arc<dyn Link + Send + Sync>>;
 
 /// The pause before a server that did not answer is tried again.
 const SILENCE_PAUSE: Duration = Duration::from_millis(50);
@@ -52,6 +53,7 @@ pub fn drive(
 ) -> Option<End> {
     let began = Instant::now();
     let mut copies = Copies::default();
+    let mut couriers = Couriers::of(links);
     loop {
         let tick = || Tick {
             now: Timestamp::now(),
@@ -65,19 +67,20 @@ pub fn drive(
             }
             Need::Write { expected, next } => Got::Written(store.write(expected, &next)),
             Need::Contact(orders) => {
-                let answers = deliver(runner, links, &orders);
+                let answers = couriers.deliver(&orders, |server| runner.seen(server));
                 if answers.iter().any(|(_, answer)| !matches!(answer, Outcome::Done(_))) {
                     thread::sleep(SILENCE_PAUSE);
                 }
                 Got::Reports(answers)
             }
             Need::End(end) => {
-                copies.leave(runner, links);
+                copies.leave(runner, &mut couriers);
+                couriers.finish();
                 return Some(end);
             }
         };
         if matches!(got, Got::Reports(_)) {
-            copies.leave(runner, links);
+            copies.leave(runner, &mut couriers);
         }
         runner.got(got, &tick());
         if observer.look(runner) == Stop::Leave {
@@ -97,7 +100,7 @@ struct Copies {
 type Decided = (Option<ReleaseNumber>, Option<OperationNumber>, bool);
 
 impl Copies {
-    fn leave(&mut self, runner: &Runner, links: &Links) {
+    fn leave(&mut self, runner: &Runner, couriers: &mut Couriers) {
         let Some(document) = runner.document() else { return };
         let operation = document.operation.as_ref();
         let decided = operation.is_none_or(|operation| operation.phase.is_decided());
@@ -105,33 +108,7 @@ impl Copies {
         let now = (document.serving, number, operation.is_none());
         if decided && self.left != Some(now) {
             self.left = Some(now);
-            for server in document.servers.keys() {
-                if let Some(link) = links.get(server) {
-                    link.keep_copy(document);
-                }
-            }
+            couriers.keep_copy(document);
         }
-    }
-}
-
-type Answer = (ServerName, Outcome<Report, DeliveryRefused>);
-
-/// Brings the orders to all servers at once.
-fn deliver(runner: &Runner, links: &Links, orders: &[Order]) -> Vec<Answer> {
-    let one = |order: &Order| -> Answer {
-        let answer = match links.get(&order.server) {
-            Some(link) => link.deliver(order, runner.seen(&order.server)),
-            None => Outcome::Refused(DeliveryRefused("it has no address".to_owned())),
-        };
-        (order.server.clone(), answer)
-    };
-    match orders {
-        [] => Vec::new(),
-        [order] => vec![one(order)],
-        _ => thread::scope(|scope| {
-            let each: Vec<_> = orders.iter().map(|order| scope.spawn(|| one(order))).collect();
-            let joined = each.into_iter().map(thread::ScopedJoinHandle::join);
-            joined.map(|answer| answer.expect("a delivery does not panic")).collect()
-        }),
     }
 }

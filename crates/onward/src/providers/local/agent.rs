@@ -28,6 +28,8 @@ const START_PAUSE: Duration = Duration::from_millis(20);
 /// Staging uses megabytes for a moment; an agent at rest gives them back. The C library reads these
 /// at the start of a process; apps and the proxy do not inherit them.
 const FRUGAL: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
+/// How long one of several servers waits for news, in milliseconds: the next order waits as long.
+const NEWS_OF_SEVERAL_MS: u64 = 50;
 /// How many lines of an agent that ended are shown.
 const LINES_SHOWN: usize = 10;
 
@@ -65,9 +67,11 @@ impl LocalServer {
         Client::connect(&self.agent_socket()).ok()
     }
 
-    /// The way for orders to the agent.
-    pub fn link(&self) -> LocalLink {
-        LocalLink { server: self.clone(), link: AgentLink::new(self.agent_socket()) }
+    /// The way for orders to the agent, which is one of several or the only one.
+    pub fn link(&self, several: bool) -> LocalLink {
+        let link = AgentLink::new(self.agent_socket());
+        let link = if several { link.with_news_within(NEWS_OF_SEVERAL_MS) } else { link };
+        LocalLink { server: self.clone(), link }
     }
 
     /// The agent, started when it does not run. A restarted one adopts what runs, and is of the
@@ -168,7 +172,8 @@ pub struct LocalLink {
 impl Link for LocalLink {
     fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused> {
         let outcome = self.link.deliver(order, seen);
-        if matches!(outcome, Outcome::Done(_)) || self.running_agent_answers() {
+        let hangs = matches!(outcome, Outcome::Unknown(_)) && self.server.running_agent().is_some();
+        if matches!(outcome, Outcome::Done(_)) || hangs || self.running_agent_answers() {
             return outcome;
         }
         match self.server.agent() {
