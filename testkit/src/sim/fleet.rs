@@ -30,7 +30,7 @@ pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
     if document.serving.is_none() {
         return Ok(());
     }
-    for balancer in balancers.filter(|own| !document.behind.contains(&own.name)) {
+    for balancer in balancers.filter(|own| !was_left(document, &own.name)) {
         let peers = balancer.route.iter().flat_map(|route| route.peers.keys());
         for peer in peers {
             let answers = machines
@@ -43,6 +43,13 @@ pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Whether a decision was made without a server that has not followed yet. Where there are no
+/// balancers any more, only the operation that took the last of them keeps it.
+fn was_left(document: &Document, server: &ServerName) -> bool {
+    let last = document.history.last().filter(|_| !document.has_balancer());
+    document.behind.contains(server) || last.is_some_and(|own| own.degraded.contains(server))
 }
 
 /// PEER: no order sends requests to a server that a decision has left behind, to the balancer

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use onward_core::model::{EnvironmentName, ProcessName, ServerName};
 
 use super::args_run::{ExecArgs, RunArgs, TaskArgs};
+use super::args_scale::ScaleArgs;
 use super::args_secret::SecretVerb;
 use super::exit::Exit;
 
@@ -63,6 +64,8 @@ pub enum Verb {
     Deploy(DeployArgs),
     /// Go back to the previous release, or to the one given
     Rollback(RollbackArgs),
+    /// Run another number of instances of processes
+    Scale(ScaleArgs),
     /// Show what runs now
     Status,
     /// Show what the processes printed
@@ -154,6 +157,9 @@ pub struct DeployArgs {
     /// Go on without a server that cannot be reached; it catches up by itself
     #[arg(long, value_name = "SERVER")]
     pub without: Vec<ServerName>,
+    /// Give up counts that were asked for with `scale`: those of the project file come back
+    #[arg(long)]
+    pub reset: bool,
     /// Choose the language runtimes anew that the project pins, and record them in onward.lock
     #[arg(long)]
     pub update_runtimes: bool,

@@ -3,6 +3,7 @@
 mod address;
 mod args;
 mod args_run;
+mod args_scale;
 mod args_secret;
 mod attached;
 mod build;
@@ -30,6 +31,7 @@ mod reading;
 mod retention;
 mod runs;
 mod runtimes;
+mod scaled;
 mod screen;
 mod secret_problem;
 mod secrets;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use onward_core::document::{Document, Ended, Finished, Kind};
+use onward_core::document::{Document, Ended, Finished, Kind, Operation, Phase};
 use onward_core::model::ReleaseNumber;
 use onward_core::order::Level;
 use onward_core::report::Report;
@@ -65,7 +65,8 @@ pub fn step(document: &Document) -> String {
         (Some(operation), _) => {
             let of = operation.release.map_or_else(String::new, |n| format!(" of release {n}"));
             let (number, word) = (operation.number, operation.kind.word());
-            format!("operation {number}, {word}{of}: {}", operation.phase.title())
+            let step = step_text(document, operation);
+            format!("operation {number}, {word}{of}: {}{step}", operation.phase.title())
         }
         (None, Some(last)) => match ended(last) {
             ("failed", Some(reason)) => format!("operation {} failed: {reason}", last.number),
@@ -85,6 +86,17 @@ pub fn pending_edit(document: &Document) -> Option<String> {
         number.map_or_else(|| "nothing".to_owned(), |number| release_name(document, number))
     };
     Some(format!("{} instead of {}", name(document.demand.release), name(document.serving)))
+}
+
+/// ` on local, local-2 (2 of 8 servers)`, in a phase that is about some servers only.
+pub fn step_text(document: &Document, operation: &Operation) -> String {
+    let in_steps = matches!(operation.phase, Phase::Switch | Phase::Exchange | Phase::Watch);
+    let Some(rollout) = operation.rollout.as_ref().filter(|_| in_steps) else {
+        return String::new();
+    };
+    let names = rollout.step.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (taken, all) = (rollout.taken.len() + rollout.step.len(), document.servers.len());
+    format!(" on {names} ({taken} of {all} servers)")
 }
 
 /// What one server is doing, in a few words.

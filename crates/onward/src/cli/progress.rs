@@ -29,7 +29,7 @@ pub struct Progress<'a> {
     interrupts: &'a Interrupts,
     telling: Telling,
     live: Option<Live>,
-    shown: Option<(u64, Phase)>,
+    shown: Option<(u64, Phase, usize)>,
     /// The last line told of each server, with `--verbose`.
     servers: String,
     hooks: Option<&'a Hooks<'a>>,
@@ -82,7 +82,8 @@ impl<'a> Progress<'a> {
     }
 
     fn tell(&mut self, document: &Document, operation: &Operation, waits: bool) {
-        let key = (operation.number.0, operation.phase);
+        let taken = operation.rollout.as_ref().map_or(0, |rollout| rollout.taken.len());
+        let key = (operation.number.0, operation.phase, taken);
         if self.shown == Some(key) {
             return;
         }
@@ -94,9 +95,10 @@ impl<'a> Progress<'a> {
             "phase": operation.phase,
             "release": operation.release,
             "generation": document.generation,
+            "servers": operation.rollout.as_ref().map(|rollout| &rollout.step),
         }));
         if self.live.is_none() {
-            self.screen.note(&format!("  {}", headline(operation, waits)));
+            self.screen.note(&format!("  {}", headline(document, operation, waits)));
         }
     }
 
@@ -109,7 +111,7 @@ impl<'a> Progress<'a> {
     ) {
         let lines = server_lines(document, operation, contacts);
         if let Some(live) = &mut self.live {
-            live.show(headline(operation, waits), lines);
+            live.show(headline(document, operation, waits), lines);
         } else if self.screen.is_verbose() {
             let text = lines.join("\n");
             if text != self.servers {
@@ -146,8 +148,8 @@ impl Observer for Progress<'_> {
 }
 
 /// What is being done now.
-fn headline(operation: &Operation, waits: bool) -> String {
-    let title = operation.phase.title();
+fn headline(document: &Document, operation: &Operation, waits: bool) -> String {
+    let title = format!("{}{}", operation.phase.title(), outcome::step_text(document, operation));
     if waits {
         let (number, by) = (operation.number, &operation.by);
         return format!("waiting for operation {number} by {by}, which is decided: {title}");

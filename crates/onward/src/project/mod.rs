@@ -20,6 +20,7 @@ mod secrets;
 mod servers;
 mod shared;
 mod store;
+mod strategy;
 mod suggest;
 mod syntax;
 mod times;

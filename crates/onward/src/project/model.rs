@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use onward_core::model::{
     AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule, ServerName,
-    SiteRules,
+    SiteRules, Strategy,
 };
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
@@ -77,6 +77,8 @@ pub struct Process {
     pub overlap: bool,
     /// `on`: the roles of the servers that run it; empty: the role of its own name.
     pub on: Vec<Role>,
+    /// `count`: how many instances run in all; none: one on each server that runs it.
+    pub count: Option<u32>,
 }
 
 impl Process {
@@ -152,6 +154,8 @@ pub struct Release {
     pub watch: Option<Duration>,
     /// `warm`: how long the old version is kept running for a quick way back.
     pub warm: Option<Duration>,
+    /// `strategy`, `batch`, `canary`: in which steps the servers take a release.
+    pub strategy: Strategy,
 }
 
 /// A named place to run the app.

@@ -15,8 +15,8 @@ use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
 use super::{
-    commands, files, process, routing, runtime, secrets, servers, shared, store, suggest, syntax,
-    unbuilt,
+    commands, files, process, routing, runtime, secrets, servers, shared, store, strategy, suggest,
+    syntax, unbuilt,
 };
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
@@ -251,8 +251,8 @@ fn release(root: &mut Section<'_>, sink: &mut Sink) -> (Release, Option<Span>) {
         check: command(check, sink),
         watch: times::read(section.get("watch"), sink, times::WATCH),
         warm: times::read(section.get("warm"), sink, times::WARM),
+        strategy: strategy::read(&mut section, sink),
     };
-    unbuilt::strategy(&mut section, sink);
     section.finish(sink);
     (release, check_span)
 }

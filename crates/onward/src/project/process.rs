@@ -1,5 +1,6 @@
 //! `[process.NAME]`: what runs, how it is seen to be ready, how it is stopped.
 
+use onward_core::document::INSTANCES_MAX;
 use onward_core::model::{ProcessName, SiteRules};
 
 use super::diagnostic::{Code, Diagnostic, Span};
@@ -67,9 +68,9 @@ fn process(item: &Item<'_>, sink: &mut Sink) -> Option<Process> {
     let stop = stop.and_then(|item| read_stop(&item, sink)).unwrap_or_default();
     let overlap = overlap.is_some_and(|item| read_overlap(&item, traffic && !is_static, sink));
     let on = servers::on(&mut section, sink);
-    unbuilt::process(&mut section, sink);
+    let count = section.get("count").and_then(|item| item.number(sink, 1, INSTANCES_MAX));
     section.finish(sink);
-    Some(Process { name: name?, serves: serves?, probe, stop, overlap, on })
+    Some(Process { name: name?, serves: serves?, probe, stop, overlap, on, count })
 }
 
 fn meaningless(sink: &mut Sink, item: &Item<'_>, message: String, why: &str) {

@@ -239,6 +239,11 @@ impl<'t> Item<'t> {
         self.value.get_ref().is_array()
     }
 
+    /// Whether the value is a text.
+    pub(super) fn is_text(&self) -> bool {
+        self.value.get_ref().is_str()
+    }
+
     /// Whether the value is a table.
     pub(super) fn is_table(&self) -> bool {
         self.value.get_ref().is_table()

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onward_core::model::{
-    AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule,
+    AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule, Strategy,
 };
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
@@ -111,6 +111,8 @@ pub struct ResolvedProcess {
     pub overlap: bool,
     /// The roles of the servers that run it; empty: the role of its own name.
     pub on: Vec<Role>,
+    /// How many instances run in all; none: one on each server that runs it.
+    pub count: Option<u32>,
 }
 
 /// How to see that a process is ready.
@@ -174,6 +176,8 @@ pub struct ResolvedRelease {
     pub watch: Duration,
     /// How long the old version is kept running.
     pub warm: Duration,
+    /// In which steps the servers take a release.
+    pub strategy: Strategy,
 }
 
 /// The project has no such environment.
@@ -228,6 +232,7 @@ pub fn resolve(
                 Provider::Local => WATCH_LOCAL,
             }),
             warm: project.release.warm.unwrap_or(WARM),
+            strategy: project.release.strategy,
         },
         shared: project.shared.clone(),
         shared_files: project.shared_files.clone(),
@@ -296,6 +301,7 @@ fn process(process: &Process) -> ResolvedProcess {
         stop_within: within.unwrap_or(STOP_WITHIN),
         overlap: process.overlap || traffic,
         on: process.on.clone(),
+        count: process.count,
     }
 }
 

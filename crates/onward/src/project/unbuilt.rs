@@ -9,9 +9,6 @@ use super::parse::{name, unknown_word};
 use super::read::{Item, Section, Sink};
 use onward_core::model::ProcessName;
 
-/// More instances of one process than any project means.
-const COUNT_MAX: u32 = 1000;
-
 fn not_yet(sink: &mut Sink, span: Span, what: &str, help: &str) {
     let found = Diagnostic::error(
         Code::NotYetSupported,
@@ -85,35 +82,6 @@ pub(super) fn image(section: &mut Section<'_>, sink: &mut Sink) -> bool {
         );
     }
     any
-}
-
-/// `count` of a process.
-pub(super) fn process(section: &mut Section<'_>, sink: &mut Sink) {
-    if let Some(item) = section.get("count")
-        && item.number(sink, 1, COUNT_MAX).is_some_and(|count| count > 1)
-    {
-        not_yet(
-            sink,
-            item.value_span(),
-            "several instances of a process are",
-            "write `count = 1`, or remove the line",
-        );
-    }
-}
-
-/// `[release] strategy`: with one server, `all` is what happens.
-pub(super) fn strategy(section: &mut Section<'_>, sink: &mut Sink) {
-    let Some(text) = section.get("strategy").and_then(|item| item.text(sink)) else { return };
-    match text.text {
-        "all" => {}
-        "batches" | "canary" => not_yet(
-            sink,
-            text.span,
-            &format!("the strategy `{}` is", text.text),
-            "write `strategy = \"all\"`, or remove the line",
-        ),
-        _ => unknown_word(sink, &text, "a strategy", &["all", "batches", "canary"]),
-    }
 }
 
 /// The provider of an environment; only `local` is built.

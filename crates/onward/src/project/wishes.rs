@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use onward_core::model::{
     Config, Probe as ReleaseProbe, ProbeKind, Process, ProcessName, Role, Routing, Run, ServerName,
-    SiteRules, Stop, Strategy,
+    SiteRules, Stop,
 };
 use onward_core::secrets::SecretVersion;
 
@@ -29,7 +29,7 @@ pub fn config(resolved: &Resolved, runtimes: &[InUse]) -> Arc<Config> {
     let command =
         |given: &Option<super::ShellCommand>| given.as_ref().map(|c| c.as_str().to_owned());
     Arc::new(Config {
-        processes: processes.map(|one| (one.name.clone(), process(one))).collect(),
+        processes: processes.map(|one| (one.name.clone(), process(resolved, one))).collect(),
         values: values.map(|(name, value)| (name.as_str().to_owned(), value.clone())).collect(),
         secrets: secrets.map(|name| (name.clone(), SecretVersion::CURRENT)).collect(),
         release_command: command(&resolved.release.run),
@@ -39,7 +39,7 @@ pub fn config(resolved: &Resolved, runtimes: &[InUse]) -> Arc<Config> {
         shared_dirs: paths(&resolved.shared),
         shared_files: paths(&resolved.shared_files),
         runtimes: crate::runtimes::of_release(runtimes),
-        strategy: Strategy::All,
+        strategy: resolved.release.strategy,
         routing: Routing { site: site(resolved), ..resolved.routing.clone() },
         tasks: tasks.map(|(name, task)| (name.clone(), task.run.as_str().to_owned())).collect(),
         schedules: resolved.schedules.clone(),
@@ -92,7 +92,7 @@ fn nth(at: u32) -> ServerName {
     name.parse().expect("a word and a number are a legal name")
 }
 
-fn process(wish: &ResolvedProcess) -> Process {
+fn process(resolved: &Resolved, wish: &ResolvedProcess) -> Process {
     let run = match &wish.serves {
         Serves::Command(command) => Run::Command(command.as_str().to_owned()),
         Serves::Static(path, _) => Run::Static(path.as_str().to_owned()),
@@ -108,7 +108,7 @@ fn process(wish: &ResolvedProcess) -> Process {
     };
     let stop =
         Stop { signal: wish.stop_signal.as_str().to_owned(), within_ms: ms(wish.stop_within) };
-    Process {
+    let process = Process {
         run,
         probe,
         stop,
@@ -116,7 +116,11 @@ fn process(wish: &ResolvedProcess) -> Process {
         count: 1,
         total: None,
         on: on(wish),
-    }
+    };
+    let servers = servers(resolved);
+    let on = servers.iter().filter(|(_, roles)| process.runs_on(&wish.name, roles)).count();
+    // One on each server is what a process has anyway.
+    Process { total: wish.count.filter(|count| *count as usize != on), ..process }
 }
 
 /// The roles of the servers that run a process; none are named when it is that of its own name.

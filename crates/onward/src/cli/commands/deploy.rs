@@ -99,7 +99,7 @@ fn release_with(
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::enrolled(context, document, &without)?;
     let terms = Terms { planned_at: planned, without };
-    let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset: false };
+    let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset: args.reset };
     match carry::submit_with(context, ask, terms, screen, interrupts, hooks)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);

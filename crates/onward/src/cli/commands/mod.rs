@@ -19,6 +19,7 @@ mod rehearse;
 mod restore;
 mod rollback;
 mod run;
+mod scale;
 mod secret;
 mod state;
 mod state_move;
@@ -88,6 +89,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Up(args) => deploy::up(context, args, screen),
         Verb::Deploy(args) => deploy::deploy(context, args, screen),
         Verb::Rollback(args) => rollback::run(context, args, screen),
+        Verb::Scale(args) => scale::run(context, args, screen),
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Agent(AgentVerb::Upgrade { downgrade }) => skew::upgrade(context, *downgrade, screen),
         Verb::Status => status::run(context, screen),

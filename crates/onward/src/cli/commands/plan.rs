@@ -1,7 +1,9 @@
 //! `onward plan`: what `up` would change.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use onward_core::document::Document;
-use onward_core::model::{BundleRef, Config, Release};
+use onward_core::model::{BundleRef, Config, Release, Role};
 use onward_store::bundle::Manifest;
 use serde_json::json;
 
@@ -16,8 +18,10 @@ use crate::cli::interrupt;
 use crate::cli::outcome;
 use crate::cli::reading;
 use crate::cli::runtimes;
+use crate::cli::scaled;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
+use crate::project::wishes;
 
 /// How many changed files are named.
 const FILES_SHOWN: usize = 10;
@@ -39,7 +43,7 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
         screen.line(&format!("  {change}"));
     }
     match document {
-        _ if changes.is_empty() => screen.line("Nothing would change."),
+        _ if !changes.iter().any(is_change) => screen.line("Nothing would change."),
         Some(_) => screen.line(&format!(
             "`onward up --generation {generation}` does exactly this, or refuses if the state \
              has changed."
@@ -50,8 +54,13 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
         true,
         json!({"generation": generation, "changes": changes, "bundle": bundle.digest}),
     );
-    let has_changes = !changes.is_empty();
+    let has_changes = changes.iter().any(is_change);
     Ok(if has_changes && args.exit_code { Exit::Changes } else { Exit::Done })
+}
+
+/// Some lines only say what stays, or what is done first.
+fn is_change(line: &String) -> bool {
+    !line.starts_with("· scaled")
 }
 
 fn changes(
@@ -81,6 +90,8 @@ fn changes(
         }
         lines.push(format!("- the edit of the state ({edit}) gives way to the new release"));
     }
+    lines.extend(servers(context, document));
+    lines.extend(scaled(document, config));
     let serving = document.serving.and_then(|number| document.release(number));
     if let Some(serving) = serving
         && serving.bundle.digest == bundle.digest
@@ -103,6 +114,43 @@ fn changes(
         lines.push("· the release command runs; going back does not undo it".to_owned());
     }
     Ok(lines)
+}
+
+/// The servers that come and go, and those that get other roles.
+fn servers(context: &Context, document: &Document) -> Vec<String> {
+    let wished: BTreeMap<_, _> = wishes::servers(&context.resolved).into_iter().collect();
+    let roles = |roles: &BTreeSet<Role>| {
+        let names: Vec<&str> = roles.iter().map(Role::as_str).collect();
+        names.join(", ")
+    };
+    let mut lines = Vec::new();
+    for (name, wish) in &wished {
+        match document.servers.get(name) {
+            None => lines.push(format!("+ server {name} ({})", roles(wish))),
+            Some(own) if own.roles != *wish => lines.push(format!(
+                "~ server {name} gets the roles {} instead of {}",
+                roles(wish),
+                roles(&own.roles)
+            )),
+            Some(_) => {}
+        }
+    }
+    let gone = document.servers.keys().filter(|name| !wished.contains_key(*name));
+    lines.extend(gone.map(|name| format!("- server {name}")));
+    lines
+}
+
+/// Counts that stay although the file says others. They are no change.
+fn scaled(document: &Document, config: &Config) -> Vec<String> {
+    let overrides = scaled::overrides_of(document, config);
+    let line = |own: &scaled::Override<'_>| {
+        format!(
+            "· scaled by hand: {}, by {}; `onward up --reset` takes the file's",
+            own.text(),
+            own.scale.by
+        )
+    };
+    overrides.iter().map(line).collect()
 }
 
 /// The files that differ.
@@ -182,6 +230,7 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
         (
             config.release_command.clone(),
             config.check_command.clone(),
+            config.strategy,
             config.watch_ms,
             config.warm_ms,
             config.shared_dirs.clone(),

@@ -18,6 +18,7 @@ use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
 use crate::cli::runs;
+use crate::cli::scaled;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
 
@@ -69,6 +70,7 @@ fn tell(now: &Now<'_>, screen: &Screen) {
             "             the next `onward up` follows it, `onward state undo` takes it back",
         );
     }
+    tell_scaled(document, screen);
     if let Some(maintenance) = &document.demand.maintenance {
         let again = maintenance.retry_after_s;
         screen.line(&format!(
@@ -105,6 +107,16 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     }
     for line in &now.degraded {
         screen.line(&format!("  Degraded   {line}"));
+    }
+}
+
+/// Counts that are not those of the file.
+fn tell_scaled(document: &Document, screen: &Screen) {
+    for own in scaled::overrides(document) {
+        let (text, by) = (own.text(), &own.scale.by);
+        screen.line(&format!(
+            "  Scaled     by hand: {text}, by {by}; `onward up --reset` takes the file's"
+        ));
     }
 }
 
@@ -308,11 +320,12 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
     })
 }
 
-/// What an edit demands and no operation follows yet.
+/// What an edit demands and no operation follows yet, and counts that are not those of the file.
 fn overrides(document: &Document) -> Vec<Value> {
     let edit = outcome::pending_edit(document);
     let value = |text| json!({"what": "release", "demand": document.demand.release, "by": "edit", "text": text});
-    edit.map(value).into_iter().collect()
+    let scaled = scaled::overrides(document);
+    edit.map(value).into_iter().chain(scaled.iter().map(scaled::Override::json)).collect()
 }
 
 fn state_of(document: &Document, report: Option<&Report>) -> &'static str {
