@@ -67,9 +67,6 @@ impl Context {
     }
 }
 
-/// Where the only server of an environment is.
-pub const THIS_MACHINE: &str = "this machine";
-
 /// The complaint about an agent that does not start. Its own reason is its last line.
 pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint {
     let what = format!("the agent of {whose} {error}");
@@ -87,8 +84,7 @@ pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint
         AgentError::Silent | AgentError::Start(_) => (what, Vec::new()),
     };
     if let AgentError::Version(_) | AgentError::Upgrade(_) = error {
-        let place = if whose == THIS_MACHINE { String::new() } else { format!("{whose}: ") };
-        return Complaint::new(Exit::Failed, format!("{place}{error}"))
+        return Complaint::new(Exit::Failed, what)
             .fact("What runs goes on, with the agent and the proxy that it has")
             .hint("install the version of onward that runs here, or a newer one");
     }

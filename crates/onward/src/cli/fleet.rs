@@ -13,7 +13,7 @@ use onward_server::client::Client;
 
 use super::address;
 use super::complaint::Complaint;
-use super::context::{Context, THIS_MACHINE, agent_complaint};
+use super::context::{Context, agent_complaint};
 use super::exit::Exit;
 use super::problem::Problem;
 use super::secrets;
@@ -278,7 +278,7 @@ fn on_each<T: Send>(servers: &[LocalServer], what: impl Fn(&LocalServer) -> T + 
 /// The complaint about an agent that does not start.
 pub fn complaint(server: &LocalServer, error: &AgentError) -> Complaint {
     let whose = if *server.name() == local::server_name() {
-        THIS_MACHINE.to_owned()
+        "this machine".to_owned()
     } else {
         format!("server {}", server.name())
     };

@@ -43,7 +43,7 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
         screen.line(&format!("  {change}"));
     }
     match document {
-        _ if !changes.iter().any(is_change) => screen.line("Nothing would change."),
+        _ if !changes.iter().any(|line| is_change(line)) => screen.line("Nothing would change."),
         Some(_) => screen.line(&format!(
             "`onward up --generation {generation}` does exactly this, or refuses if the state \
              has changed."
@@ -54,12 +54,12 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
         true,
         json!({"generation": generation, "changes": changes, "bundle": bundle.digest}),
     );
-    let has_changes = changes.iter().any(is_change);
+    let has_changes = changes.iter().any(|line| is_change(line));
     Ok(if has_changes && args.exit_code { Exit::Changes } else { Exit::Done })
 }
 
 /// Some lines only say what stays, or what is done first.
-fn is_change(line: &String) -> bool {
+fn is_change(line: &str) -> bool {
     !line.starts_with("· scaled")
 }
 
