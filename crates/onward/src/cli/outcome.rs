@@ -66,7 +66,7 @@ pub fn step(document: &Document) -> String {
             let of = operation.release.map_or_else(String::new, |n| format!(" of release {n}"));
             let (number, word) = (operation.number, operation.kind.word());
             let step = step_text(document, operation);
-            format!("operation {number}, {word}{of}: {}{step}", operation.phase.title())
+            format!("operation {number}, {word}{of}: {}{step}", phase_title(operation))
         }
         (None, Some(last)) => match ended(last) {
             ("failed", Some(reason)) => format!("operation {} failed: {reason}", last.number),
@@ -86,6 +86,15 @@ pub fn pending_edit(document: &Document) -> Option<String> {
         number.map_or_else(|| "nothing".to_owned(), |number| release_name(document, number))
     };
     Some(format!("{} instead of {}", name(document.demand.release), name(document.serving)))
+}
+
+/// What people read while a phase of an operation lasts.
+pub const fn phase_title(operation: &Operation) -> &'static str {
+    match (operation.kind, operation.phase) {
+        (Kind::Scale, Phase::Start) => "starting and probing what is added",
+        (Kind::Scale, Phase::Switch) => "taking traffic from what is not needed",
+        (_, phase) => phase.title(),
+    }
 }
 
 /// ` on local, local-2 (2 of 8 servers)`, in a phase that is about some servers only.

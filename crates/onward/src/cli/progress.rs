@@ -149,7 +149,8 @@ impl Observer for Progress<'_> {
 
 /// What is being done now.
 fn headline(document: &Document, operation: &Operation, waits: bool) -> String {
-    let title = format!("{}{}", operation.phase.title(), outcome::step_text(document, operation));
+    let title =
+        format!("{}{}", outcome::phase_title(operation), outcome::step_text(document, operation));
     if waits {
         let (number, by) = (operation.number, &operation.by);
         return format!("waiting for operation {number} by {by}, which is decided: {title}");

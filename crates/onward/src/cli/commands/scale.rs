@@ -14,7 +14,6 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
-use crate::cli::numbers;
 use crate::cli::problem::Problem;
 use crate::cli::scaled;
 use crate::cli::screen::Screen;
@@ -63,11 +62,8 @@ fn counts(given: &[Count]) -> Result<BTreeMap<ProcessName, u32>, Complaint> {
 
 /// What stays different from the file is said once more, with the way back.
 fn remind(document: &Document, screen: &Screen) {
-    let number = scaled::overrides(document).len();
-    if number > 0 {
-        let counts = numbers::count(number as u64, "count");
-        screen.note(&format!(
-            "  {counts} not as the project file says; `onward up --reset` takes the file's"
-        ));
+    for own in scaled::overrides(document) {
+        let text = own.text();
+        screen.note(&format!("  scaled by hand: {text}; `onward up --reset` takes the file's"));
     }
 }

@@ -144,7 +144,7 @@ fn tell_operation(operation: &Operation, at: Timestamp, screen: &Screen) {
         operation.kind.word(),
         operation.by,
         age(operation.started, at),
-        operation.phase.title()
+        outcome::phase_title(operation)
     ));
     screen.line(if operation.phase.is_decided() {
         "             it is decided and goes forward: if its command is gone, the next one carries it on"
