@@ -24,11 +24,10 @@ pub fn page(tried: &[(&Sample, Outcome)]) -> String {
     let rows: Vec<String> = tried.iter().map(|(sample, outcome)| row(sample, outcome)).collect();
     format!(
         "# Sample applications\n\n\
-         Public applications that other people wrote, each at the commit named here: `onward init`, then \
-         `onward up`, nothing edited and nothing typed in between, then one request. An application works when \
-         that request is answered with the status that is expected of it, which is 200 at `/` where nothing else \
-         is said. The seconds are those of `init` and `up` together, most of them the application's own build \
-         from an empty home directory.\n\n\
+         Public applications that other people wrote, each at the commit named here: `onward init`, then `onward up`, nothing edited and\n\
+         nothing typed in between, then one request. An application works when that request is answered with the status that is expected of\n\
+         it, which is 200 at `/` where nothing else is said. The seconds are those of `init` and `up` together, most of them the application's\n\
+         own build from an empty home directory. `init` learnt from some of these applications, so they are no blind test.\n\n\
          This page is written by\n\n\
          ```sh\n\
          cargo xtask samples --write                 # clones from GitHub\n\
@@ -61,8 +60,9 @@ pub fn row(sample: &Sample, outcome: &Outcome) -> String {
     if said.len() < told.len() {
         said.push('…');
     }
-    let note = match (outcome.works, sample.note.as_str()) {
-        (true, note) => note.to_owned(),
+    let why = if sample.needs.is_empty() { &sample.note } else { &sample.needs };
+    let note = match (outcome.works, why.as_str()) {
+        (true, _) => String::new(),
         (false, "") => said,
         (false, note) => format!("{note}. {said}"),
     };
@@ -76,10 +76,18 @@ pub fn row(sample: &Sample, outcome: &Outcome) -> String {
     )
 }
 
-/// The figure.
+/// The figures.
 pub fn sum(tried: &[(&Sample, Outcome)]) -> String {
     let works = tried.iter().filter(|(_, outcome)| outcome.works).count();
-    format!("**{works} of {} work unedited.**", tried.len())
+    let lacks =
+        |(sample, outcome): &&(&Sample, Outcome)| !outcome.works && !sample.needs.is_empty();
+    let lacking = tried.iter().filter(lacks).count();
+    format!(
+        "**{works} of {} work unedited.** {lacking} of the others want a server, a language, a registry or a secret \
+         that this machine does not have; without those it is {works} of {}.",
+        tried.len(),
+        tried.len() - lacking
+    )
 }
 
 /// The languages of this machine.

@@ -34,7 +34,9 @@ pub struct Sample {
     pub path: String,
     /// The status that it has to be answered with.
     pub status: u16,
-    /// Why it may not work, for the table.
+    /// What it wants that not every machine has, for the table.
+    pub needs: String,
+    /// Why it may not work all the same, for the table.
     pub note: String,
 }
 
@@ -120,6 +122,7 @@ fn read(one: &Value) -> Option<Sample> {
         below: text("below").unwrap_or_default(),
         path: text("path").unwrap_or_else(|| "/".to_owned()),
         status: status.try_into().ok()?,
+        needs: text("needs").unwrap_or_default(),
         note: text("note").unwrap_or_default(),
     })
 }

@@ -166,9 +166,12 @@ impl Package {
             ".output" => script.contains("nuxt build") || script.contains("nuxi build"),
             _ => self.framework().is_some_and(|(_, _, own)| own == place),
         };
+        let ignored = ignored(dir);
+        let ours = ignored.iter().map(String::as_str).filter(|place| named(place));
         let results: Vec<&str> = BUILD_RESULTS
             .into_iter()
             .filter(|place| named(place) || known(place) || dir.join(place).is_dir())
+            .chain(ours)
             .collect();
         if results.is_empty() && self.site().is_none() {
             draft.assume(
@@ -274,6 +277,17 @@ impl Package {
             Manager { install: "npm install".to_owned(), locked: false }
         }
     }
+}
+
+/// Names that git ignores, those with wildcards left out.
+fn ignored(dir: &Path) -> Vec<String> {
+    let text = text_of(&dir.join(".gitignore")).ok().flatten().unwrap_or_default();
+    let names = text.lines().map(|line| line.trim().trim_start_matches('/').trim_end_matches('/'));
+    // Packages are included when there are some; values of this machine belong to nobody else.
+    let is_own = |name: &&str| {
+        super::source::is_plain(name) && *name != "node_modules" && !name.starts_with(".env")
+    };
+    names.filter(is_own).map(str::to_owned).collect()
 }
 
 /// The major version of pnpm that reads the lock file.

@@ -133,6 +133,18 @@ fn variants_of_node() {
             ("index.html", ""),
         ],
     );
+    // What the start script serves is what git ignores.
+    is(
+        "node-own-directory",
+        &[
+            (
+                "package.json",
+                "{\"scripts\": {\"build\": \"next build\", \"start\": \"node --env-file=.env a.js; serve -s _static -l tcp://127.0.0.1:$PORT\"}, \"dependencies\": {\"next\": \"14\", \"serve\": \"14\"}}",
+            ),
+            ("package-lock.json", "{}"),
+            (".gitignore", "/node_modules\n.env\n/_static/\n*.log\n"),
+        ],
+    );
     is(
         "node-nuxt",
         &[
