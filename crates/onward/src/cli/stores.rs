@@ -6,7 +6,6 @@ use onward_store::state::{Documents, Sign, StoreUrl};
 
 use super::complaint::Complaint;
 use super::place_problem::PlaceProblem;
-use super::problem::Problem;
 use crate::project::Resolved;
 use crate::providers::local::Local;
 
@@ -62,5 +61,5 @@ pub fn in_cloud(url: &StoreUrl, resolved: &Resolved) -> Result<Documents, Compla
 /// Always.
 #[cfg(not(feature = "cloud"))]
 pub fn in_cloud(url: &StoreUrl, _: &Resolved) -> Result<Documents, Complaint> {
-    Err(Problem::NoCloud(url.to_string()).into())
+    Err(super::problem::Problem::NoCloud(url.to_string()).into())
 }

@@ -175,9 +175,12 @@ fn a_valid_edit_in_the_bucket_is_obeyed_chained_and_recorded() {
     }
 }
 
+/// What a hand does to a bucket.
+type Deed = fn(&Bucket);
+
 #[test]
 fn whatever_else_a_hand_does_is_damage_and_the_last_good_generation_stays() {
-    let change: [(&str, fn(&Bucket)); 5] = [
+    let change: [(&str, Deed); 5] = [
         ("removed", |bucket| bucket.remove(HEAD)),
         ("no document", |bucket| bucket.put(HEAD, b"{}")),
         ("same generation", |bucket| {
