@@ -5,8 +5,13 @@ use std::process::Command;
 use crate::steps::{has, step};
 
 /// Program and Debian package.
-const NEEDED: [(&str, &str); 4] =
-    [("wrk", "wrk"), ("nginx", "nginx-light"), ("strace", "strace"), ("zstd", "zstd")];
+const NEEDED: [(&str, &str); 5] = [
+    ("wrk", "wrk"),
+    ("nginx", "nginx-light"),
+    ("strace", "strace"),
+    ("systemd-analyze", "systemd"),
+    ("zstd", "zstd"),
+];
 
 /// Installs what is missing (root on Debian), and says plainly what is left out.
 pub fn missing_programs() {

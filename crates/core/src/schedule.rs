@@ -9,6 +9,9 @@
 //! as it goes: it leaves out what does not exist, and runs in both hours that exist twice. `every`
 //! knows no zone.
 
+mod calendar;
+
+pub use calendar::Calendar;
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};

@@ -5,6 +5,7 @@
 //! carries the engine's decisions out.
 
 pub mod cli;
+pub mod eject;
 pub mod project;
 pub mod providers;
 pub mod runner;

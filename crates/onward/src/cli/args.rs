@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use onward_core::model::{EnvironmentName, ProcessName, ServerName};
 
+use super::args_eject::EjectArgs;
 use super::args_run::{ExecArgs, RunArgs, TaskArgs};
 use super::args_scale::ScaleArgs;
 use super::args_secret::SecretVerb;
@@ -112,6 +113,8 @@ pub enum Verb {
     Metrics(MetricsArgs),
     /// Take the environment away; shared directories, state and bundles stay
     Down(DownArgs),
+    /// Write what runs this environment without onward: systemd units, nginx, what to do
+    Eject(EjectArgs),
     /// Run the project's own operations in the simulator, with everything that can go wrong
     Rehearse(RehearseArgs),
     /// Look for what would make a deploy fail, and say how to mend it; changes nothing

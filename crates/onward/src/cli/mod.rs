@@ -2,6 +2,7 @@
 
 mod address;
 mod args;
+mod args_eject;
 mod args_run;
 mod args_scale;
 mod args_secret;

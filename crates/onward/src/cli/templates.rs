@@ -27,7 +27,7 @@ pub fn of_project(context: &Context, screen: &Screen) -> Result<(), Complaint> {
     for (path, file) in &context.resolved.files {
         let place = context.local.project().join(&file.template);
         match fs::read(&place) {
-            Ok(bytes) => check(context, &file.template, &bytes, given(context, None), screen)?,
+            Ok(bytes) => check(context, &file.template, &bytes, &given(context, None), screen)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let made = context.resolved.build.run.is_some();
                 let hint = if made { "; `[build] run` has to make it" } else { "" };
@@ -57,7 +57,7 @@ pub fn of_bundle(context: &Context, bundle: &BundleRef, screen: &Screen) -> Resu
                 .nothing_changed()
                 .hint("does Git ignore it? Then name it in `[bundle] include`"));
         };
-        check(context, &file.template, &bytes, given(context, Some(bundle)), screen)?;
+        check(context, &file.template, &bytes, &given(context, Some(bundle)), screen)?;
     }
     Ok(())
 }
@@ -66,14 +66,14 @@ fn check(
     context: &Context,
     name: &str,
     bytes: &[u8],
-    given: Given,
+    given: &Given,
     screen: &Screen,
 ) -> Result<(), Complaint> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         let what = format!("the template {name} is not UTF-8 text");
         return Err(Complaint::new(Exit::Usage, what).hint("save it as UTF-8 in your editor"));
     };
-    let Err(wrong) = template::render(name, text, &given) else { return Ok(()) };
+    let Err(wrong) = template::render(name, text, given) else { return Ok(()) };
     let found = about_template(&wrong);
     let severity = found.severity;
     let file = name.to_owned();

@@ -7,6 +7,7 @@ mod canary;
 mod commands;
 mod config_files;
 mod doctor;
+mod eject;
 mod full_disk;
 mod hooks;
 mod interrupts;

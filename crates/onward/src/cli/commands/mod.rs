@@ -8,6 +8,7 @@ mod command_line;
 mod deploy;
 mod doctor;
 mod down;
+mod eject;
 mod events;
 mod history;
 mod init;
@@ -90,6 +91,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Deploy(args) => deploy::deploy(context, args, screen),
         Verb::Rollback(args) => rollback::run(context, args, screen),
         Verb::Scale(args) => scale::run(context, args, screen),
+        Verb::Eject(args) => eject::run(context, args, screen),
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Agent(AgentVerb::Upgrade { downgrade }) => skew::upgrade(context, *downgrade, screen),
         Verb::Status => status::run(context, screen),

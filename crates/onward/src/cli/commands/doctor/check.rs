@@ -45,6 +45,12 @@ impl Check {
         Self { name, verdict: Verdict::Fine, text: text.into(), fix: None }
     }
 
+    /// The same, told with its place in front.
+    pub fn at(mut self, place: &str) -> Self {
+        self.text.insert_str(0, place);
+        self
+    }
+
     /// It works, with a reason to look at it.
     pub fn warning(name: &'static str, text: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name, verdict: Verdict::Warning, text: text.into(), fix: Some(fix.into()) }

@@ -42,7 +42,11 @@ pub fn checks(context: &Context) -> Vec<Check> {
             "set XDG_RUNTIME_DIR to a shorter directory",
         ));
     }
-    checks.extend(servers.iter().map(agent));
+    let serves = stored.is_some_and(|stored| stored.document.serving.is_some());
+    for server in &servers {
+        let place = if servers.len() > 1 { format!("{}: ", server.name()) } else { String::new() };
+        checks.extend(agent(server, serves).into_iter().map(|check| check.at(&place)));
+    }
     checks
 }
 
@@ -58,24 +62,33 @@ fn file_system(kind: Option<&str>) -> Check {
     }
 }
 
-fn agent(server: &LocalServer) -> Check {
+/// The agent of one server, and its proxy. `serves` tells whether anything shall run there.
+fn agent(server: &LocalServer, serves: bool) -> Vec<Check> {
     let Some(mut agent) = server.running_agent() else {
-        return Check::fine("agent", "not running; the next command starts it");
+        let not_running = "not running; the next command starts it";
+        return vec![match serves {
+            false => Check::fine("agent", not_running),
+            true => Check::warning(
+                "agent",
+                not_running,
+                "`onward status` starts it: until then nobody starts again what ends",
+            ),
+        }];
     };
     let hello = match agent.hello() {
         Ok(hello) => hello,
         Err(error) => {
-            return Check::broken(
+            return vec![Check::broken(
                 "agent",
                 format!("it does not answer: {error}"),
                 format!(
                     "{} says what it does; `onward up` replaces it, apps and proxy go on",
                     server.agent_log().display()
                 ),
-            );
+            )];
         }
     };
-    match hello.proxy_problem {
+    let mut checks = vec![match hello.proxy_problem {
         None => {
             Check::fine("agent", format!("onward {}, answers at {}", hello.onward, hello.address))
         }
@@ -84,13 +97,33 @@ fn agent(server: &LocalServer) -> Check {
             format!("{} does not answer: {problem}", hello.address),
             "end the program that has the port (`ss -ltnp`), and `onward up` takes it again",
         ),
-    }
+    }];
+    checks.extend(version(&hello.onward, onward_server::build::VERSION));
+    checks
+}
+
+/// An agent of another version than this command.
+fn version(running: &str, own: &str) -> Option<Check> {
+    (running != own).then(|| {
+        Check::warning(
+            "version",
+            format!("onward {running} runs there, and this command is {own}"),
+            "a command that acts puts the newer one in its place; `onward agent upgrade` does only \
+             that",
+        )
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::check::Verdict;
     use super::*;
+
+    #[test]
+    fn another_version_warns() {
+        assert_eq!(version("0.2.0", "0.1.0").map(|own| own.verdict), Some(Verdict::Warning));
+        assert_eq!(version("0.1.0", "0.1.0"), None);
+    }
 
     #[test]
     fn a_shared_file_system_warns() {

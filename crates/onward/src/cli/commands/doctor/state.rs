@@ -3,8 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use onward_core::document::Document;
 use onward_core::ports::StateStore;
+use onward_core::secrets::Secrets;
 
 use super::check::Check;
+use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::fleet;
 use crate::cli::outcome;
@@ -18,16 +20,13 @@ pub fn checks(context: &Context) -> Vec<Check> {
         Ok(Some(stored)) => stored,
         Ok(None) => return vec![Check::fine("state", "nothing has been released here yet")],
         Err(error) => {
-            return vec![Check::broken(
-                "state",
-                error.to_string(),
-                "`onward state diff` shows what differs, `onward state undo` puts the last good \
-                 generation back, `onward state accept` takes a valid file as it is",
-            )];
+            let complaint = Complaint::from(error);
+            return vec![Check::broken("state", complaint.what, complaint.hints.join("; "))];
         }
     };
     let document = &*stored.document;
     let mut checks = vec![at_rest(document), clock(document.written, Timestamp::now())];
+    checks.extend(document.secrets.as_ref().map(readers));
     for (server, report) in fleet::reports(context, Some(document)) {
         let Some(first) = report.as_ref().and_then(|report| report.waiting.first()) else {
             continue;
@@ -54,6 +53,20 @@ fn at_rest(document: &Document) -> Check {
             format!("generation {}, {}", document.generation, outcome::serves(document, None)),
         ),
     }
+}
+
+/// Secrets that one person alone can read are lost with that person's key.
+fn readers(secrets: &Secrets) -> Check {
+    let readers = secrets.operators.len();
+    if readers > 1 {
+        return Check::fine("secrets", format!("{readers} keys can read them"));
+    }
+    let who = secrets.operators.values().next().map_or("nobody", |own| own.name.as_str());
+    Check::warning(
+        "secrets",
+        format!("only the key of {who} can read them: lost with it, they are lost"),
+        "`onward secret share PUBLIC_KEY` lets somebody else read them too",
+    )
 }
 
 /// A document from the future was written by a machine whose clock is ahead, or ours is behind.
