@@ -5,6 +5,8 @@ mod code;
 mod command_line;
 mod errors;
 mod exit_codes;
+mod links;
+mod project_file;
 mod state_document;
 
 use std::process::ExitCode;
@@ -39,10 +41,12 @@ pub fn run(arguments: &[String]) -> ExitCode {
     }
 }
 
-/// Fails when a page does not say what the source says.
+/// Fails when a page does not say what the source says, or a link leads nowhere.
 pub fn check() -> Result<(), String> {
     println!("── the reference pages");
-    compare(&pages()?)
+    compare(&pages()?)?;
+    project_file::check()?;
+    links::check()
 }
 
 fn pages() -> Result<Vec<Page>, String> {
