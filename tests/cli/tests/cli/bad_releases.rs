@@ -108,3 +108,20 @@ fn one_that_dies_after_its_switch_is_taken_back() {
         still_serving(&project, &url, &deploy);
     }
 }
+
+#[test]
+fn down_waits_for_what_a_first_failed_release_leaves_behind() {
+    let project = Project::empty();
+    project.write(
+        "onward.toml",
+        "app = \"trial\"\n[process.web]\nrun = \"trap '' TERM; while :; do sleep 0.1; done\"\n\
+         probe = { within = \"300ms\" }\nstop = { within = \"2s\" }\n",
+    );
+    project.run(&["up"]).code_is(1);
+    assert!(!project.processes().is_empty(), "its instance takes its time to stop");
+    let down = project.run(&["down", "-y"]).code_is(0);
+    assert!(down.stdout.contains("instances still stop"), "{down:?}");
+    assert_eq!(down.stderr, "", "{down:?}");
+    assert!(down.stdout.trim_end().ends_with("local is down already"), "{down:?}");
+    assert_eq!(project.processes(), [], "nothing is left");
+}

@@ -12,11 +12,14 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
-use crate::cli::interrupt;
+use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::providers::local::LocalServer;
+
+/// How long an agent is waited for before Ctrl-C is looked for, in milliseconds.
+const LOOK_MS: u64 = 500;
 
 /// Stops everything. Shared directories, state and bundles stay.
 pub fn run(
@@ -39,14 +42,22 @@ pub fn run(
     }
     confirm(context, args, global)?;
     let interrupts = interrupt::watch();
-    let exit = match carry::submit(context, Ask::Down, Terms::default(), screen, &interrupts)? {
-        Came::Ended(document, number) => carry::conclude(context, &document, number, screen)?,
-        Came::Unchanged | Came::NothingHere => already(context, screen),
+    let end_agents = || {
+        servers.iter().for_each(|server| end_agent(context, server, screen, &interrupts));
     };
-    if exit == Exit::Done {
-        end_agents(context, &servers, screen);
+    match carry::submit(context, Ask::Down, Terms::default(), screen, &interrupts)? {
+        Came::Ended(document, number) => {
+            let exit = carry::conclude(context, &document, number, screen)?;
+            if exit == Exit::Done {
+                end_agents();
+            }
+            Ok(exit)
+        }
+        Came::Unchanged | Came::NothingHere => {
+            end_agents();
+            Ok(already(context, screen))
+        }
     }
-    Ok(exit)
 }
 
 fn already(context: &Context, screen: &Screen) -> Exit {
@@ -55,16 +66,28 @@ fn already(context: &Context, screen: &Screen) -> Exit {
     Exit::Done
 }
 
-/// Nothing is left for agents and proxies to do.
-fn end_agents(context: &Context, servers: &[LocalServer], screen: &Screen) {
-    for server in servers {
-        let Some(agent) = server.running_agent() else { continue };
-        if let Err(error) = agent.shutdown()
-            // It is there for others, who share this home.
-            && !context.local.is_shared()
-        {
-            screen.warn(&format!("the agent of {} goes on running: {error}", server.name()));
+/// Nothing is left for agent and proxy to do, once what still stops has stopped: the instances of a
+/// release that failed take the time that the project file gives them.
+fn end_agent(context: &Context, server: &LocalServer, screen: &Screen, interrupts: &Interrupts) {
+    let Some(mut agent) = server.running_agent() else { return };
+    let (app, environment) = (context.app(), context.environment());
+    let (mut known, mut told) = (None, false);
+    while let Ok(seen) = agent.report(app, environment, known, LOOK_MS) {
+        let stopping = seen.report.releases.values().any(|release| !release.instances.is_empty());
+        if !stopping || interrupts.count() > 0 {
+            break;
         }
+        if !told {
+            screen.note(&format!("  waiting on {}: instances still stop", server.name()));
+            told = true;
+        }
+        known = Some(seen.revision);
+    }
+    if let Err(error) = agent.shutdown()
+        // It is there for others, who share this home.
+        && !context.local.is_shared()
+    {
+        screen.warn(&format!("the agent of {} goes on running: {error}", server.name()));
     }
 }
 

@@ -14,8 +14,15 @@ use super::{CannotTell, Draft, Kind, Runs};
 use packages::{Packages, VENV};
 
 /// Files that only Python projects have.
-const MARKS: [&str; 7] =
-    ["requirements.txt", "pyproject.toml", "Pipfile", "setup.py", "manage.py", "uv.lock", "poetry.lock"];
+const MARKS: [&str; 7] = [
+    "requirements.txt",
+    "pyproject.toml",
+    "Pipfile",
+    "setup.py",
+    "manage.py",
+    "uv.lock",
+    "poetry.lock",
+];
 
 /// Scripts that packages install, and the module that does the same.
 const SCRIPTS: [(&str, &str); 14] = [
