@@ -76,8 +76,14 @@ fn each_release_has_its_own_and_a_rollback_has_the_old_one() {
 fn what_cannot_be_rendered_is_found_before_anything_is_touched() {
     let project = project();
     project.run(&["up"]).code_is(0);
+    change(&project, "[file.public]", "[task.later]\nrun = \"true\"\n[file.private]");
+    let plan = project.run(&["plan"]).code_is(0).stdout;
+    for line in ["+ task later", "+ rendered file private", "- rendered file public"] {
+        assert!(plan.contains(line), "{plan}");
+    }
+    change(&project, "[file.private]", "[file.public]");
     project.write("deploy/public.j2", "fine\n  {{ values.LEVLE }}\n");
-    for command in ["check", "deploy"] {
+    for command in ["check", "plan", "deploy"] {
         let refused = project.run(&[command]).code_is(2);
         for words in ["deploy/public.j2:2:6", "`values.LEVLE` is not defined"] {
             assert!(refused.stderr.contains(words), "{command}: {}", refused.stderr);

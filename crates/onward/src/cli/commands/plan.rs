@@ -1,6 +1,7 @@
 //! `onward plan`: what `up` would change.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use onward_core::document::Document;
 use onward_core::model::{BundleRef, Config, Release, Role};
@@ -21,6 +22,7 @@ use crate::cli::runtimes;
 use crate::cli::scaled;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
+use crate::cli::templates;
 use crate::project::wishes;
 
 /// How many changed files are named.
@@ -34,6 +36,7 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
     let runtimes = runtimes::resolve(context, false, screen, &interrupts)?;
     build::run(context, &runtimes, screen, &interrupts)?;
     let bundle = bundling::of_tree(context, None, screen)?;
+    templates::of_bundle(context, &bundle, screen)?;
     let reading = reading::read(context, screen)?;
     let document = reading.as_ref().map(|reading| &*reading.stored.document);
     let config = secrets::wished_config(context, &runtimes, document);
@@ -186,6 +189,21 @@ fn differences(old: &Manifest, new: &Manifest) -> Vec<String> {
     added.chain(gone.map(|entry| format!("  - {}", entry.path.as_str()))).collect()
 }
 
+/// What differs of things with names, which are named and not shown.
+fn each<N: Ord + Display, T: PartialEq>(
+    what: &str,
+    old: &BTreeMap<N, T>,
+    new: &BTreeMap<N, T>,
+) -> Vec<String> {
+    let added_or_changed = new.iter().filter_map(|(name, own)| match old.get(name) {
+        None => Some(format!("+ {what} {name}")),
+        Some(other) if other != own => Some(format!("~ {what} {name}")),
+        Some(_) => None,
+    });
+    let gone = old.keys().filter(|name| !new.contains_key(*name));
+    added_or_changed.chain(gone.map(|name| format!("- {what} {name}"))).collect()
+}
+
 /// The settings that differ. Values are named, not shown.
 fn settings(old: &Config, new: &Config) -> Vec<String> {
     let mut lines = Vec::new();
@@ -199,19 +217,10 @@ fn settings(old: &Config, new: &Config) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for (name, value) in &new.values {
-        match old.values.get(name) {
-            None => lines.push(format!("+ value {name}")),
-            Some(other) if other != value => lines.push(format!("~ value {name}")),
-            Some(_) => {}
-        }
-    }
-    lines.extend(
-        old.values
-            .keys()
-            .filter(|name| !new.values.contains_key(*name))
-            .map(|n| format!("- value {n}")),
-    );
+    lines.extend(each("value", &old.values, &new.values));
+    lines.extend(each("task", &old.tasks, &new.tasks));
+    lines.extend(each("schedule", &old.schedules, &new.schedules));
+    lines.extend(each("rendered file", &old.files, &new.files));
     for (name, runtime) in &new.runtimes {
         match old.runtimes.get(name) {
             None => lines.push(format!("+ {name} {}", runtime.version)),
