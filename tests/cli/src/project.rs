@@ -245,8 +245,21 @@ impl Project {
 
     /// The process id of the agent or the proxy.
     pub fn pid_of(&self, role: &str) -> Option<u32> {
+        self.pids_of(role).into_iter().next()
+    }
+
+    /// The process ids of all agents or proxies.
+    pub fn pids_of(&self, role: &str) -> Vec<u32> {
         let mark = format!(" {role} run ");
-        self.processes().into_iter().find(|(_, line)| line.contains(&mark)).map(|(pid, _)| pid)
+        let all = self.processes().into_iter().filter(|(_, line)| line.contains(&mark));
+        all.map(|(pid, _)| pid).collect()
+    }
+
+    /// The process id of the agent or the proxy of one of several servers on this machine.
+    pub fn pid_on(&self, server: &str, role: &str) -> Option<u32> {
+        let (mark, place) = (format!(" {role} run "), format!("/servers/{server}/"));
+        let mut all = self.processes().into_iter();
+        all.find(|(_, line)| line.contains(&mark) && line.contains(&place)).map(|(pid, _)| pid)
     }
 
     /// Ctrl-C for a process group.
@@ -275,7 +288,7 @@ impl Drop for Project {
     fn drop(&mut self) {
         // The agent first: it would start the others again.
         for role in ["agent", "proxy"] {
-            self.pid_of(role).into_iter().for_each(Self::kill);
+            self.pids_of(role).into_iter().for_each(Self::kill);
         }
         for (pid, _) in self.processes() {
             if pid == std::process::id() {

@@ -106,7 +106,7 @@ fn without_agent(place: &Place) -> Outcome<Ran> {
 }
 
 /// What was counted from before the first to after the last of several commands.
-struct Run {
+pub(super) struct Run {
     ran: Vec<Ran>,
     seen: Seen,
     counted: Counted,
@@ -128,7 +128,7 @@ struct Window {
 }
 
 impl Run {
-    fn through(
+    pub(super) fn through(
         place: &Place,
         times: u64,
         mut command: impl FnMut(u64) -> Outcome<Ran>,
@@ -152,20 +152,30 @@ impl Run {
         Ok(Self { ran, seen, counted, first, last, windows })
     }
 
+    /// The requests of wrk.
+    pub(super) fn requests(&self) -> u64 {
+        self.counted.requests
+    }
+
+    /// How long each command took.
+    pub(super) fn took(&self) -> impl Iterator<Item = Duration> {
+        self.ran.iter().map(|ran| ran.took)
+    }
+
     fn difference(&self, name: &str) -> u64 {
         let of = |traffic: &Value| traffic[name].as_u64().unwrap_or(0);
         of(&self.last).saturating_sub(of(&self.first))
     }
 
-    fn lost_by_clients(&self) -> u64 {
+    pub(super) fn lost_by_clients(&self) -> u64 {
         self.counted.socket_errors + self.counted.bad_status + self.seen.losses.len() as u64
     }
 
-    fn lost_by_proxy(&self) -> u64 {
+    pub(super) fn lost_by_proxy(&self) -> u64 {
         self.difference("lost") + self.difference("app_errors")
     }
 
-    fn tell_losses(&self, figures: &mut Figures) {
+    pub(super) fn tell_losses(&self, figures: &mut Figures) {
         figures.none("socket errors of wrk", self.counted.socket_errors);
         figures.none("answers to wrk that are not 2xx", self.counted.bad_status);
         figures.none("requests that the sampler lost", self.seen.losses.len() as u64);

@@ -12,6 +12,7 @@ mod kill_control;
 mod load;
 mod place;
 mod proxy;
+mod scale;
 mod sites;
 mod strace;
 mod upgrade;
@@ -29,8 +30,9 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Gate = fn(&Mode) -> Outcome<bool>;
 
 /// The gates and figures, by name.
-const ALL: [(&str, Gate); 8] = [
+const ALL: [(&str, Gate); 9] = [
     ("load", load::run),
+    ("scale", scale::run),
     ("kill", kill::run),
     ("bad", bad::run),
     ("upgrade", upgrade::run),
@@ -44,6 +46,7 @@ const USAGE: &str = "\
 usage: cargo xtask bench [NAME …] [OPTIONS]
 
   load      deploys, rollbacks and a lost agent under load: nothing is lost
+  scale     counts of instances that change under load: nothing is lost
   kill      the command killed at every step, agent and proxy at random: nothing stays half-done
   bad       bad releases: none gets traffic, or it is taken back
   upgrade   onward replaced by another version of itself under load: nothing is lost
@@ -54,7 +57,7 @@ usage: cargo xtask bench [NAME …] [OPTIONS]
 
   --quick    the short form, as CI runs it
   --strict   end with 1 when a bound is missed
-  --control  load, kill, bad and upgrade: show that a broken variant makes the counters move
+  --control  load, scale, kill, bad and upgrade: show that a broken variant makes the counters move
 ";
 
 /// How a gate is run.

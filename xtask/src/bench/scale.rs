@@ -1,0 +1,81 @@
+//! Counts of instances that change under load: nothing is lost, on one server and on two behind a
+//! balancer.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::figure::{Figures, median, ms, spread};
+use super::load::Run;
+use super::place::{self, Place, app_pids};
+use super::{Mode, Outcome};
+
+/// How often the counts change in each part: as often up as down.
+const CHANGES: u64 = 20;
+const CHANGES_QUICK: u64 = 4;
+/// What all changes of one part must have been tried with.
+const REQUESTS_MIN: u64 = 200_000;
+const MANY: usize = 8;
+const FEW: usize = 2;
+/// The time in which wrk certainly asks each instance.
+const UNDER_LOAD: Duration = Duration::from_secs(1);
+
+/// Runs the gate, or with `control` shows that instances that end without leaving the route first
+/// make the counters move.
+pub fn run(mode: &Mode) -> Outcome<bool> {
+    if mode.control {
+        return control();
+    }
+    let binary = place::release_binary()?;
+    let changes = if mode.quick { CHANGES_QUICK } else { CHANGES };
+    let mut figures = Figures::default();
+    for servers in [1, 2] {
+        println!("scale: web={MANY} and back to {FEW}, {changes} changes, servers: {servers}");
+        let place = Place::hello(&binary, &format!("[environment.local]\ncount = {servers}\n"))?;
+        place.run(&["up", "--json"])?.done()?;
+        place.run(&["scale", &format!("web={FEW}"), "--json"])?.done()?;
+        let mut as_asked = true;
+        let run = Run::through(&place, changes, |number| {
+            let count = if number.is_multiple_of(2) { FEW } else { MANY };
+            let ran = place.run(&["scale", &format!("web={count}"), "--json"])?.done()?;
+            as_asked &= app_pids(&place.status()?).len() == count;
+            Ok(ran)
+        })?;
+        if !mode.quick {
+            figures.at_least("requests of wrk", run.requests(), REQUESTS_MIN);
+        }
+        run.tell_losses(&mut figures);
+        figures.holds("after each change as many instances ran as were asked for", as_asked);
+        let took: Vec<f64> = run.took().map(ms).collect();
+        println!("    one change: {:.0} ms, {}", median(&took), spread(&took));
+        place.run(&["down", "-y"])?.done()?;
+    }
+    Ok(figures.kept())
+}
+
+/// Half of the instances are killed while the route names them.
+fn control() -> Outcome<bool> {
+    let binary = place::release_binary()?;
+    let place = Place::hello(&binary, "")?;
+    place.run(&["up", "--json"])?.done()?;
+    println!("scale, control: instances are killed while they get traffic");
+    place.run(&["scale", &format!("web={MANY}"), "--json"])?.done()?;
+    let run = Run::through(&place, 1, |_| {
+        sleep(UNDER_LOAD);
+        let pids = app_pids(&place.status()?);
+        pids.into_iter().take(MANY / 2).for_each(|pid| place::signal(pid, "KILL"));
+        sleep(UNDER_LOAD);
+        place.run(&["status", "--json"])?.done()
+    })?;
+    let mut figures = Figures::default();
+    figures.at_least("lost, as the clients count", run.lost_by_clients(), 1);
+    figures.at_least("lost, as the proxy counts", run.lost_by_proxy(), 1);
+    let running: &Value = &place.status()?["processes"];
+    figures.holds(
+        "and all instances run again",
+        running.as_array().is_some_and(|all| all.len() == MANY),
+    );
+    place.run(&["down", "-y"])?.done()?;
+    Ok(figures.kept())
+}
