@@ -60,7 +60,7 @@ pub enum Verb {
     /// Look at the project and write its onward.toml
     Init,
     /// Make the environment as the project file says; safe to repeat
-    Up(DeployArgs),
+    Up(UpArgs),
     /// Bring a new release to the running environment
     Deploy(DeployArgs),
     /// Go back to the previous release, or to the one given
@@ -148,6 +148,20 @@ pub struct MetricsArgs {
     pub server: Option<ServerName>,
 }
 
+/// What `up` takes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct UpArgs {
+    /// Make the environment of `-e`, which is not in the project file, as this one is
+    #[arg(long, value_name = "ENV")]
+    pub like: Option<EnvironmentName>,
+    /// Give up counts that were asked for with `scale`: those of the project file come back
+    #[arg(long)]
+    pub reset: bool,
+    /// What a release takes.
+    #[command(flatten)]
+    pub release: DeployArgs,
+}
+
 /// What `up` and `deploy` take.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DeployArgs {
@@ -160,9 +174,6 @@ pub struct DeployArgs {
     /// Go on without a server that cannot be reached; it catches up by itself
     #[arg(long, value_name = "SERVER")]
     pub without: Vec<ServerName>,
-    /// Give up counts that were asked for with `scale`: those of the project file come back
-    #[arg(long)]
-    pub reset: bool,
     /// Choose the language runtimes anew that the project pins, and record them in onward.lock
     #[arg(long)]
     pub update_runtimes: bool,

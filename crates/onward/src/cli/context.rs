@@ -8,6 +8,7 @@ use onward_store::state::Documents;
 use super::args::Global;
 use super::complaint::{self, Complaint};
 use super::exit::Exit;
+use super::likeness;
 use super::problem::Problem;
 use super::stores;
 use crate::project::{self, Findings, Project, Resolved};
@@ -28,7 +29,12 @@ pub struct Context {
 impl Context {
     /// Reads the project file that the arguments name.
     pub fn load(global: &Global) -> Result<Self, Complaint> {
-        let (resolved, warnings, local) = project(global)?;
+        Self::load_like(global, None)
+    }
+
+    /// The same for an environment that may be made like another one.
+    pub fn load_like(global: &Global, like: Option<&EnvironmentName>) -> Result<Self, Complaint> {
+        let (resolved, warnings, local) = project(global, like)?;
         let store = stores::of(&resolved, &local)?;
         Ok(Self { resolved, warnings, local, store })
     }
@@ -95,16 +101,19 @@ pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint
 }
 
 /// What the project file wishes, warnings about it, and its place on this machine.
-pub fn project(global: &Global) -> Result<(Resolved, Option<Findings>, Local), Complaint> {
+pub fn project(
+    global: &Global,
+    like: Option<&EnvironmentName>,
+) -> Result<(Resolved, Option<Findings>, Local), Complaint> {
     let (mut project, text) = project::load(&global.directory)?;
     let warnings = warnings(global, &mut project, text);
-    let resolved = project::resolve(&project, global.environment.clone())?;
     let local = match &global.home {
         Some(home) => Local::at_home(&global.directory, home)
             .map_err(|error| complaint::system(home, error))?,
         None => Local::of(&global.directory)
             .map_err(|error| complaint::system(&global.directory, error))?,
     };
+    let resolved = likeness::resolve(&project, &local, global.environment.clone(), like)?;
     if let Some(owner) = local.other_owner(&resolved.app, &resolved.environment) {
         let (app, environment) = (resolved.app, resolved.environment);
         return Err(Problem::OtherOwner { app, environment, owner }.into());

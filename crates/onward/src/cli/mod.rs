@@ -20,6 +20,7 @@ mod fleet;
 mod hooks;
 mod interrupt;
 mod key_problem;
+mod likeness;
 mod live;
 mod numbers;
 pub(crate) mod operator;

@@ -55,6 +55,8 @@ pub struct Resolved {
     pub app: AppName,
     /// The environment.
     pub environment: EnvironmentName,
+    /// The environment of the file that it is like, when it is not in the file itself.
+    pub like: Option<EnvironmentName>,
     /// Who has its servers.
     pub provider: Provider,
     /// Where its state is kept, when that is not the provider's own place.
@@ -180,6 +182,22 @@ pub struct ResolvedRelease {
     pub strategy: Strategy,
 }
 
+impl Resolved {
+    /// The same wishes for an environment that is not in the file. What only one can have stays with
+    /// the other one: its names, its path, the address of its metrics.
+    #[must_use]
+    pub fn as_another(self, environment: EnvironmentName, like: EnvironmentName) -> Self {
+        let routing = Routing {
+            hosts: Vec::new(),
+            aliases: Vec::new(),
+            path: String::new(),
+            metrics: None,
+            ..self.routing
+        };
+        Self { environment, like: Some(like), routing, ..self }
+    }
+}
+
 /// The project has no such environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no environment `{name}` in onward.toml")]
@@ -197,9 +215,11 @@ impl UnknownEnvironment {
         match suggest::nearest(self.name.as_str(), &known) {
             Some(meant) => format!("did you mean `-e {meant}`?"),
             None => format!(
-                "it has {}; to make a new one, add `[environment.{}]` to the file",
+                "it has {}; to make a new one, add `[environment.{name}]` to the file, or try it \
+                 with `onward up -e {name} --like {}`",
                 suggest::list(&known),
-                self.name
+                known.first().unwrap_or(&LOCAL),
+                name = self.name
             ),
         }
     }
@@ -245,6 +265,7 @@ pub fn resolve(
         files: project.files.clone(),
         hooks: project.hooks.clone(),
         environment: environment.name,
+        like: None,
     })
 }
 

@@ -20,6 +20,7 @@ mod schedules;
 mod screens;
 mod secrets;
 mod secrets_killed;
+mod several_servers;
 mod shared_home;
 mod together;
 mod websocket;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::maintenance;
 use crate::cli::address;
-use crate::cli::args::DeployArgs;
+use crate::cli::args::{DeployArgs, UpArgs};
 use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
@@ -20,6 +20,7 @@ use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::hooks::Hooks;
 use crate::cli::interrupt::{self, Interrupts};
+use crate::cli::likeness;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
@@ -29,8 +30,9 @@ use crate::cli::{build, bundling, numbers, retention, runtimes};
 use crate::project::{HookPoint, wishes};
 
 /// Makes the environment as the file says: on this machine that is a release that runs.
-pub fn up(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    release(context, args, screen)
+pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
+    likeness::keep(&context.local, &context.resolved)?;
+    release(context, &args.release, args.reset, screen)
 }
 
 /// Brings a new release to an environment that is up.
@@ -41,17 +43,22 @@ pub fn deploy(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<E
     if is_down(&stored.document) {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
-    release(context, args, screen)
+    release(context, args, false, screen)
 }
 
 fn is_down(document: &Document) -> bool {
     document.serving.is_none() && document.operation.is_none()
 }
 
-fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
+fn release(
+    context: &Context,
+    args: &DeployArgs,
+    reset: bool,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
     let interrupts = interrupt::watch();
     let hooks = Hooks::new(context, screen, &interrupts);
-    let result = release_with(context, args, screen, &interrupts, &hooks);
+    let result = release_with(context, (args, reset), screen, &interrupts, &hooks);
     if let Err(complaint) = &result
         && complaint.exit == Exit::Failed
     {
@@ -62,7 +69,7 @@ fn release(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit
 
 fn release_with(
     context: &Context,
-    args: &DeployArgs,
+    (args, reset): (&DeployArgs, bool),
     screen: &Screen,
     interrupts: &Interrupts,
     hooks: &Hooks<'_>,
@@ -99,7 +106,7 @@ fn release_with(
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::enrolled(context, document, &without)?;
     let terms = Terms { planned_at: planned, without };
-    let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset: args.reset };
+    let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset };
     match carry::submit_with(context, ask, terms, screen, interrupts, hooks)? {
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);

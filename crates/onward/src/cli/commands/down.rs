@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::interrupt::{self, Interrupts};
+use crate::cli::likeness;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
@@ -38,7 +39,7 @@ pub fn run(
             && outcome::pending_edit(document).is_none()
     });
     if is_down && servers.iter().all(|server| server.running_agent().is_none()) {
-        return Ok(already(context, screen));
+        return already(context, screen);
     }
     confirm(context, args, global)?;
     let interrupts = interrupt::watch();
@@ -47,6 +48,9 @@ pub fn run(
     };
     match carry::submit(context, Ask::Down, Terms::default(), screen, &interrupts)? {
         Came::Ended(document, number) => {
+            if document.serving.is_none() {
+                likeness::forget(&context.local, &context.resolved)?;
+            }
             let exit = carry::conclude(context, &document, number, screen)?;
             if exit == Exit::Done {
                 end_agents();
@@ -55,15 +59,16 @@ pub fn run(
         }
         Came::Unchanged | Came::NothingHere => {
             end_agents();
-            Ok(already(context, screen))
+            already(context, screen)
         }
     }
 }
 
-fn already(context: &Context, screen: &Screen) -> Exit {
+fn already(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
+    likeness::forget(&context.local, &context.resolved)?;
     screen.success(&format!("Nothing changed: {} is down already", context.environment()));
     screen.finished(true, json!({"outcome": "unchanged"}));
-    Exit::Done
+    Ok(Exit::Done)
 }
 
 /// Nothing is left for agent and proxy to do, once what still stops has stopped: the instances of a

@@ -54,7 +54,11 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         }
         _ => {}
     }
-    let context = Context::load(&cli.global)?;
+    let like = match &cli.verb {
+        Verb::Up(args) => args.like.as_ref(),
+        _ => None,
+    };
+    let context = Context::load_like(&cli.global, like)?;
     if let Some(warnings) = &context.warnings
         && !screen.is_json()
     {

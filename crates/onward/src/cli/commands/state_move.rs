@@ -21,7 +21,7 @@ const DEFAULT: &str = "default";
 
 /// Moves the state, or goes on with a move that was interrupted.
 pub fn run(global: &Global, to: &str, screen: &Screen) -> Result<Exit, Complaint> {
-    let (resolved, _, local) = context::project(global)?;
+    let (resolved, _, local) = context::project(global, None)?;
     let target = named(to)?;
     let to = match &target {
         Some(url) => stores::in_cloud(url, &resolved)?,

@@ -130,7 +130,13 @@ impl LocalServer {
             }
         }
         *said = std::fs::metadata(self.agent_log()).map_or(0, |log| log.len());
-        *child = Some(self.start(program).map_err(AgentError::Start)?);
+        *child = match self.start(program) {
+            Ok(started) => Some(started),
+            // Agents of several servers are started at once. The program of this one was just
+            // written, and for a moment another's child has it open as it was when it forked.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+            Err(error) => return Err(AgentError::Start(error)),
+        };
         Ok(())
     }
 
