@@ -58,7 +58,8 @@ fn eject(project: &Project, more: &[&str]) -> PathBuf {
     let to = place.display().to_string();
     let mut arguments = vec!["eject", "--to", &to];
     arguments.extend(more);
-    project.run(&arguments).code_is(0);
+    let said = project.run(&arguments).code_is(0);
+    assert!(!format!("{said:?}").contains("canary"), "{said:?}");
     place
 }
 
