@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_millis(2200);
 /// How long the agent is away.
 const AGENT_AWAY: Duration = Duration::from_secs(10);
 /// How long the app is away in the control: longer than the proxy holds requests.
-const APP_AWAY: Duration = Duration::from_secs(12);
+pub(super) const APP_AWAY: Duration = Duration::from_secs(12);
 /// What 20 deploys must have been tried with.
 const REQUESTS_MIN: u64 = 400_000;
 /// How much slower a second with a switch may be, in milliseconds, when twice is not enough.

@@ -2,12 +2,9 @@
 //! balancer.
 
 use std::thread::sleep;
-use std::time::Duration;
-
-use serde_json::Value;
 
 use super::figure::{Figures, median, ms, spread};
-use super::load::Run;
+use super::load::{APP_AWAY, Run};
 use super::place::{self, Place, app_pids};
 use super::{Mode, Outcome};
 
@@ -18,11 +15,8 @@ const CHANGES_QUICK: u64 = 4;
 const REQUESTS_MIN: u64 = 200_000;
 const MANY: usize = 8;
 const FEW: usize = 2;
-/// The time in which wrk certainly asks each instance.
-const UNDER_LOAD: Duration = Duration::from_secs(1);
 
-/// Runs the gate, or with `control` shows that instances that end without leaving the route first
-/// make the counters move.
+/// Runs the gate, or with `control` shows that instances that are killed make the counters move.
 pub fn run(mode: &Mode) -> Outcome<bool> {
     if mode.control {
         return control();
@@ -54,28 +48,25 @@ pub fn run(mode: &Mode) -> Outcome<bool> {
     Ok(figures.kept())
 }
 
-/// Half of the instances are killed while the route names them.
+/// All instances are killed, and nobody is there to start them again. Some of them would be no
+/// control: what they leave unanswered is asked of the others.
 fn control() -> Outcome<bool> {
     let binary = place::release_binary()?;
     let place = Place::hello(&binary, "")?;
     place.run(&["up", "--json"])?.done()?;
-    println!("scale, control: instances are killed while they get traffic");
+    println!("scale, control: all instances are killed, with no agent to start them again");
     place.run(&["scale", &format!("web={MANY}"), "--json"])?.done()?;
     let run = Run::through(&place, 1, |_| {
-        sleep(UNDER_LOAD);
         let pids = app_pids(&place.status()?);
-        pids.into_iter().take(MANY / 2).for_each(|pid| place::signal(pid, "KILL"));
-        sleep(UNDER_LOAD);
-        place.run(&["status", "--json"])?.done()
+        place::signal(place.pid_of("agent").ok_or("no agent runs")?, "KILL");
+        pids.into_iter().for_each(|pid| place::signal(pid, "KILL"));
+        sleep(APP_AWAY);
+        place.run(&["up", "--json"])?.done()
     })?;
     let mut figures = Figures::default();
     figures.at_least("lost, as the clients count", run.lost_by_clients(), 1);
     figures.at_least("lost, as the proxy counts", run.lost_by_proxy(), 1);
-    let running: &Value = &place.status()?["processes"];
-    figures.holds(
-        "and all instances run again",
-        running.as_array().is_some_and(|all| all.len() == MANY),
-    );
+    figures.holds("and all instances run again", app_pids(&place.status()?).len() == MANY);
     place.run(&["down", "-y"])?.done()?;
     Ok(figures.kept())
 }
