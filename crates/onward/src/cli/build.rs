@@ -1,11 +1,13 @@
 //! The project's own commands that run here before anything leaves this machine.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::complaint::Complaint;
@@ -69,7 +71,9 @@ fn step(
     for reader in readers.into_iter().flatten() {
         let _ = reader.join();
     }
-    if interrupts.count() > 0 {
+    // The same Ctrl-C can end the step before it is counted here.
+    let own = status.as_ref().ok().and_then(ExitStatusExt::signal);
+    if interrupts.count() > 0 || own == Some(Signal::INT.as_raw()) {
         return Err(Problem::Interrupted { during: Some(name) }.into());
     }
     let status = status.map_err(lost)?;
