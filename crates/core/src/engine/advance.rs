@@ -310,7 +310,8 @@ impl View<'_> {
                 Some(false) | None => {}
             }
         }
-        behind.retain(|server| self.document.servers.contains_key(server));
+        // One that is being taken out gets no requests for that either, until it is gone.
+        behind.retain(|server| self.document.server(server).is_some());
         behind
     }
 
@@ -456,6 +457,8 @@ fn end(view: &View<'_>, operation: &Operation, now: Timestamp) -> Document {
     let outcome = operation.failure.clone().map_or(Ended::Done, Ended::Failed);
     let is_done = outcome == Ended::Done;
     finish::end(&mut next, outcome, proof(view, operation), behind, now);
+    let Document { behind, servers, .. } = &mut next;
+    behind.retain(|server| servers.contains_key(server));
     if let Some(finished) = next.history.last_mut().filter(|_| is_done) {
         finished.abandoned = left;
     }
