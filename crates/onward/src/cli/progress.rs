@@ -1,5 +1,7 @@
 //! What a person sees while an operation runs: a live line per server, or plain lines.
 
+use std::time::{Duration, Instant};
+
 use onward_core::document::{Document, Operation, Phase};
 use onward_core::model::RequestId;
 use onward_core::order::Level;
@@ -23,6 +25,9 @@ pub enum Telling {
     Any,
 }
 
+/// How long a phase may last before its reasons are told without being asked for.
+const SILENT_FOR: Duration = Duration::from_secs(5);
+
 /// Follows one run and shows it.
 pub struct Progress<'a> {
     screen: &'a Screen,
@@ -30,7 +35,9 @@ pub struct Progress<'a> {
     telling: Telling,
     live: Option<Live>,
     shown: Option<(u64, Phase, usize)>,
-    /// The last line told of each server, with `--verbose`.
+    /// Since when the phase lasts that was told last.
+    since: Instant,
+    /// What was told last of the servers.
     servers: String,
     hooks: Option<&'a Hooks<'a>>,
 }
@@ -39,7 +46,8 @@ impl<'a> Progress<'a> {
     /// Shows a run on the screen, and ends it when the person insists.
     pub fn new(screen: &'a Screen, interrupts: &'a Interrupts, telling: Telling) -> Self {
         let live = screen.is_live().then(Live::start);
-        Self { screen, interrupts, telling, live, shown: None, servers: String::new(), hooks: None }
+        let (since, servers) = (Instant::now(), String::new());
+        Self { screen, interrupts, telling, live, shown: None, since, servers, hooks: None }
     }
 
     /// The same with hooks that run on the way.
@@ -87,7 +95,7 @@ impl<'a> Progress<'a> {
         if self.shown == Some(key) {
             return;
         }
-        self.shown = Some(key);
+        (self.shown, self.since) = (Some(key), Instant::now());
         self.screen.event(&json!({
             "event": "phase",
             "operation": operation.number,
@@ -109,15 +117,22 @@ impl<'a> Progress<'a> {
         contacts: &Contacts,
         waits: bool,
     ) {
-        let lines = server_lines(document, operation, contacts);
         if let Some(live) = &mut self.live {
+            let lines = server_lines(document, operation, contacts);
             live.show(headline(document, operation, waits), lines);
-        } else if self.screen.is_verbose() {
-            let text = lines.join("\n");
-            if text != self.servers {
-                self.screen.note(&text);
-                self.servers = text;
-            }
+            return;
+        }
+        let lines = if self.screen.is_verbose() {
+            server_lines(document, operation, contacts)
+        } else if self.since.elapsed() >= SILENT_FOR {
+            held_up(document, contacts)
+        } else {
+            return;
+        };
+        let text = lines.join("\n");
+        if !text.is_empty() && text != self.servers {
+            self.screen.note(&text);
+            self.servers = text;
         }
     }
 }
@@ -172,12 +187,29 @@ fn server_lines(document: &Document, operation: &Operation, contacts: &Contacts)
                 if let Some(release) = operation.release.filter(|_| starts(report, operation)) {
                     words.push_str(&format!("; {release} has not answered its probe yet"));
                 }
+                words.extend(reasons(report).map(|why| format!("; {why}")));
                 words
             }
         };
         format!("    {server:<10} {state}")
     };
     document.servers.keys().map(line).collect()
+}
+
+/// A line for each server that is what a phase waits for, with the reason.
+fn held_up(document: &Document, contacts: &Contacts) -> Vec<String> {
+    let line = |server| match contacts.get(server)? {
+        Contact::Unreachable { cause, .. } => {
+            Some(format!("    {server} cannot be reached: {cause}"))
+        }
+        Contact::Reached(report) => Some(format!("    {server}: {}", reasons(report).next()?)),
+    };
+    document.servers.keys().filter_map(line).collect()
+}
+
+/// What a server says that it waits for.
+fn reasons(report: &Report) -> impl Iterator<Item = String> {
+    report.waiting.iter().map(|waiting| format!("{}: {}", waiting.what, waiting.why))
 }
 
 /// Whether the new version has been started and its probe is what is waited for.

@@ -45,6 +45,8 @@ pub(super) struct App {
     pub(super) instances: BTreeMap<SlotId, Instance>,
     pub(super) route: Option<RouteFact>,
     pub(super) route_change: RouteChange,
+    /// Why the proxy did not take the last change.
+    pub(super) route_problem: Option<String>,
     /// Since when no route names a release, in milliseconds since 1970.
     pub(super) unrouted: BTreeMap<ReleaseNumber, u64>,
     /// Since when the route of their release, which stays, does not name instances: the same unit.
@@ -237,6 +239,7 @@ impl App {
             instances: BTreeMap::new(),
             route: None,
             route_change: RouteChange::Unknown,
+            route_problem: None,
             unrouted: BTreeMap::new(),
             left_route: BTreeMap::new(),
             command: None,

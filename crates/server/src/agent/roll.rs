@@ -181,6 +181,7 @@ impl Agent {
             ("the agent's state", app.problem.as_ref().map(|(why, _)| why)),
             ("the agent's record of what runs", app.unrecorded.as_ref()),
             ("the proxy", self.proxy_problem.as_ref()),
+            ("the route", app.route_problem.as_ref()),
         ];
         for (what, why) in troubles.into_iter().filter_map(|(what, why)| Some((what, why?))) {
             report.waiting.push(Waiting { what: what.into(), why: why.clone(), for_ms: None });
@@ -318,12 +319,12 @@ impl Agent {
             News::JobEnded(name, ended) => app.job_ended(&name, &ended),
             News::RunLeft(number) => drop(app.one_offs.remove(&number)),
             News::Routed(Ok(seen)) => {
-                app.route_change = RouteChange::Unknown;
+                (app.route_change, app.route_problem) = (RouteChange::Unknown, None);
                 self.learn(*seen);
             }
             News::Routed(Err(why)) => {
                 note(format_args!("the route of {} is not changed yet: {why}", app.route_name()));
-                app.route_change = RouteChange::Unknown;
+                (app.route_change, app.route_problem) = (RouteChange::Unknown, Some(why));
             }
         }
     }
