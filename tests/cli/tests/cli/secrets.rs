@@ -262,13 +262,13 @@ fn after_everything_was_killed_the_agent_alone_starts_the_app_with_its_secrets()
 }
 
 #[test]
-fn a_value_is_asked_for_in_a_terminal_and_not_shown() {
+fn values_are_asked_for_in_a_terminal_and_not_shown_also_when_they_are_typed_ahead() {
     if !onward_cli_tests::has("script") {
         eprintln!("LEFT OUT: `script` is not installed");
         return;
     }
     let project = project();
-    let line = format!("{} secret set TOKEN", onward_cli_tests::binary().display());
+    let line = format!("{} secret set TOKEN OTHER", onward_cli_tests::binary().display());
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(project.path());
     command.env("HOME", project.path().parent().expect("a parent")).env("USER", "ana");
@@ -283,9 +283,10 @@ fn a_value_is_asked_for_in_a_terminal_and_not_shown() {
         assert_ne!(read, 0, "{shown}");
         shown.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
-    std::io::Write::write_all(&mut input, b"hunter2canary\r").expect("typed");
+    std::io::Write::write_all(&mut input, b"hunter2canary\rhunter2other\r").expect("typed");
     std::io::Read::read_to_string(&mut output, &mut shown).expect("it prints");
     assert!(child.wait().expect("it ends").success(), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
     assert_eq!(project.run(&["secret", "get", "TOKEN"]).code_is(0).stdout, "hunter2canary");
+    assert_eq!(project.run(&["secret", "get", "OTHER"]).code_is(0).stdout, "hunter2other");
 }

@@ -8,7 +8,8 @@ use onward_core::secrets::{SecretName, VALUE_BYTES_MAX};
 use onward_secret::Secret;
 use zeroize::Zeroizing;
 
-use super::{dotenv, names, prompt};
+use super::prompt::Prompt;
+use super::{dotenv, names};
 use crate::cli::args::Global;
 use crate::cli::args_secret::SetArgs;
 use crate::cli::context::Context;
@@ -36,11 +37,12 @@ pub(super) fn values(
     if !asks && names.len() > 1 {
         return Err(SecretProblem::OneValueForSeveral);
     }
+    let mut prompt = None;
     let mut values = Vec::new();
     for name in names {
         let value = match &args.file {
             Some(path) => read_file(path, VALUE_BYTES_MAX as u64)?,
-            None if asks => asked(&name, global)?,
+            None if asks => asked(&name, global, &mut prompt)?,
             None => from_stdin()?,
         };
         values.push(checked(name, value)?);
@@ -49,12 +51,21 @@ pub(super) fn values(
 }
 
 /// Asks a person. Scripts that forgot to pass a value are refused instead of waiting for ever.
-fn asked(name: &SecretName, global: &Global) -> Result<Secret, SecretProblem> {
+fn asked(
+    name: &SecretName,
+    global: &Global,
+    prompt: &mut Option<Prompt>,
+) -> Result<Secret, SecretProblem> {
+    let nobody = || SecretProblem::NobodyToAsk(name.clone());
     if global.no_input || global.json {
-        return Err(SecretProblem::NobodyToAsk(name.clone()));
+        return Err(nobody());
     }
-    let asked = prompt::ask(&format!("Value of {name} (it is not shown): "));
-    let asked = asked.map_err(|_| SecretProblem::NobodyToAsk(name.clone()))?;
+    if prompt.is_none() {
+        *prompt = Some(Prompt::open().map_err(|_| nobody())?);
+    }
+    let prompt = prompt.as_mut().expect("it was opened just now when it was not");
+    let asked = prompt.ask(&format!("Value of {name} (it is not shown): "));
+    let asked = asked.map_err(|_| nobody())?;
     asked.ok_or(SecretProblem::NotGiven)
 }
 

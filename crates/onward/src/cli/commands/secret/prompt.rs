@@ -1,4 +1,7 @@
-//! Asking for a value without showing it.
+//! Asking for values without showing them.
+//!
+//! The terminal is mute before the first question is printed and until the last is answered: what a
+//! fast typist or a program answers is never shown, and nothing of it is lost.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,42 +18,40 @@ const CTRL_D: u8 = 0x04;
 const CTRL_U: u8 = 0x15;
 const BACKSPACE: [u8; 2] = [0x08, 0x7f];
 
-/// The terminal as it was, which it is again when this is dropped.
-struct Quiet<'t> {
-    terminal: &'t File,
+/// The terminal of the person, which shows nothing; when this is dropped it is as it was.
+pub(super) struct Prompt {
+    terminal: File,
     before: Termios,
 }
 
-impl<'t> Quiet<'t> {
+impl Prompt {
     /// Shows nothing, and gives every key as it is pressed: also Ctrl-C, which would otherwise end
     /// the command and leave the terminal mute.
-    fn new(terminal: &'t File) -> io::Result<Self> {
-        let before = tcgetattr(terminal)?;
+    pub(super) fn open() -> io::Result<Self> {
+        let terminal = File::options().read(true).write(true).open("/dev/tty")?;
+        let before = tcgetattr(&terminal)?;
         let mut quiet = before.clone();
         quiet.local_modes -= LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
         quiet.special_codes[SpecialCodeIndex::VMIN] = 1;
         quiet.special_codes[SpecialCodeIndex::VTIME] = 0;
-        tcsetattr(terminal, OptionalActions::Flush, &quiet)?;
+        // What was typed already stays: `Flush` would throw away what is typed ahead.
+        tcsetattr(&terminal, OptionalActions::Now, &quiet)?;
         Ok(Self { terminal, before })
     }
-}
 
-impl Drop for Quiet<'_> {
-    fn drop(&mut self) {
-        let _ = tcsetattr(self.terminal, OptionalActions::Now, &self.before);
+    /// Asks for one value; none when the person gave up.
+    pub(super) fn ask(&mut self, question: &str) -> io::Result<Option<Secret>> {
+        self.terminal.write_all(question.as_bytes())?;
+        let value = read(&self.terminal);
+        self.terminal.write_all(b"\n")?;
+        value
     }
 }
 
-/// Asks in the terminal; none when the person gave up.
-pub(super) fn ask(question: &str) -> io::Result<Option<Secret>> {
-    let mut terminal = File::options().read(true).write(true).open("/dev/tty")?;
-    terminal.write_all(question.as_bytes())?;
-    let value = {
-        let quiet = Quiet::new(&terminal)?;
-        read(quiet.terminal)
-    };
-    terminal.write_all(b"\n")?;
-    value
+impl Drop for Prompt {
+    fn drop(&mut self) {
+        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+    }
 }
 
 /// Reads up to the end of the line, with the keys that people correct themselves with.
