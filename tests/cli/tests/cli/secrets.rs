@@ -268,6 +268,10 @@ fn values_are_asked_for_in_a_terminal_and_not_shown_also_when_they_are_typed_ahe
         return;
     }
     let project = project();
+    let file = fs::read_to_string(project.path().join("onward.toml")).expect("the file");
+    let names = file.replace("names = [\"TOKEN\"]", "names = [\"TOKEN\", \"OTHER\"]");
+    assert_ne!(names, file);
+    project.write("onward.toml", &names);
     let line = format!("{} secret set TOKEN OTHER", onward_cli_tests::binary().display());
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(project.path());
