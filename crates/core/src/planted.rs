@@ -42,11 +42,13 @@ pub enum Bug {
     ScaleStopsBeforeRoute,
     /// A count is decided although the new instances have not answered their probe.
     ScaleWithoutProbe,
+    /// What a server said before it accepted the current order still counts.
+    OldReportCounts,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::EffectBeforeIntent,
         Self::StopBeforeRoute,
         Self::TimeoutIsSuccess,
@@ -65,6 +67,7 @@ impl Bug {
         Self::TakeBackForgetsSteps,
         Self::ScaleStopsBeforeRoute,
         Self::ScaleWithoutProbe,
+        Self::OldReportCounts,
     ];
 
     /// The name on the command line of the simulation.
@@ -88,6 +91,7 @@ impl Bug {
             Self::TakeBackForgetsSteps => "take-back-forgets-steps",
             Self::ScaleStopsBeforeRoute => "scale-stops-before-route",
             Self::ScaleWithoutProbe => "scale-without-probe",
+            Self::OldReportCounts => "old-report-counts",
         }
     }
 }

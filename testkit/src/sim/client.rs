@@ -25,7 +25,20 @@ const PATIENCE: u32 = 4;
 const REST_FIRST_MS: u64 = 300;
 const REST_MAX_MS: u64 = 20_000;
 
+/// After how long a server whose answer is awaited counts as silent, in milliseconds.
+const SILENT_AFTER_MS: u64 = 3_000;
+
 type Answer = (ServerName, Outcome<Report, DeliveryRefused>);
+
+/// An answer on its way. As with the couriers of the command line, its server gets no other order
+/// meanwhile, and the decisions are taken without it: with what it said before, if anything.
+#[derive(Debug, Clone)]
+struct Owed {
+    answer: Answer,
+    /// It is there when so many decisions were made.
+    due: u32,
+    since_ms: u64,
+}
 
 /// A runner process or a person's command.
 #[derive(Debug, Clone)]
@@ -41,6 +54,7 @@ pub struct Client {
     need: Option<Need>,
     orders: VecDeque<Order>,
     answers: Vec<Answer>,
+    owed: Vec<Owed>,
     /// The need for which it was paused; its fault is over.
     resumes: bool,
     tries: u32,
@@ -85,6 +99,7 @@ impl Client {
             need: None,
             orders: VecDeque::new(),
             answers: Vec::new(),
+            owed: Vec::new(),
             resumes: false,
             tries: 0,
             patience: PATIENCE,
@@ -140,6 +155,7 @@ impl Client {
             Some(Need::Contact(orders)) => {
                 self.orders = orders.into();
                 self.answers.clear();
+                self.collect_owed(core);
                 self.contact(core, machines);
             }
             Some(Need::End(end)) => self.end(&end, core),
@@ -164,6 +180,7 @@ impl Client {
             }
         };
         self.runner = Some(Runner::new(app(), environment(), goal));
+        self.owed.clear();
         true
     }
 
@@ -338,6 +355,18 @@ impl Client {
         }
     }
 
+    /// What has come of the answers that are owed; who owes one gets no order in this round.
+    fn collect_owed(&mut self, core: &Core) {
+        self.orders.retain(|order| self.owed.iter().all(|own| own.answer.0 != order.server));
+        let (come, owed) =
+            std::mem::take(&mut self.owed).into_iter().partition(|own| own.due <= core.decision);
+        self.owed = owed;
+        self.answers.extend(Vec::into_iter(come).map(|own: Owed| own.answer));
+        let is_silent = |own: &&Owed| core.now_ms - own.since_ms >= SILENT_AFTER_MS;
+        let silent = self.owed.iter().filter(is_silent).map(|own| own.answer.0.clone());
+        self.answers.extend(silent.map(|server| (server, Outcome::Unknown("silent".to_owned()))));
+    }
+
     /// One delivery of the contact; the last one hands the reports to the runner.
     fn contact(&mut self, core: &mut Core, machines: &mut [Machine]) {
         if let Some(order) = self.orders.pop_front() {
@@ -354,7 +383,12 @@ impl Client {
                 self.crash(core);
                 return;
             };
-            self.answers.push((order.server, answer));
+            let answer = (order.server, answer);
+            if fault == Some(Fault::LateAck) {
+                self.owed.push(Owed { answer, due: core.due(), since_ms: core.now_ms });
+            } else {
+                self.answers.push(answer);
+            }
         }
         if !self.orders.is_empty() {
             return;

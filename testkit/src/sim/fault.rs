@@ -23,6 +23,7 @@
 //! | `NoSpace` | nothing is written, an error comes back | the agent cannot keep the order, and refuses it | files cannot be brought, a process cannot be started |
 //! | `Refuse` | nothing is written, an error comes back | refused | files cannot be brought |
 //! | `Unhealthy` | no meaning | no meaning | an instance dies some polls after it was ready |
+//! | `LateAck` | no meaning: a client waits for its store | it arrives, the sender goes on without the answer, and has it, as old as it is then, `gap` decisions later | no meaning |
 //! | `OldBinary` | the client is an older version from now on: what it writes lacks optional fields | the agent is, its reports lack them, and it is replaced (restarts) | no meaning: versions change between actions |
 //!
 //! There is no fault of a lease, because there is no lease: safety is compare-and-swap and the
@@ -54,11 +55,12 @@ pub enum Fault {
     Refuse,
     Unhealthy,
     OldBinary,
+    LateAck,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::LostReq,
@@ -77,6 +79,7 @@ impl Fault {
         Self::Refuse,
         Self::Unhealthy,
         Self::OldBinary,
+        Self::LateAck,
     ];
 
     /// Its bit in a set of faults.
@@ -159,6 +162,7 @@ impl Point {
                     | Fault::NoSpace.bit()
                     | Fault::Refuse.bit()
                     | Fault::OldBinary.bit()
+                    | Fault::LateAck.bit()
             }
             Self::Pull => {
                 CRASH

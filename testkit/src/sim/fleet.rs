@@ -6,6 +6,7 @@ use onward_core::engine;
 use onward_core::model::ServerName;
 use onward_core::order::Order;
 use onward_core::ports::Stored;
+use onward_core::reconcile::{Slot, SlotId, SlotState};
 
 use super::core::Ledger;
 use super::invariant::{Checked, hold};
@@ -108,8 +109,8 @@ fn answers(document: &Document, operation: &Operation) -> Checked {
     })
 }
 
-/// SCALE: a change of counts is done when each instance that is wanted was ready, on every server
-/// that is not named as behind.
+/// SCALE: a change of counts is done when each instance that is wanted was ready, and gets traffic
+/// that shall, on every server that is not named as behind.
 pub fn scaled_is_scaled(
     before: &Document,
     after: &Document,
@@ -141,9 +142,25 @@ pub fn scaled_is_scaled(
                 let count = wish.count;
                 format!("{ready} of {count} {process} on {} when it is done", machine.name)
             })?;
+            let unrouted = memory.facts.slots.iter().find(|(id, slot)| {
+                let is_wanted = id.process == *process && id.index <= wish.count;
+                id.release == number && is_wanted && is_left_out(machine, id, slot)
+            });
+            hold(unrouted.is_none(), "SCALE", || {
+                format!("{unrouted:?} on {} gets no traffic when it is done", machine.name)
+            })?;
         }
     }
     Ok(())
+}
+
+/// Whether an instance is well and never was in the route. One that ended or stopped to answer
+/// since has left it for that, and an older agent does not tell who is in the route.
+fn is_left_out(machine: &Machine, id: &SlotId, slot: &Slot) -> bool {
+    let is_first_life = slot.state == SlotState::Ready && slot.restarts == 0 && !slot.adopted;
+    let was_well = machine.proc(id).is_some_and(|proc| proc.fails_ms.is_none());
+    let routed = machine.route.as_ref().is_some_and(|route| route.slots.contains_key(id));
+    id.process.has_traffic() && is_first_life && was_well && !routed && !machine.old
 }
 
 /// COUNT: a number in all is spread over the servers that run the process, to the last instance,

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use onward_core::model::{BundleRef, Generation, OperationNumber, ReleaseNumber, ServerName};
 use onward_core::order::CommandKind;
-use onward_core::reconcile::{Kept, RouteFact, SlotId};
+use onward_core::reconcile::{Kept, RouteFact, SlotId, UPGRADED_WITHIN_MS};
 
 use super::agent::Memory;
 use super::core::Core;
@@ -304,6 +304,20 @@ impl Machine {
         let ready =
             |port: &u16| self.procs.iter().any(|proc| proc.port == *port && proc.is_ready(now_ms));
         route.slots.values().any(ready)
+    }
+
+    /// Whether an instance runs only for upgraded connections that may still last.
+    pub fn keeps_connections(&self, now_ms: u64) -> bool {
+        let lasts =
+            |own: &Leaving| own.upgraded_until_ms.min(own.since_ms + UPGRADED_WITHIN_MS) > now_ms;
+        let runs = |slot: &SlotId| self.proc(slot).is_some();
+        let of_release = |number: ReleaseNumber| {
+            self.procs
+                .iter()
+                .any(|own| own.slot.release == number && own.slot.process.has_traffic())
+        };
+        self.left.iter().any(|(slot, own)| lasts(own) && runs(slot))
+            || self.leaving.iter().any(|(number, own)| lasts(own) && of_release(*number))
     }
 
     /// The running process of an instance.

@@ -1,5 +1,6 @@
 //! One run: the world of a seed or a plan, turn by turn, until it is at rest.
 
+use onward_core::document::{Document, Kind};
 use onward_core::model::ServerName;
 use onward_core::ports::Stored;
 
@@ -16,8 +17,10 @@ use super::{ACTORS_MAX, WORLD};
 
 /// The time between two turns, in milliseconds.
 const TURN_MS: u64 = 5;
-/// I10: the turns within which a world is at rest after the last fault and the last wish.
-const CONVERGED_WITHIN_TURNS: u64 = 2_500;
+/// I10: the turns within which a world is at rest after the last fault and the last wish. Turns are
+/// not counted in which all is as it shall be but for connections that may still last, see
+/// [`World::is_given_time`].
+const CONVERGED_WITHIN_TURNS: u64 = 1_500;
 /// The turns for which a world at rest awaits a planned fault.
 const AWAIT_FAULT_TURNS: u64 = 500;
 /// I15: the turns that no run passes.
@@ -66,7 +69,7 @@ pub(super) struct World {
     pub(super) machines: Vec<Machine>,
     pub(super) clients: Vec<Client>,
     pub(super) turns: u64,
-    /// The turn of the last fault or wish.
+    /// The turn of the last fault or wish, later by the turns that are not counted since.
     pub(super) eventful: u64,
     /// How long no server could have answered a request, in milliseconds.
     pub(super) dark_ms: u64,
@@ -220,6 +223,9 @@ impl World {
                 self.check_at_rest();
                 return;
             }
+            if self.is_given_time() {
+                self.eventful = self.turns.min(self.eventful + 1);
+            }
             let quiet = self.turns - self.eventful;
             let ended = self.core.now_ms - began_ms > REST_WITHIN_MS + 600_000;
             if quiet > CONVERGED_WITHIN_TURNS || ended {
@@ -358,21 +364,36 @@ impl World {
         let Some(stored) = self.core.store.current() else {
             return self.clients.iter().all(|client| client.wake_ms > self.core.now_ms);
         };
-        let document = &*stored.document;
-        if document.operation.is_some() || !document.is_as_demanded() {
-            return false;
-        }
         let now = self.core.now_ms;
         let is_quiet = |machine: &Machine| {
             machine.agent.is_some() && machine.wake_ms > now && machine.paused_ms <= now
         };
-        let follows = |machine: &Machine| {
-            let accepted = machine.kept.order.as_ref().map(|order| order.generation);
-            accepted == Some(document.generation) && machine.report(now).converged
-        };
-        let is_out = |machine: &Machine| !document.servers.contains_key(&machine.name);
-        self.machines.iter().all(|own| is_quiet(own) && (is_out(own) || follows(own)))
-            && document.behind.is_empty()
+        is_decided(&stored.document)
+            && self.machines.iter().all(|own| {
+                is_quiet(own) && (is_out(own, &stored.document) || follows(own, &stored, now))
+            })
+    }
+
+    /// Whether nothing is left to be done but to wait for connections that may still last: nothing
+    /// is in flight, nobody is behind, and every server is what the newest document wants, or keeps
+    /// an instance for such a connection. Nobody can and nobody shall end that sooner, and how many
+    /// turns it takes is only a matter of how often the others look meanwhile.
+    ///
+    /// An instance that stays when its connection has ended or had its time is not given more, and
+    /// an operation is given none: it must not wait for connections. A change of counts may, on a
+    /// server whose agent is too old to say that an instance has left the route; it still ends.
+    fn is_given_time(&self) -> bool {
+        let Some(stored) = self.core.store.current() else { return false };
+        let now = self.core.now_ms;
+        self.machines.iter().any(|own| own.keeps_connections(now))
+            && self.core.late.is_empty()
+            && (is_decided(&stored.document) || is_scaling(&stored.document))
+            && self.machines.iter().all(|own| {
+                let may_wait = own.old || is_decided(&stored.document);
+                is_out(own, &stored.document)
+                    || follows(own, &stored, now)
+                    || may_wait && accepted(own, &stored) && own.keeps_connections(now)
+            })
     }
 
     /// Whether the first fault is still to come: every seed has one, and a replay has its own.
@@ -440,4 +461,29 @@ impl World {
             servers.join(", ")
         )
     }
+}
+
+/// Whether nothing is in flight, demanded or behind.
+fn is_decided(document: &Document) -> bool {
+    document.operation.is_none() && document.is_as_demanded() && document.behind.is_empty()
+}
+
+/// Whether all that is left of a change of counts is that the servers follow it.
+fn is_scaling(document: &Document) -> bool {
+    let operation = document.operation.as_ref();
+    operation.is_some_and(|own| own.kind == Kind::Scale && own.phase.is_decided())
+}
+
+fn is_out(machine: &Machine, document: &Document) -> bool {
+    !document.servers.contains_key(&machine.name)
+}
+
+fn accepted(machine: &Machine, stored: &Stored) -> bool {
+    let order = machine.kept.order.as_ref();
+    order.is_some_and(|order| order.generation == stored.document.generation)
+}
+
+/// Whether a server says that it is what the document wants.
+fn follows(machine: &Machine, stored: &Stored, now_ms: u64) -> bool {
+    accepted(machine, stored) && machine.report(now_ms).converged
 }

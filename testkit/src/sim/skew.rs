@@ -29,11 +29,13 @@ pub fn document_of_old_version(next: &Document, ended: bool) -> Arc<Document> {
     Arc::new(Document::decode(&bytes).expect("optional fields may be missing"))
 }
 
-/// A report as an older agent sends it. `unrouted` stays: an agent without it knows no counts that
-/// change, and an instance with a WebSocket would be waited for until that has had its time.
+/// A report as an older agent sends it.
 pub fn report_of_old_version(report: &mut Report) {
     report.waiting.clear();
     report.traffic = None;
+    for release in report.releases.values_mut() {
+        release.instances.iter_mut().for_each(|own| own.unrouted = false);
+    }
 }
 
 /// What the next version of the agent reads of what this one kept.

@@ -71,7 +71,9 @@ impl View<'_> {
     /// The report of a server that has accepted the order of this generation.
     fn fresh(&self, server: &ServerName) -> Option<&Report> {
         match self.contacts.get(server) {
-            Some(Contact::Reached(report)) if report.accepted >= self.document.generation => {
+            Some(Contact::Reached(report))
+                if report.accepted >= self.document.generation || planted!(OldReportCounts) =>
+            {
                 Some(report)
             }
             _ => None,
