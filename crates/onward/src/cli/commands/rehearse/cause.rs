@@ -42,7 +42,8 @@ impl Cause {
             | Fault::Delay
             | Fault::DupLater
             | Fault::SdkRetry
-            | Fault::Stale => Self::Network,
+            | Fault::Stale
+            | Fault::LateAck => Self::Network,
             Fault::Pause => Self::Pause,
             Fault::NoSpace => Self::Disk,
             Fault::Partial | Fault::Torn => Self::Files,
