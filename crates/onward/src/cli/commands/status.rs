@@ -194,7 +194,7 @@ fn tell_instances(reports: &Reports, screen: &Screen) {
     let mut table = Table::new(["PROCESS", "RELEASE", "STATE", "PID", "RESTARTS", ""]);
     let several = reports.len() > 1;
     for (server, report, number, instance) in everywhere(reports) {
-        let gets = report.routed == Some(number) && instance.port.is_some();
+        let gets = gets_traffic(report, number, instance);
         let place = if several { format!("{server} ") } else { String::new() };
         table.row([
             format!("{place}{}.{}", instance.process, instance.index),
@@ -202,12 +202,21 @@ fn tell_instances(reports: &Reports, screen: &Screen) {
             instance.state.word().to_owned(),
             instance.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string()),
             instance.restarts.to_string(),
-            if gets { "gets traffic" } else { "" }.to_owned(),
+            match (gets, instance.unrouted) {
+                (true, _) => "gets traffic",
+                (false, true) => "finishes what it has begun",
+                (false, false) => "",
+            }
+            .to_owned(),
         ]);
     }
     for line in table.lines() {
         screen.line(&format!("  {line}"));
     }
+}
+
+fn gets_traffic(report: &Report, number: ReleaseNumber, instance: &InstanceReport) -> bool {
+    report.routed == Some(number) && instance.port.is_some() && !instance.unrouted
 }
 
 /// Every instance on every server.
@@ -343,7 +352,12 @@ fn of_each(reports: &Reports, what: fn(&Report, &ServerName) -> Vec<Value>) -> V
 }
 
 fn processes(reports: &Reports) -> Vec<Value> {
-    let line = |(server, _, number, instance): (&ServerName, _, ReleaseNumber, &InstanceReport)| {
+    let line = |(server, report, number, instance): (
+        &ServerName,
+        &Report,
+        ReleaseNumber,
+        &InstanceReport,
+    )| {
         json!({
             "name": instance.process,
             "server": server,
@@ -352,6 +366,7 @@ fn processes(reports: &Reports) -> Vec<Value> {
             "pid": instance.pid,
             "port": instance.port,
             "state": instance.state,
+            "gets_traffic": gets_traffic(report, number, instance),
             "restarts": instance.restarts,
         })
     };
