@@ -23,6 +23,14 @@ use crate::protocol::{
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// The time in which an agent says who it is: it does so beside all else that it does. One that says
+/// nothing for so long hangs, and is not waited for any longer.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(3);
+/// The silence after which an agent that has yet to answer is asked who it is, to learn whether it
+/// hangs or works.
+const DOUBTED_AFTER: Duration = Duration::from_millis(500);
+/// What people are told of a silence, for which the system has other words.
+const SAYS_NOTHING: &str = "it runs and says nothing";
 /// How long [`AgentLink::deliver`] waits for news unless told otherwise, in milliseconds.
 const NEWS_WITHIN_MS: u64 = 1_000;
 
@@ -38,7 +46,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The connection broke, or the time was over. Whether the request was carried out is unknown.
-    #[error("the agent did not answer: {0}")]
+    #[error("the agent did not answer: {}", if is_silence(.0) { SAYS_NOTHING.to_owned() } else { .0.to_string() })]
     Lost(#[from] io::Error),
     /// The agent did not carry the request out.
     #[error("{0}")]
@@ -61,10 +69,21 @@ pub enum ClientError {
     Version(Box<Hello>),
 }
 
+impl ClientError {
+    /// Whether somebody listens and says nothing: an agent that hangs.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            Self::Lost(error) | Self::NoAgent { source: error, .. } => is_silence(error),
+            Self::Refused(_) | Self::Nonsense(_) | Self::NoKey | Self::Version(_) => false,
+        }
+    }
+}
+
 /// A connection to an agent. Requests go one after the other.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
+    path: PathBuf,
 }
 
 /// A report with its revision.
@@ -80,10 +99,10 @@ impl Client {
     /// Connects to the agent's socket.
     ///
     /// # Errors
-    /// [`ClientError::NoAgent`].
+    /// [`ClientError::NoAgent`]; of one that hangs, when its queue is full, it is a silence.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         let connect = || {
-            let stream = UnixStream::connect(path)?;
+            let stream = connected(path)?;
             let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
             if !peer.is_root() && peer != rustix::process::geteuid() {
                 return Err(io::Error::other("the process that listens is another user's"));
@@ -94,15 +113,31 @@ impl Client {
         };
         let stream =
             connect().map_err(|source| ClientError::NoAgent { path: path.to_owned(), source })?;
-        Ok(Self { stream: BufReader::new(stream) })
+        Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
     }
 
-    /// Who the agent is.
+    /// The process that listens, as the system knows it; also of one that says nothing.
+    pub fn listener(path: &Path) -> Option<i32> {
+        let peer = rustix::net::sockopt::socket_peercred(&connected(path).ok()?).ok()?;
+        Some(peer.pid.as_raw_nonzero().get())
+    }
+
+    /// Who the agent is, said within [`HELLO_WITHIN`].
     ///
     /// # Errors
     /// [`ClientError::Version`] when it is too old or too new to speak to, and those of every request.
     pub fn hello(&mut self) -> Result<Hello, ClientError> {
-        match self.ask(&Request::Hello, 0)? {
+        self.hello_within(HELLO_WITHIN)
+    }
+
+    /// The same with another limit of time.
+    ///
+    /// # Errors
+    /// Those of [`Client::hello`].
+    pub fn hello_within(&mut self, within: Duration) -> Result<Hello, ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(within))?;
+        self.send(&Request::Hello)?;
+        match self.receive()? {
             Answer::Hello(hello) if hello.is_understood() => Ok(*hello),
             Answer::Hello(hello) => Err(ClientError::Version(hello)),
             other => Err(nonsense(&other)),
@@ -285,10 +320,27 @@ impl Client {
     }
 
     pub(crate) fn ask(&mut self, request: &Request, wait_ms: u64) -> Result<Answer, ClientError> {
-        let within = ANSWERS_WITHIN + Duration::from_millis(wait_ms);
-        self.stream.get_ref().set_read_timeout(Some(within))?;
+        let doubted = DOUBTED_AFTER + Duration::from_millis(wait_ms);
+        self.stream.get_ref().set_read_timeout(Some(doubted))?;
         self.send(request)?;
-        self.receive()
+        let mut line = Vec::new();
+        match self.receive_into(&mut line) {
+            // What was read of the answer stays in `line`.
+            Err(error) if error.is_silence() && self.somebody_else_is_answered() => {
+                self.stream.get_ref().set_read_timeout(Some(ANSWERS_WITHIN))?;
+                self.receive_into(&mut line)
+            }
+            other => other,
+        }
+    }
+
+    /// Whether the agent answers on another connection: then it works on what this one asked.
+    fn somebody_else_is_answered(&self) -> bool {
+        match Self::connect(&self.path).and_then(|mut other| other.hello()) {
+            Ok(_) | Err(ClientError::Version(_)) => true,
+            // One that has ended meanwhile says so on the connection itself.
+            Err(error) => !error.is_silence(),
+        }
     }
 
     /// The connection, for words of another kind.
@@ -305,17 +357,36 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<Answer, ClientError> {
-        let mut line = Vec::new();
-        self.stream.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)?;
+        self.receive_into(&mut Vec::new())
+    }
+
+    /// Reads the rest of an answer whose beginning `line` may have.
+    fn receive_into(&mut self, line: &mut Vec<u8>) -> Result<Answer, ClientError> {
+        self.stream.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', line)?;
         if !line.ends_with(b"\n") {
             return Err(ClientError::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
-        match serde_json::from_slice(&line) {
+        match serde_json::from_slice(line) {
             Ok(Answer::Refused { text }) => Err(ClientError::Refused(text)),
             Ok(answer) => Ok(answer),
             Err(error) => Err(ClientError::Nonsense(error.to_string())),
         }
     }
+}
+
+/// Connects without waiting for ever at the full queue of an agent that hangs.
+fn connected(path: &Path) -> io::Result<UnixStream> {
+    use rustix::net::sockopt::{Timeout, set_socket_timeout};
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+    let socket = rustix::net::socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    set_socket_timeout(&socket, Timeout::Send, Some(HELLO_WITHIN))?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }
 
 fn is_silence(error: &io::Error) -> bool {

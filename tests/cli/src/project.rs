@@ -276,6 +276,20 @@ impl Project {
         }
     }
 
+    /// Stops a process where it is, as if it hung.
+    pub fn hang(pid: u32) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::STOP);
+        }
+    }
+
+    /// Lets one that was stopped go on.
+    pub fn wake(pid: u32) {
+        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::CONT);
+        }
+    }
+
     /// `kill -9`.
     pub fn kill(pid: u32) {
         if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {

@@ -87,17 +87,21 @@ pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint
                 None => (what, lines.clone()),
             }
         }
-        AgentError::Silent | AgentError::Start(_) => (what, Vec::new()),
+        AgentError::Silent { .. } | AgentError::Start(_) => (what, Vec::new()),
     };
     if let AgentError::Version(_) | AgentError::Upgrade(_) = error {
         return Complaint::new(Exit::Failed, what)
             .fact("What runs goes on, with the agent and the proxy that it has")
             .hint("install the version of onward that runs here, or a newer one");
     }
-    Complaint::new(Exit::Failed, what)
-        .fact("What runs goes on without it")
-        .printed(lines)
-        .hint(format!("{} has all that it printed", log.display()))
+    let complaint = Complaint::new(Exit::Failed, what).fact("What runs goes on without it");
+    let complaint = match error {
+        AgentError::Silent { pid: Some(pid) } => complaint
+            .hint(format!("`kill -CONT {pid}` wakes its process when somebody stopped it"))
+            .hint(format!("`kill -9 {pid}` ends one that hangs: the next command starts another")),
+        _ => complaint,
+    };
+    complaint.printed(lines).hint(format!("{} has all that it printed", log.display()))
 }
 
 /// What the project file wishes, warnings about it, and its place on this machine.

@@ -18,7 +18,7 @@ use super::exit::Exit;
 use super::problem::Problem;
 use super::secrets;
 use crate::project::{BALANCER, wishes};
-use crate::providers::local::{self, AgentError, LocalServer};
+use crate::providers::local::{self, AgentError, Contact, LocalServer};
 use crate::runner::Links;
 
 /// The role of the server that runs what shall run once.
@@ -62,6 +62,11 @@ pub fn agents(servers: &[LocalServer]) -> Vec<Result<Client, AgentError>> {
     on_each(servers, LocalServer::agent)
 }
 
+/// Asks all agents at once who they are: so all that hang are waited for together, and only once.
+pub fn greet(servers: &[LocalServer]) {
+    on_each(servers, |server| drop(server.contact()));
+}
+
 /// Starts the agent of every server that the document has, and says in what state each was found:
 /// nothing about one whose agent ran. One that does not start is an error when it is the only one.
 pub fn wake(
@@ -70,13 +75,16 @@ pub fn wake(
 ) -> Result<BTreeMap<ServerName, String>, Complaint> {
     context.prepare()?;
     let servers = servers(context, Some(document));
-    let ran = on_each(&servers, |server| server.running_agent().is_some());
+    let ran = on_each(&servers, |server| !matches!(server.contact(), Contact::Absent));
     let agents = agents(&servers);
     let alone = servers.len() == 1;
     let mut found = BTreeMap::new();
     for ((server, ran), agent) in servers.iter().zip(ran).zip(agents) {
         let text = match agent {
-            Err(error) if alone => return Err(complaint(server, &error)),
+            // Who reads sees the rest.
+            Err(error) if alone && !matches!(error, AgentError::Silent { .. }) => {
+                return Err(complaint(server, &error));
+            }
             Err(error) => local::reason(&error),
             Ok(_) if ran || alone => continue,
             Ok(_) => "its agent was gone and is started again".to_owned(),
@@ -108,7 +116,8 @@ pub fn enrolled(
     let places: Vec<_> = asked.map(|(name, _)| context.server(name)).collect();
     let mut enrolled = BTreeMap::new();
     for (place, agent) in places.iter().zip(agents(&places)) {
-        let said = agent.and_then(|mut agent| agent.hello().map_err(|_| AgentError::Silent));
+        let said =
+            agent.and_then(|mut agent| agent.hello().map_err(|_| AgentError::Silent { pid: None }));
         let address = match said {
             Ok(_) if alone => ALONE.to_owned(),
             Ok(hello) => hello.address.trim_start_matches("http://").to_owned(),

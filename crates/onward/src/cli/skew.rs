@@ -14,13 +14,21 @@ use super::exit::Exit;
 use super::fleet;
 use super::numbers;
 use super::screen::Screen;
-use crate::providers::local::{self, LocalServer, Renewal, Replaced};
+use crate::providers::local::{self, AgentError, LocalServer, Renewal, Replaced};
 
 /// Before a command acts: agent and proxy are of its build, or newer.
 pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
     for server in &servers(context)? {
         let place = place(context, server);
-        match exchange(context, server, false)? {
+        let exchanged = match exchange(context, server, false) {
+            // Which of the others a command can do without it, it finds out itself.
+            Err(error @ AgentError::Silent { .. }) if !place.is_empty() => {
+                screen.warn(&format!("{place}{}", local::reason(&error)));
+                continue;
+            }
+            other => other.map_err(|error| fleet::complaint(server, &error))?,
+        };
+        match exchanged {
             Exchange { renewal: Renewal::Same, .. } => {}
             Exchange { renewal: Renewal::Newer(running), .. } => screen.warn(&format!(
                 "{place}onward {} runs here and this is {}: it goes on with the newer one. `onward \
@@ -59,6 +67,7 @@ fn servers(context: &Context) -> Result<Vec<LocalServer>, Complaint> {
     let document = stored.as_ref().map(|stored| &*stored.document);
     let mut servers = fleet::servers(context, document);
     servers.sort_by_key(|server| fleet::balances(document, server));
+    fleet::greet(&servers);
     Ok(servers)
 }
 
@@ -74,7 +83,8 @@ pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Ex
     context.prepare()?;
     let mut counts: Vec<Option<Counted>> = Vec::new();
     for server in &servers(context)? {
-        match exchange(context, server, downgrade)? {
+        let exchanged = exchange(context, server, downgrade);
+        match exchanged.map_err(|error| fleet::complaint(server, &error))? {
             Exchange { renewal: Renewal::Same, .. } => {}
             Exchange { renewal: Renewal::Newer(running), .. } => {
                 return Err(is_newer(&running, !counts.is_empty()));
@@ -166,12 +176,12 @@ fn exchange(
     context: &Context,
     server: &LocalServer,
     downgrade: bool,
-) -> Result<Exchange, Complaint> {
+) -> Result<Exchange, AgentError> {
     let traffic = || fleet::report(context, server).and_then(|report| report.traffic);
     let own = server.build();
     let is_other = own.is_ok_and(|own| server.running_build().is_some_and(|it| it != own));
     let before = if is_other { traffic() } else { None };
-    let renewal = server.renew(downgrade).map_err(|error| fleet::complaint(server, &error))?;
+    let renewal = server.renew(downgrade)?;
     let counted = before.and_then(|before| {
         let own = traffic()?.since(&before)?;
         Some(Counted { requests: own.requests, lost: own.lost })

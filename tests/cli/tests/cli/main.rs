@@ -9,6 +9,7 @@ mod config_files;
 mod doctor;
 mod eject;
 mod full_disk;
+mod hanging;
 mod hooks;
 mod interrupts;
 mod killed;

@@ -17,7 +17,7 @@ use crate::cli::likeness;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
-use crate::providers::local::LocalServer;
+use crate::providers::local::{self, AgentError, Contact, LocalServer};
 
 /// How long an agent is waited for before Ctrl-C is looked for, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -38,7 +38,7 @@ pub fn run(
             && document.operation.is_none()
             && outcome::pending_edit(document).is_none()
     });
-    if is_down && servers.iter().all(|server| server.running_agent().is_none()) {
+    if is_down && servers.iter().all(|server| matches!(server.contact(), Contact::Absent)) {
         return already(context, screen);
     }
     confirm(context, args, global)?;
@@ -74,7 +74,15 @@ fn already(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
 /// Nothing is left for agent and proxy to do, once what still stops has stopped: the instances of a
 /// release that failed take the time that the project file gives them.
 fn end_agent(context: &Context, server: &LocalServer, screen: &Screen, interrupts: &Interrupts) {
-    let Some(mut agent) = server.running_agent() else { return };
+    let mut agent = match server.contact() {
+        Contact::Answers(agent, _) => agent,
+        Contact::Silent { pid } => {
+            let error = AgentError::Silent { pid };
+            screen.warn(&format!("{}: {}, and goes on", server.name(), local::reason(&error)));
+            return;
+        }
+        Contact::Foreign(..) | Contact::Ending | Contact::Absent => return,
+    };
     let (app, environment) = (context.app(), context.environment());
     let (mut known, mut told) = (None, false);
     while let Ok(seen) = agent.report(app, environment, known, LOOK_MS) {

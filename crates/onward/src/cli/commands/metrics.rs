@@ -10,6 +10,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::screen::Screen;
+use crate::providers::local::Contact;
 
 /// Prints the metrics as Prometheus reads them, or as one JSON document.
 pub fn run(context: &Context, args: &MetricsArgs, screen: &Screen) -> Result<Exit, Complaint> {
@@ -19,7 +20,7 @@ pub fn run(context: &Context, args: &MetricsArgs, screen: &Screen) -> Result<Exi
         Some(name) => fleet::named(context, document, name)?,
         None => fleet::entry(context, document).ok_or(Refusal::NothingReleased)?,
     };
-    if server.running_agent().is_none() {
+    if matches!(server.contact(), Contact::Absent) {
         return Err(Refusal::NothingReleased.into());
     }
     let status = Client::connect(&server.proxy_socket())

@@ -163,7 +163,7 @@ fn the_agent_does_not_start() {
              speaks versions 1 to 1".to_owned()
         ),
         AgentError::Upgrade(_) => AgentError::Upgrade("app.json says `gpu`".to_owned()),
-        AgentError::Silent => AgentError::Silent,
+        AgentError::Silent { .. } => AgentError::Silent { pid: Some(4711) },
     };
     let log = Path::new("/shop/.onward/agent.log");
     let told = AgentError::Ended {

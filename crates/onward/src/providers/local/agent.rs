@@ -13,14 +13,17 @@ use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link};
 use onward_core::report::Report;
 use onward_server::build;
-use onward_server::client::{AgentLink, Client, ClientError, OpenKey};
+use onward_server::client::{AgentLink, Client, ClientError, HELLO_WITHIN, OpenKey};
 use onward_server::layout::Tree;
+use onward_server::protocol::Hello;
 
-use super::{LocalServer, runtime_dir};
+use super::{LocalServer, runtime_dir, silence};
 use crate::cli::operator;
 
 /// The time that an agent has to answer after its start.
 const START_WITHIN: Duration = Duration::from_secs(10);
+/// The time that an agent has to say who it is when this command found it silent before.
+const AGAIN_WITHIN: Duration = Duration::from_millis(100);
 /// How often a starting agent is tried.
 pub(super) const TRY_EVERY: Duration = Duration::from_millis(2);
 /// The pause before another agent is started, while one that is ending still has the tree.
@@ -53,7 +56,28 @@ pub enum AgentError {
     Upgrade(String),
     /// It runs and does not answer.
     #[error("does not answer")]
-    Silent,
+    Silent {
+        /// Its process, when that is known.
+        pid: Option<i32>,
+    },
+}
+
+/// What is found at the socket of an agent.
+#[derive(Debug)]
+pub enum Contact {
+    /// An agent that answers.
+    Answers(Client, Box<Hello>),
+    /// One of a version that cannot be spoken to.
+    Foreign(ClientError, Box<Hello>),
+    /// One that listens and says nothing.
+    Silent {
+        /// Its process, when that is known.
+        pid: Option<i32>,
+    },
+    /// One that broke off: it is about to end.
+    Ending,
+    /// Nobody.
+    Absent,
 }
 
 impl LocalServer {
@@ -62,9 +86,36 @@ impl LocalServer {
         self.runtime().join("agent.sock")
     }
 
-    /// The agent, when it runs.
+    /// Who is at the socket of the agent. A command waits once for one that says nothing; when it
+    /// asks again, one that still says nothing costs it a moment.
+    pub fn contact(&self) -> Contact {
+        let socket = self.agent_socket();
+        let within = if silence::is_known(&socket) { AGAIN_WITHIN } else { HELLO_WITHIN };
+        let said = Client::connect(&socket).and_then(|mut agent| {
+            let hello = agent.hello_within(within)?;
+            Ok((agent, hello))
+        });
+        let is_silent = said.as_ref().is_err_and(ClientError::is_silence);
+        silence::learn(&socket, is_silent);
+        match said {
+            Ok((agent, hello)) => Contact::Answers(agent, Box::new(hello)),
+            Err(ClientError::Version(hello)) => {
+                Contact::Foreign(ClientError::Version(hello.clone()), hello)
+            }
+            Err(_) if is_silent => Contact::Silent { pid: Client::listener(&socket) },
+            Err(ClientError::NoAgent { .. }) => Contact::Absent,
+            Err(_) => Contact::Ending,
+        }
+    }
+
+    /// The agent, when it runs and answers.
     pub fn running_agent(&self) -> Option<Client> {
-        Client::connect(&self.agent_socket()).ok()
+        match self.contact() {
+            Contact::Answers(agent, _) => Some(agent),
+            Contact::Foreign(..) | Contact::Silent { .. } | Contact::Ending | Contact::Absent => {
+                None
+            }
+        }
     }
 
     /// The way for orders to the agent, which is one of several or the only one.
@@ -98,18 +149,20 @@ impl LocalServer {
         // Where in the log an agent that is started here begins to speak.
         let mut said = 0;
         while began.elapsed() < START_WITHIN {
-            match Client::connect(&self.agent_socket()).map(|mut agent| (agent.hello(), agent)) {
-                Ok((Ok(_), agent)) => return Ok(agent),
-                Ok((Err(error @ ClientError::Version(_)), _)) => {
-                    return Err(AgentError::Version(error.to_string()));
+            match self.contact() {
+                Contact::Answers(agent, _) => return Ok(agent),
+                Contact::Foreign(error, _) => return Err(AgentError::Version(error.to_string())),
+                // One that was just started has much to read before it answers.
+                Contact::Silent { pid } if child.is_none() => {
+                    return Err(AgentError::Silent { pid });
                 }
-                // It listens and does not answer: it is ending, and the next one is ours.
-                Ok((Err(_), _)) => {}
-                Err(_) => self.start_unless_started(program, &mut child, &mut said)?,
+                // The next one is ours.
+                Contact::Silent { .. } | Contact::Ending => {}
+                Contact::Absent => self.start_unless_started(program, &mut child, &mut said)?,
             }
             thread::sleep(TRY_EVERY);
         }
-        Err(AgentError::Silent)
+        Err(AgentError::Silent { pid: Client::listener(&self.agent_socket()) })
     }
 
     /// Starts an agent, unless one that was started before is still about to answer. One that found
@@ -178,9 +231,12 @@ pub struct LocalLink {
 impl Link for LocalLink {
     fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused> {
         let outcome = self.link.deliver(order, seen);
-        let hangs = matches!(outcome, Outcome::Unknown(_)) && self.server.running_agent().is_some();
-        if matches!(outcome, Outcome::Done(_)) || hangs || self.running_agent_answers() {
+        if matches!(outcome, Outcome::Done(_)) {
             return outcome;
+        }
+        match self.server.contact() {
+            Contact::Answers(..) | Contact::Silent { .. } => return outcome,
+            Contact::Foreign(..) | Contact::Ending | Contact::Absent => {}
         }
         match self.server.agent() {
             Ok(_) => self.link.deliver(order, None),
@@ -198,10 +254,6 @@ impl LocalLink {
     #[must_use]
     pub fn with_keys(self, open_key: OpenKey) -> Self {
         Self { link: self.link.with_keys(open_key), ..self }
-    }
-
-    fn running_agent_answers(&self) -> bool {
-        self.server.running_agent().is_some_and(|mut agent| agent.hello().is_ok())
     }
 }
 

@@ -22,6 +22,7 @@ mod home;
 mod owner;
 mod runtime_dir;
 mod server;
+mod silence;
 mod upgrade;
 
 use std::fs;
@@ -32,7 +33,7 @@ use onward_core::model::{AppName, EnvironmentName, ServerName};
 use onward_store::bundle;
 use onward_store::state::DirectoryStore;
 
-pub use agent::{AgentError, LocalLink, reason};
+pub use agent::{AgentError, Contact, LocalLink, reason};
 pub use server::LocalServer;
 pub use upgrade::{Renewal, Replaced};
 

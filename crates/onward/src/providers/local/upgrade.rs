@@ -4,12 +4,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use onward_server::build::{self, Build, Skew};
-use onward_server::client::{Client, ClientError};
+use onward_server::client::Client;
 use onward_server::layout::Tree;
 use onward_server::protocol::Hello;
 
 use super::LocalServer;
-use super::agent::{AgentError, TRY_EVERY};
+use super::agent::{AgentError, Contact, TRY_EVERY};
 
 /// The time that a new agent and a new proxy have together, besides the agent's own start: the
 /// proxy alone is given up after ten seconds.
@@ -50,16 +50,8 @@ impl LocalServer {
 
     /// The build that runs here, or ran last; `None` when that was never recorded.
     pub fn running_build(&self) -> Option<Build> {
-        let hello = self.hello().map(|hello| build_of(&hello));
+        let hello = hello_of(&self.contact()).map(|hello| build_of(&hello));
         hello.or_else(|| Some(build::settled(&Tree::new(self.root()).bin())?.0))
-    }
-
-    fn hello(&self) -> Option<Hello> {
-        match self.running_agent()?.hello() {
-            Ok(hello) => Some(hello),
-            Err(ClientError::Version(hello)) => Some(*hello),
-            Err(_) => None,
-        }
     }
 
     /// Puts agent and proxy of this build in the place of those that run. Older ones are replaced,
@@ -71,7 +63,11 @@ impl LocalServer {
     /// [`AgentError`]; then what ran before may run without an agent until the next command.
     pub fn renew(&self, downgrade: bool) -> Result<Renewal, AgentError> {
         let own = self.build()?;
-        let hello = self.hello();
+        let contact = self.contact();
+        if let Contact::Silent { pid } = contact {
+            return Err(AgentError::Silent { pid });
+        }
+        let hello = hello_of(&contact);
         let Some(running) = self.running_build() else { return Ok(Renewal::Same) };
         match own.skew(&running) {
             Skew::Same => return self.renew_proxy(own, hello),
@@ -83,7 +79,9 @@ impl LocalServer {
         }
         self.readable(&own, &running)?;
         let program = own.keep(&Tree::new(self.root()).bin()).map_err(AgentError::Start)?;
-        if let Some(agent) = hello.and_then(|_| self.running_agent()) {
+        if hello.is_some()
+            && let Ok(agent) = Client::connect(&self.agent_socket())
+        {
             // One that is ending already does not answer.
             let _ = agent.quit();
         }
@@ -133,6 +131,14 @@ impl LocalServer {
                 running.version, own.version
             )))
         })
+    }
+}
+
+/// What an agent said of itself, also one that cannot be spoken to.
+fn hello_of(contact: &Contact) -> Option<Hello> {
+    match contact {
+        Contact::Answers(_, hello) | Contact::Foreign(_, hello) => Some(Hello::clone(hello)),
+        Contact::Silent { .. } | Contact::Ending | Contact::Absent => None,
     }
 }
 

@@ -7,7 +7,7 @@ use super::check::Check;
 use super::system;
 use crate::cli::context::Context;
 use crate::cli::fleet;
-use crate::providers::local::LocalServer;
+use crate::providers::local::{Contact, LocalServer};
 
 /// Locks, links and renames of these reach other machines late or never.
 const SHARED_FILE_SYSTEMS: [&str; 7] = ["nfs", "nfs4", "cifs", "smb3", "9p", "afs", "fuse.sshfs"];
@@ -64,29 +64,24 @@ fn file_system(kind: Option<&str>) -> Check {
 
 /// The agent of one server, and its proxy. `serves` tells whether anything shall run there.
 fn agent(server: &LocalServer, serves: bool) -> Vec<Check> {
-    let Some(mut agent) = server.running_agent() else {
-        let not_running = "not running; the next command starts it";
-        return vec![match serves {
-            false => Check::fine("agent", not_running),
-            true => Check::warning(
-                "agent",
-                not_running,
-                "`onward status` starts it: until then nobody starts again what ends",
-            ),
-        }];
-    };
-    let hello = match agent.hello() {
-        Ok(hello) => hello,
-        Err(error) => {
-            return vec![Check::broken(
-                "agent",
-                format!("it does not answer: {error}"),
-                format!(
-                    "{} says what it does; `onward up` replaces it, apps and proxy go on",
-                    server.agent_log().display()
+    let hello = match server.contact() {
+        Contact::Answers(_, hello) => hello,
+        Contact::Absent | Contact::Ending => {
+            let not_running = "not running; the next command starts it";
+            return vec![match serves {
+                false => Check::fine("agent", not_running),
+                true => Check::warning(
+                    "agent",
+                    not_running,
+                    "`onward status` starts it: until then nobody starts again what ends",
                 ),
-            )];
+            }];
         }
+        Contact::Foreign(error, _) => {
+            let remedy = "install the version of onward that runs there, or a newer one";
+            return vec![Check::broken("agent", error.to_string(), remedy)];
+        }
+        Contact::Silent { pid } => return vec![silent(server, pid)],
     };
     let mut checks = vec![match hello.proxy_problem {
         None => {
@@ -100,6 +95,19 @@ fn agent(server: &LocalServer, serves: bool) -> Vec<Check> {
     }];
     checks.extend(version(&hello.onward, onward_server::build::VERSION));
     checks
+}
+
+/// An agent that hangs.
+fn silent(server: &LocalServer, pid: Option<i32>) -> Check {
+    let log = server.agent_log();
+    let remedy = match pid {
+        Some(pid) => format!(
+            "`kill -CONT {pid}` wakes one that was stopped, `kill -9 {pid}` ends one that hangs: \
+             the next command starts another, apps and proxy go on"
+        ),
+        None => format!("{} says what it does", log.display()),
+    };
+    Check::broken("agent", "it runs and does not answer", remedy)
 }
 
 /// An agent of another version than this command.
