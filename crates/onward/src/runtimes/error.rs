@@ -110,6 +110,9 @@ impl RuntimeError {
                 "make room there, or look at its owner and mode: `df -h {0}`, `ls -ld {0}`",
                 path.parent().unwrap_or(path).display()
             ),
+            Self::NotFetched { source: NpmError::NoRegistry, .. } => {
+                "write `registry=ADDRESS` into ~/.npmrc, or install npm".to_owned()
+            }
             Self::NotFetched { source: NpmError::NoCurl, .. } => {
                 "install `curl`, and run this again".to_owned()
             }

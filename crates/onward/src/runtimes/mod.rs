@@ -17,6 +17,7 @@ mod npm;
 pub mod pins;
 mod place;
 pub mod range;
+mod registry;
 mod search;
 
 use std::collections::BTreeMap;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -20,11 +20,7 @@ use super::Onlooker;
 use super::fetch::fetch;
 use super::place::{make, unpack};
 use super::range::{Grammar, Range, Version, node_preference};
-
-/// The registry that is asked when nothing says another one, as npm does.
-const REGISTRY: &str = "https://registry.npmjs.org";
-/// Larger configuration files of npm say nothing here.
-const NPMRC_BYTES_MAX: u64 = 1 << 20;
+use super::registry::Registry;
 
 /// Why Node cannot be had from the registry.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +28,9 @@ pub enum NpmError {
     /// There is no package for this machine.
     #[error("npm's registry has no Node.js for {0}")]
     Platform(String),
+    /// Nothing says which registry to ask.
+    #[error("nothing says where npm's registry is, and there is no `npm` to ask")]
+    NoRegistry,
     /// `curl` is not there.
     #[error("fetching needs the program `curl`, which is not on PATH")]
     NoCurl,
@@ -83,7 +82,7 @@ pub enum NpmError {
 
 /// Where Node comes from, where it is kept, and who waits for it.
 pub struct Source<'a> {
-    registry: String,
+    registry: Registry,
     store: PathBuf,
     onlooker: &'a dyn Onlooker,
 }
@@ -116,19 +115,8 @@ pub fn package() -> Result<String, NpmError> {
 impl<'a> Source<'a> {
     /// The registry that npm would ask in this project, and the store of this account.
     pub fn of(project: &Path, onlooker: &'a dyn Onlooker) -> Self {
-        let given = ["npm_config_registry", "NPM_CONFIG_REGISTRY"]
-            .iter()
-            .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
-        let home = || env::home_dir().and_then(|home| registry_in(&home.join(".npmrc")));
-        let registry = given
-            .or_else(|| registry_in(&project.join(".npmrc")))
-            .or_else(home)
-            .unwrap_or_else(|| REGISTRY.to_owned());
-        Self::new(&registry, onward_server::runtimes::store(), onlooker)
-    }
-
-    fn new(registry: &str, store: PathBuf, onlooker: &'a dyn Onlooker) -> Self {
-        Self { registry: registry.trim_end_matches('/').to_owned(), store, onlooker }
+        let registry = Registry::OfProject(project.to_owned());
+        Self { registry, store: onward_server::runtimes::store(), onlooker }
     }
 
     /// The best version of Node that belongs to a range.
@@ -213,7 +201,7 @@ impl<'a> Source<'a> {
 
     /// Everything that the registry has of a package, previews left out.
     fn published(&self, package: &str) -> Result<Vec<Published>, NpmError> {
-        let address = format!("{}/{package}", self.registry);
+        let address = format!("{}/{package}", self.registry.address()?);
         let text = fetch(&address, self.onlooker)?;
         let broken = |why: String| NpmError::Fetch { address: address.clone(), why };
         let json: Value =
@@ -290,18 +278,6 @@ fn no_version(all: &[Published], package: &str, wanted: &str) -> NpmError {
     NpmError::NoVersion { package: package.to_owned(), wanted: wanted.to_owned(), newest }
 }
 
-/// The registry that a configuration file of npm names. One that is put together from variables is
-/// npm's own business.
-fn registry_in(npmrc: &Path) -> Option<String> {
-    let mut text = String::new();
-    File::open(npmrc).ok()?.take(NPMRC_BYTES_MAX).read_to_string(&mut text).ok()?;
-    let named = text.lines().rev().find_map(|line| {
-        let (name, value) = line.split_once('=')?;
-        (name.trim() == "registry").then(|| value.trim().trim_matches('"').to_owned())
-    });
-    named.filter(|address| address.starts_with("http") && !address.contains("${"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader, Write};
@@ -348,6 +324,14 @@ mod tests {
     fn integrity(bytes: &[u8]) -> String {
         let digest = base64::engine::general_purpose::STANDARD.encode(Sha512::digest(bytes));
         format!("sha512-{digest}")
+    }
+
+    fn source_at(address: &str, store: &Path) -> Source<'static> {
+        Source {
+            registry: Registry::At(address.to_owned()),
+            store: store.to_owned(),
+            onlooker: &Patient,
+        }
     }
 
     /// A registry with these versions; the digest that is listed may be a lie.
@@ -424,7 +408,7 @@ mod tests {
     fn node_is_fetched_once_and_complete() {
         let outer = tempfile::tempdir().unwrap();
         let store = outer.path().join("a/store");
-        let source = Source::new(&two_nodes(), store.clone(), &Patient);
+        let source = source_at(&two_nodes(), &store);
         let range = Range::parse(">=22", Grammar::Npm).unwrap();
         let best = source.best(&range, ">=22").unwrap();
         assert_eq!(best.to_string(), "22.1.0", "a line with long support before a newer one");
@@ -437,7 +421,7 @@ mod tests {
         let escaped = outer.path().join("a/escaped").exists() || store.join("escaped").exists();
         assert!(!escaped, "nothing leaves its directory");
 
-        let nowhere = Source::new("http://127.0.0.1:1", store, &Patient);
+        let nowhere = source_at("http://127.0.0.1:1", &store);
         assert_eq!(
             nowhere.bring(best, &packages).unwrap().0,
             key,
@@ -451,35 +435,17 @@ mod tests {
         let node = package().unwrap();
         let lie = (node.clone(), "22.1.0", packed(&NODE), integrity(b"something else"));
         let address = registry(vec![lie, honest("npm", "10.9.1", &NPM)]);
-        let source = Source::new(&address, outer.path().to_owned(), &Patient);
+        let source = source_at(&address, outer.path());
         let version = Version::parse("22.1.0").unwrap();
         let error = source.bring(version, &BTreeMap::new()).unwrap_err();
         assert!(error.to_string().contains("is not what the registry says"), "{error}");
         assert_eq!(kept(outer.path()), 0);
 
-        let source = Source::new(&two_nodes(), outer.path().to_owned(), &Patient);
+        let source = source_at(&two_nodes(), outer.path());
         let locked = BTreeMap::from([(format!("{node}@22.1.0"), integrity(b"recorded"))]);
         let error = source.bring(version, &locked).unwrap_err();
         assert!(error.to_string().contains("is not what onward.lock says"), "{error}");
         assert_eq!(kept(outer.path()), 0);
         assert!(source.bring(version, &BTreeMap::new()).is_ok(), "the control");
-    }
-
-    #[test]
-    fn the_registry_is_the_one_that_npm_asks() {
-        let directory = tempfile::tempdir().unwrap();
-        let npmrc = directory.path().join(".npmrc");
-        assert_eq!(registry_in(&npmrc), None);
-        for (text, expected) in [
-            (
-                "fund=false\nregistry = https://npm.example.com/a/\n",
-                Some("https://npm.example.com/a/"),
-            ),
-            ("@scope:registry=https://other.example.com\n", None),
-            ("registry=${REGISTRY}\n", None),
-        ] {
-            fs::write(&npmrc, text).unwrap();
-            assert_eq!(registry_in(&npmrc).as_deref(), expected, "{text}");
-        }
     }
 }
