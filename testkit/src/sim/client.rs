@@ -384,10 +384,9 @@ impl Client {
                 return;
             };
             let answer = (order.server, answer);
-            if fault == Some(Fault::LateAck) {
-                self.owed.push(Owed { answer, due: core.due(), since_ms: core.now_ms });
-            } else {
-                self.answers.push(answer);
+            match late_until(fault, core) {
+                Some(due) => self.owed.push(Owed { answer, due, since_ms: core.now_ms }),
+                None => self.answers.push(answer),
             }
         }
         if !self.orders.is_empty() {
@@ -492,6 +491,17 @@ impl Client {
         } else {
             self.next_intent(core);
         }
+    }
+}
+
+/// The decision at which an answer is there that is not there at once.
+fn late_until(fault: Option<Fault>, core: &mut Core) -> Option<u32> {
+    match fault {
+        Some(Fault::LateAck) => Some(core.due()),
+        None if core.answers_late && core.rng.percent(40) => {
+            Some(core.decision + 1 + core.rng.below(30) as u32)
+        }
+        _ => None,
     }
 }
 

@@ -167,6 +167,8 @@ pub struct Core {
     /// Whether some commands take seconds. The plain scenario has none: its boundaries are all
     /// tried, and waiting adds nothing to them.
     pub has_long_commands: bool,
+    /// Whether many answers of servers come after the round of orders that they belong to.
+    pub answers_late: bool,
     writes: u64,
 }
 
@@ -195,6 +197,7 @@ impl Core {
             servers: 1,
             last_pid: 100,
             has_long_commands: false,
+            answers_late: false,
             writes: 0,
         }
     }

@@ -21,6 +21,12 @@ const TURN_MS: u64 = 5;
 /// not counted in which all is as it shall be but for connections that may still last, see
 /// [`World::is_given_time`].
 const CONVERGED_WITHIN_TURNS: u64 = 1_500;
+/// Some of the seeds are of a kind of their own, by what is left of them after a division by this.
+const KINDS: u64 = 8;
+/// In these balancers come, go and move.
+const MOVES: u64 = 1;
+/// In these servers often answer when the decision is taken already, as real ones do.
+const ANSWERS_LATE: u64 = 3;
 /// The turns for which a world at rest awaits a planned fault.
 const AWAIT_FAULT_TURNS: u64 = 500;
 /// I15: the turns that no run passes.
@@ -145,7 +151,7 @@ impl Simulator {
             1 => Schedule::RoundRobin { last: 0 },
             _ => Schedule::Random,
         };
-        let scenario = self.shared.draw(&mut rng);
+        let scenario = self.shared.draw(&mut rng, seed % KINDS == MOVES);
         let mut world = if rng.percent(60) {
             let mut world = self.served.clone();
             world.schedule = schedule;
@@ -167,6 +173,7 @@ impl Simulator {
             None => world.core.source = Source::Swarm(Swarm::new(seed)),
         }
         world.core.has_long_commands = true;
+        world.core.answers_late = seed % KINDS == ANSWERS_LATE;
         world.core.rng = rng;
         world
     }

@@ -126,14 +126,25 @@ pub struct Shared {
     servers: Vec<BTreeMap<ServerName, Server>>,
 }
 
+/// How many sets of servers one run chooses from.
+const SETS: usize = 5;
+
 /// The servers of an environment by their roles: all alike, one without traffic, then a balancer
 /// before two, a balancer with traffic of its own before one, and a balancer before one and a half.
-const SERVER_SETS: [&[(&str, &[&str])]; 5] = [
+/// Then those of the runs in which balancers come, go and move: all alike again, two balancers
+/// before one, two with traffic of their own before one, and another balancer, at last without the
+/// server that was the balancer in most of the others.
+const SERVER_SETS: [&[(&str, &[&str])]; 2 * SETS] = [
     &[("one", &["web", "worker"]), ("two", &["web", "worker"]), ("zoe", &["web", "worker"])],
     &[("one", &["web", "worker"]), ("two", &["web", "worker"]), ("zoe", &["worker"])],
     &[("one", &["balancer"]), ("two", &["web", "worker"]), ("zoe", &["web", "worker"])],
     &[("one", &["balancer", "web", "worker"]), ("two", &["web", "worker"])],
     &[("one", &["balancer"]), ("two", &["worker"]), ("zoe", &["web"])],
+    &[("one", &["web", "worker"]), ("two", &["web", "worker"]), ("zoe", &["web", "worker"])],
+    &[("one", &["balancer"]), ("two", &["balancer"]), ("zoe", &["web", "worker"])],
+    &[("one", &["balancer", "web", "worker"]), ("two", &["balancer", "web"]), ("zoe", &["web"])],
+    &[("one", &["web", "worker"]), ("two", &["balancer", "web"]), ("zoe", &["web", "worker"])],
+    &[("two", &["balancer"]), ("zoe", &["web", "worker"])],
 ];
 
 impl Default for Shared {
@@ -197,7 +208,8 @@ impl Shared {
 
     /// The scenario without a choice: a deploy with everything, then one beside it and a rollback.
     pub fn plain(&self) -> Scenario {
-        let deploy = |behaviour: Behaviour, serial| self.deploy(behaviour, serial, 7, 0);
+        let deploy =
+            |behaviour: Behaviour, serial| self.deploy(behaviour, serial, 7, &self.servers[0]);
         let people = vec![
             vec![
                 intent("ana", 0, 0, deploy(Behaviour::Good, 1)),
@@ -209,10 +221,12 @@ impl Shared {
     }
 
     /// What people ask for in the run of a seed: one to two intents of each of two persons.
-    pub fn draw(&self, rng: &mut Rng) -> Scenario {
+    /// `moves`: balancers come, go and move.
+    pub fn draw(&self, rng: &mut Rng, moves: bool) -> Scenario {
+        let sets = if moves { &self.servers[SETS..] } else { &self.servers[..SETS] };
         let config = rng.below(CONFIGS) as usize;
         // Half of the runs have one set of servers, the others change it now and then.
-        let first = rng.below(SERVER_SETS.len() as u64) as usize;
+        let first = rng.below(SETS as u64) as usize;
         let set = if rng.percent(30) { 0 } else { first };
         let changes = rng.percent(50);
         let mut serial = 10;
@@ -222,8 +236,8 @@ impl Shared {
             let intents = (0..count).map(|n| {
                 serial += 1;
                 let other = changes && rng.percent(60);
-                let set = if other { rng.below(SERVER_SETS.len() as u64) as usize } else { set };
-                self.draw_intent(rng, name, n, serial, config, set)
+                let set = if other { rng.below(SETS as u64) as usize } else { set };
+                self.draw_intent(rng, name, n, serial, config, (set, &sets[set]))
             });
             people.push(intents.collect());
         }
@@ -237,7 +251,7 @@ impl Shared {
         n: u64,
         serial: u64,
         config: usize,
-        set: usize,
+        (set, servers): (usize, &BTreeMap<ServerName, Server>),
     ) -> Intent {
         let after_ms = rng.below(900);
         let ask = match rng.below(100) {
@@ -246,7 +260,7 @@ impl Shared {
                 let behaviour =
                     if rng.percent(60) { Behaviour::Good } else { rng.pick(&Behaviour::ALL) };
                 let force = rng.percent(5);
-                with(self.deploy(behaviour, serial, config, set), force, rng.percent(20))
+                with(self.deploy(behaviour, serial, config, servers), force, rng.percent(20))
             }
             54..64 => {
                 let process = if rng.percent(75) { "web" } else { "worker" };
@@ -284,11 +298,17 @@ impl Shared {
         intent
     }
 
-    fn deploy(&self, behaviour: Behaviour, serial: u64, config: usize, set: usize) -> Ask {
+    fn deploy(
+        &self,
+        behaviour: Behaviour,
+        serial: u64,
+        config: usize,
+        servers: &BTreeMap<ServerName, Server>,
+    ) -> Ask {
         Ask::Deploy {
             bundle: behaviour.bundle(serial),
             config: Arc::clone(&self.configs[config]),
-            servers: self.servers[set].clone(),
+            servers: servers.clone(),
             force: false,
             reset: false,
         }
