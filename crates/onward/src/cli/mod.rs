@@ -25,6 +25,7 @@ mod live;
 mod numbers;
 pub(crate) mod operator;
 mod outcome;
+mod place;
 mod place_problem;
 mod problem;
 mod processes;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::args::Global;
 use super::complaint::Complaint;
 use super::exit::Exit;
+use super::place::Place;
 use crate::project::Colour;
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
@@ -32,6 +33,8 @@ pub struct Screen {
     verbose: bool,
     live: bool,
     began: Instant,
+    /// What a command has to repeat to mean the same project and environment.
+    place: Place,
 }
 
 impl Screen {
@@ -46,6 +49,7 @@ impl Screen {
             verbose: global.verbose,
             live,
             began: Instant::now(),
+            place: Place::of(global),
         }
     }
 
@@ -99,6 +103,7 @@ impl Screen {
     pub fn warn(&self, text: &str) {
         if !self.json {
             let yellow = AnsiColor::Yellow.on_default().bold();
+            let text = self.place.repeated(text);
             write_err(&format!("{yellow}Warning:{yellow:#} {text}\n"));
         }
     }
@@ -126,8 +131,15 @@ impl Screen {
         self.event(&fields);
     }
 
-    /// Shows an error and returns how the command ends.
+    /// A line that says what to type next.
+    pub fn next(&self, text: &str) {
+        self.line(&self.place.repeated(text));
+    }
+
+    /// Shows an error and returns how the command ends. Its hints can be typed as they are.
     pub fn complain(&self, complaint: &Complaint) -> Exit {
+        let hints = complaint.hints.iter().map(|hint| self.place.repeated(hint)).collect();
+        let complaint = &Complaint { hints, ..complaint.clone() };
         if self.json {
             self.finished(complaint.exit == Exit::Done, complaint.json());
             return complaint.exit;

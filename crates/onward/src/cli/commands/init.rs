@@ -29,7 +29,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     }
     let secrets: String =
         proposal.secrets.iter().map(|name| format!("`onward secret set {name}`, ")).collect();
-    screen.line(&format!("Next: {secrets}`onward up`"));
+    screen.next(&format!("Next: {secrets}`onward up`"));
     screen.finished(
         true,
         json!({

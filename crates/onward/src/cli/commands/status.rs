@@ -38,7 +38,7 @@ struct Now<'a> {
 pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     let Some(Reading { stored, damage }) = reading::read(context, screen)? else {
         screen.line(&format!("{}: nothing has been released here yet", context.title()));
-        screen.line("Next: `onward up`");
+        screen.next("Next: `onward up`");
         screen.document(&empty(context));
         return Ok(Exit::Done);
     };
@@ -63,7 +63,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
 
 fn tell(now: &Now<'_>, screen: &Screen) {
     let document = now.document;
-    screen.line(&format!("  {}", headline(now)));
+    screen.next(&format!("  {}", headline(now)));
     if let Some(edit) = outcome::pending_edit(document) {
         screen.line(&format!("  Demanded   {edit}, by an edit of the state; not followed yet"));
         screen.line(
