@@ -18,7 +18,8 @@ use crate::fake::MemoryStore;
 const RECOVERS_WITHIN_MS: u64 = 60_000;
 
 /// PEER: each server that a balancer sends requests to routes them to an instance. Excused are
-/// balancers that could not be reached when it was decided, and `down`, which takes all away.
+/// balancers that a decision was made without, until they do what the newest document wants, and
+/// `down`, which takes all away.
 pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
     let spreads =
         |machine: &&Machine| machine.route.as_ref().is_some_and(|route| !route.peers.is_empty());
@@ -31,7 +32,7 @@ pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
     if document.serving.is_none() {
         return Ok(());
     }
-    for balancer in balancers.filter(|own| !was_left(document, &own.name)) {
+    for balancer in balancers.filter(|own| !was_left(document, own)) {
         let peers = balancer.route.iter().flat_map(|route| route.peers.keys());
         for peer in peers {
             let answers = machines
@@ -46,11 +47,25 @@ pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
     Ok(())
 }
 
-/// Whether a decision was made without a server that has not followed yet. Where there are no
-/// balancers any more, only the operation that took the last of them keeps it.
-fn was_left(document: &Document, server: &ServerName) -> bool {
+/// Whether a decision was made without a balancer that has not followed yet. Nobody can tell it
+/// whom it shall spare, so the document names it, and the person is told. Where there are no
+/// balancers any more, only the operation that took the last of them keeps its name.
+fn was_left(document: &Document, balancer: &Machine) -> bool {
+    let name = &balancer.name;
     let last = document.history.last().filter(|_| !document.has_balancer());
-    document.behind.contains(server) || last.is_some_and(|own| own.degraded.contains(server))
+    let is_named =
+        document.behind.contains(name) || last.is_some_and(|own| own.degraded.contains(name));
+    is_named && !spreads_as_ordered(document, balancer)
+}
+
+/// Whether a balancer has the newest order, and sends requests to whom that names.
+fn spreads_as_ordered(document: &Document, balancer: &Machine) -> bool {
+    let has_order =
+        balancer.kept.order.as_ref().filter(|own| own.generation == document.generation);
+    let wanted = has_order.and_then(|own| own.balance.as_ref());
+    wanted
+        .zip(balancer.route.as_ref())
+        .is_some_and(|(wanted, route)| wanted.peers.keys().eq(route.peers.keys()))
 }
 
 /// PEER: no order sends requests to a server that a decision has left behind, to the balancer
