@@ -2,14 +2,21 @@
 
 /// The one directory with a dot that the world is meant to see (RFC 8615).
 const WELL_KNOWN: &str = ".well-known";
+/// What a project at the root of its own site has beside its pages: servers and values, for nobody
+/// but the people who deploy it.
+const PROJECT_FILES: [&str; 2] = ["onward.toml", "onward.lock"];
 
 /// The wanted path without its leading slash, decoded; `None` when no file can have it: an escape
-/// that isn't one, a NUL, an encoded slash, a name that starts with a dot, an empty name.
+/// that isn't one, a NUL, an encoded slash, a name that starts with a dot, an empty name,
+/// the project file at the root.
 pub(crate) fn wanted(path: &str) -> Option<String> {
     let path = path.strip_prefix('/')?;
     let mut names: Vec<String> = vec![];
     for name in path.split('/') {
         names.push(decode(name)?);
+    }
+    if matches!(&names[..], [only] if PROJECT_FILES.contains(&only.as_str())) {
+        return None;
     }
     let last = names.len() - 1;
     let fine = |(at, name): (usize, &String)| {
@@ -58,6 +65,10 @@ mod tests {
             ("/%zz", None),
             ("/%4", None),
             ("/.env", None),
+            ("/onward.toml", None),
+            ("/%6fnward.toml", None),
+            ("/onward.lock", None),
+            ("/examples/onward.toml", Some("examples/onward.toml")),
             ("/.git/config", None),
             ("/a//b", None),
             ("//etc/passwd", None),
