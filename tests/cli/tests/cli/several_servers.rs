@@ -201,7 +201,7 @@ fn in_steps(project: &Project, mode: &str, strategy: &str) {
         &format!(
             "app = \"trial\"\n[process.web]\nrun = \"./test-app {mode} {}\"\n\
              probe = {{ path = \"/up\", interval = \"100ms\" }}\n\
-             [release]\nwatch = \"500ms\"\n{strategy}\n[environment.local]\ncount = 3\n",
+             [release]\n{strategy}\n[environment.local]\ncount = 3\n",
             record.display()
         ),
     );
@@ -225,8 +225,8 @@ fn steps(outcome: &Outcome) -> Vec<Value> {
 
 #[test]
 fn a_good_release_is_taken_in_batches_one_decision_each() {
-    let (project, _) = trial("strategy = \"batches\"\nbatch = 1");
-    in_steps(&project, "good ", "strategy = \"batches\"\nbatch = 1");
+    let (project, _) = trial("strategy = \"batches\"\nbatch = 1\nwatch = \"500ms\"");
+    in_steps(&project, "good ", "strategy = \"batches\"\nbatch = 1\nwatch = \"500ms\"");
     let outcome = project.run(&["deploy", "--json"]).code_is(0);
     assert_eq!(steps(&outcome), [json!(["local"]), json!(["local-2"]), json!(["local-3"])]);
     assert_eq!(releases(&project), [json!(2), json!(2), json!(2)]);
@@ -234,8 +234,10 @@ fn a_good_release_is_taken_in_batches_one_decision_each() {
 
 #[test]
 fn a_bad_release_as_canary_goes_back_alone() {
-    let (project, url) = trial("strategy = \"canary\"");
-    in_steps(&project, "dies", "strategy = \"canary\"");
+    // Long enough that a client reaches the canary also when the machine is busy.
+    let canary = "strategy = \"canary\"\nwatch = \"5s\"";
+    let (project, url) = trial(canary);
+    in_steps(&project, "dies", canary);
     let deploy = project.start(&["deploy", "--json"]);
     let mut served = 0;
     let outcome = ended(deploy, || {
