@@ -11,7 +11,8 @@ use onward_server::protocol::Terminal;
 use onward_server::stream::Size;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::Exit;
 use super::screen::Screen;
@@ -77,21 +78,41 @@ impl Raw {
 
 /// Passes signals and changes of the window on, until this process ends.
 fn pass_signals_on(speaker: Speaker, raw: Option<Arc<Raw>>) {
+    // They are taken over here: what comes before the thread runs is passed on too. Without signals
+    // of its own the command is left as by any other program.
+    let Ok((runtime, taken)) = Taken::all() else { return };
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        if let Ok(runtime) = runtime {
-            // Without signals of its own the command is left as by any other program.
-            let _ = runtime.block_on(pass_on(&speaker, raw.as_deref()));
-        }
+        let _ = runtime.block_on(pass_on(taken, &speaker, raw.as_deref()));
     });
 }
 
-async fn pass_on(speaker: &Speaker, raw: Option<&Raw>) -> io::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let mut quit = signal(SignalKind::quit())?;
-    let mut window = signal(SignalKind::window_change())?;
+/// The signals that are the command's.
+struct Taken {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Signal,
+    quit: Signal,
+    window: Signal,
+}
+
+impl Taken {
+    fn all() -> io::Result<(Runtime, Self)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let entered = runtime.enter();
+        let taken = Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+            window: signal(SignalKind::window_change())?,
+        };
+        drop(entered);
+        Ok((runtime, taken))
+    }
+}
+
+async fn pass_on(taken: Taken, speaker: &Speaker, raw: Option<&Raw>) -> io::Result<()> {
+    let Taken { mut interrupt, mut terminate, mut hang_up, mut quit, mut window } = taken;
     let mut interrupts = 0;
     loop {
         let (name, number) = tokio::select! {

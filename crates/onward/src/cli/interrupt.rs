@@ -1,8 +1,12 @@
 //! Ctrl-C, counted.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the person pressed Ctrl-C, or a script sent TERM, since [`watch`].
 #[derive(Debug, Clone, Default)]
@@ -18,14 +22,12 @@ impl Interrupts {
 /// Counts interrupts from now on instead of dying of them.
 pub fn watch() -> Interrupts {
     let interrupts = Interrupts::default();
+    // What comes before the thread runs is not lost: the signals are taken over here.
+    let Ok(taken) = taken() else { return interrupts };
     let count = interrupts.clone();
     thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let Ok(runtime) = runtime else { return };
+        let (runtime, mut int, mut term) = taken;
         runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (int, term) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
-            let (Ok(mut int), Ok(mut term)) = (int, term) else { return };
             loop {
                 tokio::select! {
                     _ = int.recv() => {}
@@ -36,4 +38,12 @@ pub fn watch() -> Interrupts {
         });
     });
     interrupts
+}
+
+fn taken() -> io::Result<(Runtime, Signal, Signal)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let (int, term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    drop(entered);
+    Ok((runtime, int, term))
 }

@@ -2,10 +2,13 @@
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
+
+use rustix::process::Signal;
 
 use super::Onlooker;
 use super::npm::NpmError;
@@ -49,6 +52,10 @@ pub(super) fn fetch(address: &str, onlooker: &dyn Onlooker) -> Result<Vec<u8>, N
     let status = child.wait().map_err(|error| failed(error.to_string()))?;
     if status.success() {
         return Ok(body);
+    }
+    // Ctrl-C may have reached curl before it had a group of its own.
+    if onlooker.wants_stop() || status.signal() == Some(Signal::INT.as_raw()) {
+        return Err(NpmError::Stopped);
     }
     let said = said.recv().unwrap_or_default();
     let said = String::from_utf8_lossy(&said).trim().to_owned();
