@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::likeness;
 use super::problem::Problem;
 use super::stores;
-use crate::project::{self, Findings, Project, Resolved};
+use crate::project::{self, Findings, Project, Provider, Resolved};
 use crate::providers::local::{AgentError, Local, LocalServer};
 
 /// The project and the environment that a command works on.
@@ -35,6 +35,10 @@ impl Context {
     /// The same for an environment that may be made like another one.
     pub fn load_like(global: &Global, like: Option<&EnvironmentName>) -> Result<Self, Complaint> {
         let (resolved, warnings, local) = project(global, like)?;
+        if resolved.provider != Provider::Local {
+            let what = format!("the provider `{}` is not yet supported", resolved.provider);
+            return Err(Complaint::new(Exit::Usage, what));
+        }
         let store = stores::of(&resolved, &local)?;
         Ok(Self { resolved, warnings, local, store })
     }

@@ -12,6 +12,7 @@ mod load;
 mod model;
 mod parse;
 mod process;
+mod reach;
 mod read;
 mod resolve;
 mod routing;
@@ -40,6 +41,7 @@ pub use model::{
     ServerWish, Servers, Serves, Stop,
 };
 pub use parse::{FINDINGS_MAX, VALUE_BYTES_MAX, VALUES_MAX, parse};
+pub use reach::{HostKey, Reach};
 pub use resolve::{
     LOCAL, PROBE_INTERVAL, PROBE_STATUS, PROBE_TIMEOUT, PROBE_WITHIN, Probe, Resolved,
     ResolvedProcess, ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment,

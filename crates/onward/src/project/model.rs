@@ -13,6 +13,7 @@ use onward_store::state::StoreUrl;
 
 use super::commands::{Hooks, Task};
 use super::diagnostic::Diagnostic;
+use super::reach::Reach;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
 
 /// What `onward.toml` says.
@@ -201,20 +202,25 @@ pub struct ServerWish {
     pub name: ServerName,
     /// What it is for; none: the file does not say.
     pub roles: Option<BTreeSet<Role>>,
+    /// How it is reached; none where the provider makes it.
+    pub reach: Option<Reach>,
 }
 
 /// Who has the servers of an environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Provider {
-    /// This machine is the one server.
+    /// The servers are on this machine.
     #[default]
     Local,
+    /// Machines that somebody has, reached over SSH.
+    Ssh,
 }
 
 impl fmt::Display for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Local => f.write_str("local"),
+            Self::Ssh => f.write_str("ssh"),
         }
     }
 }

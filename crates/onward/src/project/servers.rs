@@ -7,12 +7,15 @@ use onward_core::model::Role;
 use super::diagnostic::{Code, Diagnostic, Span};
 use super::model::{Process, Provider, ServerWish, Servers};
 use super::parse::name;
+use super::reach;
 use super::read::{Item, Section, Sink};
 use super::suggest;
 
 /// The most servers of one environment on this machine: each is an agent, a proxy and a set of
 /// processes, and more than these only test the machine.
 pub const SERVERS_MAX: u32 = 20;
+/// The most servers of one environment elsewhere: a command has a child process for each.
+pub const SERVERS_ELSEWHERE_MAX: u32 = 1_000;
 
 /// Sends requests on to the other servers.
 pub const BALANCER: &str = "balancer";
@@ -36,6 +39,16 @@ pub(super) fn read(
 ) -> Servers {
     let count = section.get("count");
     let list = section.get("servers");
+    if provider == Some(Provider::Ssh) {
+        if let Some(count) = &count {
+            cannot_count(count, sink);
+            return list
+                .map_or_else(Servers::default, |list| named(&list, provider, processes, sink));
+        }
+        if list.is_none() {
+            no_servers(section, sink);
+        }
+    }
     match (count, list) {
         (None, None) => Servers::default(),
         (Some(count), None) => {
@@ -56,6 +69,24 @@ pub(super) fn read(
     }
 }
 
+/// Servers that somebody has cannot be counted: each has an address.
+fn cannot_count(count: &Item<'_>, sink: &mut Sink) {
+    let found = Diagnostic::error(
+        Code::Meaningless,
+        count.key_span.clone(),
+        "`count` means nothing with the provider `ssh`",
+        "every server has an address of its own",
+    );
+    sink.push(found.help("name them: `servers = [{ name = \"one\", address = \"203.0.113.7\" }]`"));
+}
+
+fn no_servers(section: &Section<'_>, sink: &mut Sink) {
+    let message = format!("{} has no servers", section.title());
+    let span = section.span.clone();
+    let found = Diagnostic::error(Code::MissingKey, span, message, "`servers` is missing");
+    sink.push(found.help("name them: `servers = [{ name = \"one\", address = \"203.0.113.7\" }]`"));
+}
+
 fn named(
     list: &Item<'_>,
     provider: Option<Provider>,
@@ -68,11 +99,14 @@ fn named(
         let found = Diagnostic::error(Code::MissingKey, list.value_span(), message, "empty");
         sink.push(found.help("name one: `servers = [{ name = \"one\" }]`, or remove the line"));
     }
-    if items.len() > SERVERS_MAX as usize {
-        let message = format!("`{}` names more than {SERVERS_MAX} servers", list.path);
-        let span = items[SERVERS_MAX as usize].value_span();
-        let found = Diagnostic::error(Code::InvalidNumber, span, message, "one too many");
-        sink.push(found.help("an environment on one machine has at most so many"));
+    let elsewhere = provider == Some(Provider::Ssh);
+    let most = if elsewhere { SERVERS_ELSEWHERE_MAX } else { SERVERS_MAX };
+    if let Some(beyond) = items.get(most as usize) {
+        let message = format!("`{}` names more than {most} servers", list.path);
+        let found =
+            Diagnostic::error(Code::InvalidNumber, beyond.value_span(), message, "one too many");
+        let whose = if elsewhere { "an environment" } else { "an environment on one machine" };
+        sink.push(found.help(format!("{whose} has at most so many")));
     }
     let mut place = Place { whole: list.key_span.clone(), names: Vec::new(), roles: Vec::new() };
     let mut wishes: Vec<ServerWish> = Vec::new();
@@ -87,6 +121,15 @@ fn named(
             );
             let help = "give one of them another name";
             sink.push(found.also(place.names[at].clone(), "the first").help(help));
+        } else if let Some(at) = wishes.iter().position(|other| same_machine(other, &wish)) {
+            let found = Diagnostic::error(
+                Code::Repeated,
+                span.clone(),
+                format!("`{}` has the address of `{}`", wish.name, wishes[at].name),
+                "the second",
+            );
+            let help = "one machine is one server: give it both `roles`, or correct the address";
+            sink.push(found.also(place.names[at].clone(), "the first").help(help));
         }
         place.names.push(span);
         wishes.push(wish);
@@ -96,6 +139,11 @@ fn named(
         roles_are_used(&place, processes, sink);
     }
     Servers::Named(wishes)
+}
+
+fn same_machine(one: &ServerWish, other: &ServerWish) -> bool {
+    let place = |wish: &ServerWish| wish.reach.as_ref().map(|own| (own.address.clone(), own.port));
+    place(one).is_some() && place(one) == place(other)
 }
 
 /// One server of the list, and where its name is.
@@ -125,22 +173,11 @@ fn server(
         });
         named.collect::<BTreeSet<Role>>()
     });
-    for key in ["address", "user", "port"] {
-        let Some(item) = section.get(key) else { continue };
-        if provider == Some(Provider::Local) {
-            let found = Diagnostic::error(
-                Code::Meaningless,
-                item.key_span.clone(),
-                format!("`{key}` means nothing with the provider `local`"),
-                "every server is on this machine",
-            );
-            sink.push(found.help("remove it"));
-        }
-    }
+    let reach = reach::read(&mut section, provider, sink);
     section.finish(sink);
     let text = text??;
     let name = name(sink, "a server", text.text, text.span.clone())?;
-    Some((ServerWish { name, roles }, text.span))
+    Some((ServerWish { name, roles, reach }, text.span))
 }
 
 /// Every process has a server, and several servers a balancer.
