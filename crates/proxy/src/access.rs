@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::client_side::ClientSide;
 use crate::reception::host;
+use crate::sockets;
 use crate::worker::{Routed, Worker};
 
 /// Lines that may wait to be written: what a busy proxy does in a fifth of a second.
@@ -103,7 +104,8 @@ impl Writer {
             self.rotate()?;
         }
         if self.file.is_none() {
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.path)?;
+            let mode = sockets::mode_in(self.path.parent().unwrap_or(Path::new(".")), 0o040);
+            let file = OpenOptions::new().create(true).append(true).mode(mode).open(&self.path)?;
             self.size = file.metadata()?.len();
             self.file = Some(file);
         }

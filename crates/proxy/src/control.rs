@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use crate::metrics;
 use crate::protocol::{Answer, MAX_LINE, Request, Why};
 use crate::shared::Shared;
+use crate::sockets;
 use crate::stage::Stage;
 use crate::table::Table;
 use crate::table_file;
@@ -45,7 +46,8 @@ impl ControlSocket {
         let passing = path.with_file_name(name);
         let _ = std::fs::remove_file(&passing);
         let listener = UnixListener::bind(&passing)?;
-        std::fs::set_permissions(&passing, std::fs::Permissions::from_mode(0o600))?;
+        let mode = sockets::mode_in(path.parent().unwrap_or(Path::new(".")), 0o060);
+        std::fs::set_permissions(&passing, std::fs::Permissions::from_mode(mode))?;
         let inode = std::fs::metadata(&passing)?.ino();
         std::fs::rename(&passing, path)?;
         Ok(Self { listener, path: path.to_owned(), inode })

@@ -88,6 +88,9 @@ pub struct Status {
     pub started_unix_ms: u64,
     /// Process id of the proxy.
     pub pid: u32,
+    /// The file that it was started from, when the system says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<PathBuf>,
     /// The proxy got SIGTERM: it accepts nobody and finishes what it has.
     pub draining: bool,
     /// Open client connections, upgraded ones included.

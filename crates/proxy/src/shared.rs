@@ -332,6 +332,7 @@ impl Shared {
             stage,
             started_unix_ms: self.started_unix_ms,
             pid: std::process::id(),
+            program: std::fs::read_link("/proc/self/exe").ok(),
             draining: stage == Stage::Draining,
             connections: self.connections.load(Relaxed) as u64,
             held: self.held.load(Relaxed) as u64,

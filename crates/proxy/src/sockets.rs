@@ -3,6 +3,8 @@
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::net::sockopt;
@@ -12,6 +14,8 @@ use tokio::net::TcpStream;
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Descriptors besides one per client: the listeners, control connections, epoll.
 const SPARE_DESCRIPTORS: u64 = 64;
+/// The bit of a directory that gives its group to what is made in it.
+const SETGID: u32 = 0o2000;
 
 /// No delay for small answers, and a peer that vanished without a word is noticed in minutes, which
 /// matters where no time-out applies: upgraded connections and endless answers. A socket that
@@ -25,6 +29,13 @@ pub(crate) fn prepare(stream: &TcpStream) {
 /// Whether this descriptor is a TCP socket that listens.
 pub(crate) fn is_listening(descriptor: impl AsFd) -> bool {
     sockopt::socket_acceptconn(descriptor).unwrap_or(false)
+}
+
+/// The mode of what the proxy puts into a directory: others are kept out. A directory that gives its
+/// own group to what is in it (setgid) is shared with that group, which may then have `group` too.
+pub(crate) fn mode_in(directory: &Path, group: u32) -> u32 {
+    let shared = std::fs::metadata(directory).is_ok_and(|meta| meta.mode() & SETGID != 0);
+    if shared { 0o600 | group } else { 0o600 }
 }
 
 /// Asks for as many descriptors as the connections need; takes what the system gives.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::sockets;
 use crate::table::{Invalid, Table};
 
 /// Version of the file's shape.
@@ -103,18 +104,22 @@ pub fn store(path: &Path, table: &Table) -> Result<(), TableFileError> {
 }
 
 fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mode = sockets::mode_in(directory_of(path), 0o040);
     let mut file =
-        OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+        OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(path)?;
     file.write_all(text)?;
     file.sync_all()
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
+    File::open(directory_of(path))?.sync_all()
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
+    }
 }
 
 fn beside(path: &Path) -> PathBuf {

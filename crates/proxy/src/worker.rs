@@ -360,7 +360,8 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
             continue;
         }
         match listener.accept().await {
-            Ok((stream, peer)) => start(&worker, stream, peer.ip()),
+            // A socket for both kinds of addresses says IPv4 addresses in IPv6 words.
+            Ok((stream, peer)) => start(&worker, stream, peer.ip().to_canonical()),
             Err(_) => {
                 // Out of descriptors or memory, or the client went away at once: the backlog waits.
                 tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -416,7 +416,7 @@ pub enum AgentVerb {
 /// The proxy's own command line.
 #[derive(Debug, Subcommand)]
 pub enum ProxyVerb {
-    /// Run the proxy on the socket that is its standard input
+    /// Run the proxy on the socket that is its standard input, or that systemd gives it as `http`
     Run {
         /// The routing table
         #[arg(long)]
@@ -427,6 +427,9 @@ pub enum ProxyVerb {
         /// The control socket of the proxy that it takes over from, once it is told to
         #[arg(long)]
         after: Option<PathBuf>,
+        /// Take over from the proxy at the control socket, if there is one, once it is told to
+        #[arg(long, conflicts_with = "after")]
+        beside: bool,
     },
     /// Serve the files of a directory on PORT
     Files {

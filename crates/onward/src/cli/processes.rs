@@ -21,7 +21,10 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
             let home = home.as_deref().unwrap_or(root);
             agent(root, runtime, server, home, environment.as_ref())
         }
-        Verb::Proxy(ProxyVerb::Run { table, control, after }) => {
+        Verb::Proxy(ProxyVerb::Run { table, control, beside: true, .. }) => {
+            proxy_beside(table, control)
+        }
+        Verb::Proxy(ProxyVerb::Run { table, control, after, .. }) => {
             proxy(table, control, after.as_deref())
         }
         Verb::Proxy(ProxyVerb::Files { directory, spa, immutable }) => {
@@ -60,8 +63,13 @@ fn agent(
 }
 
 fn proxy(table: &Path, control: &Path, after: Option<&Path>) -> Result {
+    // Whoever holds the sockets gives them by name, or the only one as standard input.
+    let listener = match onward_proxy::inherited()? {
+        Some(given) => given.http.ok_or("no socket called `http` was given")?,
+        None => onward_proxy::listener_from_stdin()?,
+    };
     let config = onward_proxy::Config {
-        listener: onward_proxy::listener_from_stdin()?,
+        listener,
         control: control.to_owned(),
         table_file: table.to_owned(),
         workers: onward_proxy::default_workers(),
@@ -72,6 +80,17 @@ fn proxy(table: &Path, control: &Path, after: Option<&Path>) -> Result {
         Some(predecessor) => Ok(onward_proxy::run_after(config, predecessor)?),
         None => Ok(onward_proxy::run(config)?),
     }
+}
+
+/// Runs the proxy of a service manager, which always starts it with the same words: it takes over
+/// from the one that answers, and serves at once when none does.
+fn proxy_beside(table: &Path, control: &Path) -> Result {
+    let answers = onward_proxy::Client::connect(control).and_then(|mut own| own.status()).is_ok();
+    if !answers {
+        return proxy(table, control, None);
+    }
+    let directory = control.parent().unwrap_or(Path::new("."));
+    proxy(table, &onward_server::layout::next_proxy_socket(directory), Some(control))
 }
 
 fn files(directory: &Path, spa: bool, immutable: Vec<String>) -> Result {
