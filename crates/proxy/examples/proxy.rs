@@ -12,6 +12,7 @@ fn main() -> ExitCode {
     let workers = arguments.next().and_then(|number| number.parse().ok());
     let result = onward_proxy::listener_from_stdin().and_then(|listener| {
         onward_proxy::run(onward_proxy::Config {
+            https: None,
             listener,
             control: control.into(),
             table_file: table_file.into(),

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
         hold_ms: 10_000,
         ..Route::default()
     };
-    store_table(path, &Table { version: version + 1, routes: vec![route], metrics: vec![] })
+    store_table(path, &Table { version: version + 1, routes: vec![route], ..Table::default() })
         .expect("stored");
     ExitCode::SUCCESS
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
+use crate::certificates::Certificates;
 use crate::heritage::{Entry, Heritage};
 use crate::protocol::{Answer, MAX_LINE, Request, Status, Why};
 use crate::table::Table;
@@ -109,7 +110,19 @@ impl Client {
     /// # Errors
     /// See [`ClientError`].
     pub fn listener(&mut self) -> Result<OwnedFd, ClientError> {
-        self.send(&Request::Listener)?;
+        self.socket(&Request::Listener)
+    }
+
+    /// The same for the socket that clients with TLS come to.
+    ///
+    /// # Errors
+    /// [`Why::Unknown`] when the proxy has none; see [`ClientError`].
+    pub fn https_listener(&mut self) -> Result<OwnedFd, ClientError> {
+        self.socket(&Request::HttpsListener)
+    }
+
+    fn socket(&mut self, which: &Request) -> Result<OwnedFd, ClientError> {
+        self.send(which)?;
         self.received.clear();
         let descriptor = self.receive_descriptor()?;
         match self.receive()? {
@@ -117,6 +130,19 @@ impl Client {
             other => return Err(unexpected(&other)),
         }
         descriptor.ok_or_else(|| ClientError::Nonsense("no descriptor came with it".into()))
+    }
+
+    /// Puts certificates in force. Once this returns they are durable, and every session that
+    /// begins from now on is shown them; those that are open go on.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`]: the old ones stay in force ([`Why::Invalid`], [`Why::Storage`];
+    /// [`Why::Malformed`] from a proxy that is too old to know this).
+    pub fn certify(&mut self, certificates: &Certificates) -> Result<(), ClientError> {
+        match self.ask(&Request::Certify { certificates: certificates.clone() })? {
+            Answer::Certified => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Lets a proxy that waits beside another one accept connections.

@@ -51,6 +51,8 @@ pub(crate) struct ClientSide {
     pub(crate) slot: Cell<usize>,
     /// The client's address, as it goes into `X-Forwarded-For`.
     pub(crate) forwarded_for: HeaderValue,
+    /// It came with TLS.
+    pub(crate) secure: bool,
     /// The refusal that the next request is answered with.
     pub(crate) refusal: Cell<Option<Refusal>>,
     /// The instance's half of an upgraded connection, between its 101 and ours.
@@ -68,11 +70,12 @@ pub(crate) struct ClientSide {
 }
 
 impl ClientSide {
-    pub(crate) fn new(peer: IpAddr, now: Millis) -> Self {
+    pub(crate) fn new(peer: IpAddr, secure: bool, now: Millis) -> Self {
         let address = HeaderValue::from_str(&peer.to_canonical().to_string());
         Self {
             slot: Cell::new(usize::MAX),
             forwarded_for: address.unwrap_or(HeaderValue::from_static("unknown")),
+            secure,
             refusal: Cell::new(None),
             far_end: RefCell::new(None),
             phase: Cell::new(Phase::Idle),
@@ -86,6 +89,11 @@ impl ClientSide {
             task: RefCell::new(None),
             withheld: Cell::new(false),
         }
+    }
+
+    /// The scheme of the addresses that the client asks for.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.secure { "https" } else { "http" }
     }
 
     pub(crate) fn phase(&self) -> Phase {

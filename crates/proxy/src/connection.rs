@@ -11,12 +11,14 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
-use crate::client_side::ClientSide;
+use crate::client_side::{ClientSide, Phase};
 use crate::exchange;
 use crate::gate::Gate;
 use crate::scratch;
 use crate::sockets;
+use crate::stream::Stream;
 use crate::tunnel;
 use crate::worker::Worker;
 
@@ -43,6 +45,33 @@ impl Drop for Enlisted {
 pub(crate) async fn serve(worker: Rc<Worker>, client: Rc<ClientSide>, stream: TcpStream) {
     let _enlisted = Enlisted { worker: worker.clone(), client: client.clone() };
     sockets::prepare(&stream);
+    if !client.secure {
+        return serve_http1(worker, client, Stream::Plain(stream)).await;
+    }
+    let Some(stream) = Box::pin(shake_hands(&worker, &client, stream)).await else { return };
+    Box::pin(serve_http1(worker, client, Stream::Tls(stream))).await;
+}
+
+/// Begins a session, in the time that a request head has.
+async fn shake_hands(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    stream: TcpStream,
+) -> Option<Box<TlsStream<TcpStream>>> {
+    client.enter(Phase::Head, worker.now());
+    let shaken = tokio::select! {
+        shaken = worker.acceptor().accept(stream) => shaken,
+        () = client.until_stopped() => return None,
+    };
+    let Ok(stream) = shaken else {
+        worker.shared.handshakes_failed.fetch_add(1, Relaxed);
+        return None;
+    };
+    client.enter(Phase::Idle, worker.now());
+    Some(Box::new(stream))
+}
+
+async fn serve_http1(worker: Rc<Worker>, client: Rc<ClientSide>, stream: Stream) {
     let gate = Gate::new(stream, client.clone(), worker.clone());
     let service = {
         let (worker, client) = (worker.clone(), client.clone());
@@ -76,7 +105,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Rc<ClientSide>, stream: Tc
 }
 
 /// Ends the sending half, and reads what still comes for a moment.
-async fn linger(mut stream: TcpStream) {
+async fn linger(mut stream: Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }

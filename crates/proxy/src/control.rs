@@ -15,6 +15,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interes
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::AbortHandle;
 
+use crate::certificates::{Certificates, Keyring};
+use crate::certificates_file;
 use crate::metrics;
 use crate::protocol::{Answer, MAX_LINE, Request, Why};
 use crate::shared::Shared;
@@ -22,11 +24,14 @@ use crate::sockets;
 use crate::stage::Stage;
 use crate::table::Table;
 use crate::table_file;
+use crate::worker::Listeners;
 
 /// Control connections at once: an agent, a command or two, and what they left open.
 const MAX_CONNECTIONS: usize = 32;
 /// A control connection that says nothing for this long is closed.
 const SILENCE: Duration = Duration::from_secs(600);
+/// How a line with private keys begins.
+const CERTIFY: &[u8] = br#"{"do":"certify""#;
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -66,7 +71,8 @@ impl Drop for ControlSocket {
 pub(crate) struct Control {
     pub(crate) shared: Arc<Shared>,
     pub(crate) table_file: PathBuf,
-    pub(crate) listener: TcpListener,
+    pub(crate) certificates_file: PathBuf,
+    pub(crate) listeners: Listeners<TcpListener>,
     /// Who is told what was counted, once this proxy has left.
     pub(crate) heir: RefCell<Option<PathBuf>>,
     /// Where metrics are told, and who does it.
@@ -122,11 +128,11 @@ async fn converse(stream: UnixStream, control: &Control) -> io::Result<()> {
         if read == 0 || line.last() != Some(&b'\n') {
             return Ok(());
         }
-        let answer = control.answer(&line);
+        let (answer, socket) = control.answer(&line);
         let mut text = serde_json::to_vec(&answer).map_err(io::Error::other)?;
         text.push(b'\n');
-        if matches!(answer, Answer::Listener) {
-            let sent = send_with(stream.get_ref(), &text, &control.listener).await?;
+        if let Some(socket) = socket {
+            let sent = send_with(stream.get_ref(), &text, socket).await?;
             text.drain(..sent);
         }
         stream.get_mut().write_all(&text).await?;
@@ -134,8 +140,23 @@ async fn converse(stream: UnixStream, control: &Control) -> io::Result<()> {
 }
 
 impl Control {
-    fn answer(&self, line: &[u8]) -> Answer {
-        match serde_json::from_slice(line) {
+    /// The answer to a line, with the socket that goes with it.
+    fn answer(&self, line: &[u8]) -> (Answer, Option<&TcpListener>) {
+        let request = serde_json::from_slice(line);
+        if request.is_err() && line.starts_with(CERTIFY) {
+            // What the parser says might quote a key.
+            return (no(Why::Malformed, &"these are no certificates"), None);
+        }
+        let socket = match request {
+            Ok(Request::Listener) => Some(&self.listeners.http),
+            Ok(Request::HttpsListener) => self.listeners.https.as_ref(),
+            _ => None,
+        };
+        (self.act(request, socket.is_some()), socket)
+    }
+
+    fn act(&self, request: serde_json::Result<Request>, has_socket: bool) -> Answer {
+        match request {
             Err(error) => no(Why::Malformed, &error),
             Ok(Request::Set { table }) => self.set(table),
             Ok(Request::Status) => Answer::Status(self.shared.status()),
@@ -143,7 +164,11 @@ impl Control {
             Ok(Request::Cut { instance }) => {
                 no(Why::Unknown, &format!("the proxy knows no instance {instance:?}"))
             }
-            Ok(Request::Listener) => Answer::Listener,
+            Ok(Request::Certify { certificates }) => self.certify(&certificates),
+            Ok(Request::Listener | Request::HttpsListener) if has_socket => Answer::Listener,
+            Ok(Request::Listener | Request::HttpsListener) => {
+                no(Why::Unknown, &"the proxy has no socket for https")
+            }
             Ok(Request::Accept) => {
                 self.shared.advance(Stage::Serving);
                 Answer::Accepting
@@ -193,6 +218,24 @@ impl Control {
         self.shared.switch(table);
         self.tell_metrics();
         Answer::Set
+    }
+
+    /// Durable first, then in force; as with a table, the file belongs to the one that serves.
+    fn certify(&self, certificates: &Certificates) -> Answer {
+        let keyring = match Keyring::of(certificates) {
+            Ok(keyring) => keyring,
+            Err(error) => return no(Why::Invalid, &error),
+        };
+        if keyring.identity == self.shared.door.keyring().identity {
+            return Answer::Certified;
+        }
+        if self.shared.stage() == Stage::Serving
+            && let Err(error) = certificates_file::store(&self.certificates_file, certificates)
+        {
+            return no(Why::Storage, &error);
+        }
+        self.shared.door.exchange(keyring);
+        Answer::Certified
     }
 
     /// Opens and closes what the table in force says about metrics.

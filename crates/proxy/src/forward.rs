@@ -172,7 +172,7 @@ fn remove_lookalikes(headers: &mut HeaderMap) {
 /// What the client said about itself is replaced: the app may believe these headers.
 pub(crate) fn say_who_asks(headers: &mut HeaderMap, client: &ClientSide) {
     headers.insert(X_FORWARDED_FOR, client.forwarded_for.clone());
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(client.scheme()));
     match headers.get(header::HOST).cloned() {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),
         None => {

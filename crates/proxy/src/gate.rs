@@ -13,12 +13,12 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::ReadBufCursor;
 use tokio::io::AsyncWrite;
-use tokio::net::TcpStream;
 
 use crate::chunks::Chunks;
 use crate::client_side::{ClientSide, Phase};
 use crate::framing::{self, BodyLength, Refusal};
 use crate::scratch;
+use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// Stands for a refused head. What it says is never used.
@@ -34,7 +34,7 @@ enum Then {
 }
 
 pub(crate) struct Gate {
-    stream: TcpStream,
+    stream: Stream,
     filter: Filter,
 }
 
@@ -53,7 +53,7 @@ struct Filter {
 }
 
 impl Gate {
-    pub(crate) fn new(stream: TcpStream, client: Rc<ClientSide>, worker: Rc<Worker>) -> Self {
+    pub(crate) fn new(stream: Stream, client: Rc<ClientSide>, worker: Rc<Worker>) -> Self {
         let filter = Filter {
             client,
             worker,
@@ -67,7 +67,7 @@ impl Gate {
     }
 
     /// The socket, and what was read from it and not passed.
-    pub(crate) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+    pub(crate) fn into_parts(self) -> (Stream, Vec<u8>) {
         (self.stream, self.filter.held)
     }
 
@@ -276,8 +276,15 @@ impl hyper::rt::Write for Gate {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if let Stream::Plain(_) = this.stream {
+            return Poll::Ready(Ok(()));
+        }
+        // A session takes more than the socket does: only this shows that nobody reads.
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        this.filter.client.note_write(flushed.is_pending(), this.filter.worker.now());
+        flushed
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,4 +1,4 @@
-//! The data plane: an HTTP/1.1 reverse proxy in a process of its own.
+//! The data plane: an HTTP reverse proxy in a process of its own.
 //!
 //! It knows nothing of deploys. It gets a routing [`Table`], holds exactly one, exchanges it whole
 //! and tells what it counted. What it promises:
@@ -15,6 +15,8 @@
 mod access;
 mod answer;
 mod asking;
+mod certificates;
+mod certificates_file;
 mod chunks;
 mod client;
 mod client_side;
@@ -46,12 +48,21 @@ mod shared;
 mod slim;
 mod sockets;
 mod stage;
+mod stream;
 mod table;
 mod table_file;
+mod tls;
 mod tunnel;
 mod upstream;
 mod worker;
 
+pub use certificates::{
+    BadCertificate, Certificate, Certificates, MAX_CERTIFICATES, MAX_PEM, PrivateKey,
+};
+pub use certificates_file::{
+    CertificatesFileError, beside as certificates_file, load as load_certificates,
+    store as store_certificates,
+};
 pub use client::{Client, ClientError};
 pub use counters::Counters;
 pub use fleet::Fleet;
@@ -61,10 +72,13 @@ pub use host::{BadHost, HostPattern};
 pub use inherited::{Inherited, inherited};
 pub use limits::Limits;
 pub use metrics::{METRICS, Metric};
-pub use policy::{Limited, MAX_PAGE, MAX_RETRY_AFTER_S, Maintenance, Site, SiteRules};
+pub use policy::{
+    Challenge, Https, Limited, MAX_PAGE, MAX_RETRY_AFTER_S, Maintenance, Site, SiteRules,
+};
 pub use protocol::{InstanceStatus, ReleaseStatus, Status, Why};
 pub use serve::{
-    Config, Error, Stopper, default_workers, listener_from_stdin, run, run_after, run_until,
+    Config, Error, Stopper, default_workers, https_listener_from_stdout, listener_from_stdin, run,
+    run_after, run_until,
 };
 pub use stage::Stage;
 pub use table::{

@@ -59,6 +59,76 @@ impl Maintenance {
     }
 }
 
+/// How the hosts of a route are reached with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Https {
+    /// Those who come without are sent there, as soon as there is a certificate for the name that
+    /// they asked for.
+    pub redirect: bool,
+    /// Where clients find the socket for TLS.
+    #[serde(default = "https_port", skip_serializing_if = "is_https_port")]
+    pub port: u16,
+    /// For how many seconds browsers shall come with TLS alone (`Strict-Transport-Security`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts_s: Option<u64>,
+}
+
+/// The port that addresses with `https://` leave out.
+const HTTPS_PORT: u16 = 443;
+
+fn https_port() -> u16 {
+    HTTPS_PORT
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_https_port(port: &u16) -> bool {
+    *port == HTTPS_PORT
+}
+
+impl Default for Https {
+    fn default() -> Self {
+        Self { redirect: false, port: HTTPS_PORT, hsts_s: None }
+    }
+}
+
+impl Https {
+    /// An address with TLS; `target` begins with a slash.
+    pub(crate) fn address(&self, host: &str, target: &str) -> String {
+        match self.port {
+            HTTPS_PORT => format!("https://{host}{target}"),
+            port => format!("https://{host}:{port}{target}"),
+        }
+    }
+}
+
+/// What an authority asks for to see that a name leads here (RFC 8555, 8.3): answered on every host,
+/// before anything else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Challenge {
+    /// The last part of the path below `/.well-known/acme-challenge/`.
+    pub token: String,
+    /// The answer.
+    pub answer: String,
+}
+
+impl Challenge {
+    pub(crate) fn validate(&self) -> Result<(), &'static str> {
+        let plain = |text: &str| {
+            let taken = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+            (1..=MAX_CHALLENGE).contains(&text.len()) && text.bytes().all(taken)
+        };
+        if plain(&self.token) && plain(&self.answer) {
+            return Ok(());
+        }
+        Err("a challenge is letters, digits, `-`, `_` and `.`, at most 512 of them")
+    }
+}
+
+/// Longest token or answer of a challenge: they have about a hundred characters.
+const MAX_CHALLENGE: usize = 512;
+
 /// What the requests of one route may take, so that its neighbours go on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

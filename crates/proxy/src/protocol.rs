@@ -10,6 +10,8 @@
 //! | `{"do":"heritage"}` | `{"ok":"heritage", …}`: what it counted, for a successor |
 //! | `{"do":"inherit","epoch":"…","entry":{…}}` | `{"ok":"inherited"}` |
 //! | `{"do":"listener"}` | `{"ok":"listener"}` with the listening socket attached to its first byte |
+//! | `{"do":"https_listener"}` | the same with the socket for TLS |
+//! | `{"do":"certify","certificates":{…}}` | `{"ok":"certified"}`, once they are durable and in force |
 //!
 //! A refusal is `{"ok":"no","why":"stale","text":"…"}`. [`crate::Client`] speaks all of this.
 
@@ -18,6 +20,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificates::Certificates;
 use crate::counters::Counters;
 use crate::heritage::{Entry, Heritage};
 use crate::stage::Stage;
@@ -32,7 +35,9 @@ pub(crate) enum Request {
     Set { table: Table },
     Status,
     Cut { instance: String },
+    Certify { certificates: Certificates },
     Listener,
+    HttpsListener,
     Accept,
     Leave { heir: PathBuf },
     Heritage,
@@ -45,6 +50,7 @@ pub(crate) enum Answer {
     Set,
     Status(Status),
     Cut,
+    Certified,
     Listener,
     Accepting,
     Left,
@@ -60,11 +66,11 @@ pub(crate) enum Answer {
 pub enum Why {
     /// The table's version is lower than the one in force, or the same with another content.
     Stale,
-    /// The table breaks a rule of [`Table::validate`].
+    /// The table breaks a rule of [`Table::validate`], or a certificate can't be used.
     Invalid,
     /// The table couldn't be made durable; the old one stays in force.
     Storage,
-    /// `cut` named an instance that the proxy doesn't know.
+    /// `cut` named an instance that the proxy doesn't know, or it has no such socket.
     Unknown,
     /// The line isn't a request.
     Malformed,
@@ -104,6 +110,13 @@ pub struct Status {
     /// Lines of the access log that were dropped, because the disk was slower than the requests.
     #[serde(default)]
     pub access_dropped: u64,
+    /// Clients that came with TLS and could not agree: no certificate for their name, another
+    /// protocol, or nobody who goes on.
+    #[serde(default)]
+    pub handshakes_failed: u64,
+    /// [`crate::Certificates::identity`] of those in force; `None` before the first.
+    #[serde(default)]
+    pub certificates: Option<String>,
     /// The instances of the table, and those that left it and still have something open.
     pub instances: Vec<InstanceStatus>,
     /// Counters by route and release; the last 20 releases of each route.

@@ -18,13 +18,16 @@ use crate::client_side::{ClientSide, Phase};
 use crate::exchange::Exchange;
 use crate::fleet::{self, Missed};
 use crate::forward;
-use crate::host::port_of;
+use crate::host::{name_of, port_of};
 use crate::maintenance;
 use crate::worker::{Routed, Worker};
 
 /// How long browsers remember a redirect to the canonical host: no longer than people who changed
 /// their mind about it want to wait.
 const REDIRECT_KEPT: HeaderValue = HeaderValue::from_static("max-age=3600");
+/// Where certificate authorities look whether a name leads here (RFC 8555, 8.3): never with TLS, so
+/// nobody is sent there from here.
+const CHALLENGES: &str = "/.well-known/acme-challenge/";
 /// When it is worth trying again after a limit.
 const AGAIN_SOON: HeaderValue = HeaderValue::from_static("1");
 
@@ -62,6 +65,9 @@ pub(crate) async fn receive(
     let (mut parts, body) = request.into_parts();
     let nature = forward::request(&mut parts);
     let key = fleet::take_key(&mut parts.headers);
+    if let Some(answer) = to_challenge(worker, client, &parts) {
+        return answer;
+    }
     let Some((routed, alias)) = worker.route(host(&parts.headers), parts.uri.path()) else {
         let mut answer = unrouted(worker, client);
         if key.is_some() {
@@ -85,7 +91,7 @@ pub(crate) async fn receive(
         }
         answer
     };
-    if alias && let Some(redirect) = to_canonical(worker, client, &routed, &parts) {
+    if let Some(redirect) = elsewhere(worker, client, &routed, &parts, alias) {
         return own(redirect, access);
     }
     if let Some(maintenance) = &routed.route().maintenance {
@@ -103,10 +109,26 @@ pub(crate) async fn receive(
     };
     let mut tally = Tally::new(client, routed.counters(), started, false);
     tally.note(access, place);
-    if routed.has_site() {
-        return from_files(worker, client, &routed, &parts, tally).await;
+    let mut answer = if routed.has_site() {
+        from_files(worker, client, &routed, &parts, tally).await
+    } else {
+        Exchange::new(worker, client, parts, body, nature, tally, false, started).run().await
+    };
+    if let Some(hsts) = routed.hsts().filter(|_| client.secure) {
+        answer.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts.clone());
     }
-    Exchange::new(worker, client, parts, body, nature, tally, false, started).run().await
+    answer
+}
+
+/// The answer for a certificate authority that looks whether a name leads here. What nobody has told
+/// the proxy may be the app's own.
+fn to_challenge(
+    worker: &Rc<Worker>,
+    client: &Rc<ClientSide>,
+    parts: &Parts,
+) -> Option<Response<AnswerBody>> {
+    let answer = worker.challenge(parts.uri.path().strip_prefix(CHALLENGES)?)?;
+    Some(page(worker, client, Bytes::from(answer), "application/octet-stream"))
 }
 
 fn body_size(answer: &Response<AnswerBody>) -> u64 {
@@ -124,21 +146,34 @@ fn unrouted(worker: &Rc<Worker>, client: &Rc<ClientSide>) -> Response<AnswerBody
     answer::own(worker, client, StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
-/// The same address under the canonical name. Without a scheme, so that it stays what it was for the
-/// client; with the port that the client used.
-fn to_canonical(
+/// Sends a client to the canonical name, to TLS, or to both at once.
+fn elsewhere(
     worker: &Rc<Worker>,
     client: &Rc<ClientSide>,
     routed: &Routed,
     parts: &Parts,
+    alias: bool,
 ) -> Option<Response<AnswerBody>> {
-    let canonical = routed.route().canonical()?;
+    let asked = host(&parts.headers);
+    let canonical = if alias { routed.route().canonical() } else { None };
+    let name = canonical.unwrap_or_else(|| name_of(asked));
+    let https = routed.route().https.filter(|own| own.redirect && !client.secure);
+    let to_https = https.filter(|_| {
+        !parts.uri.path().starts_with(CHALLENGES) && worker.shared.door.keyring().has(name)
+    });
     let target = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
     let target = if target.starts_with('/') { target } else { "/" };
-    let place = format!("//{canonical}{}{target}", port_of(host(&parts.headers)));
+    let (place, text) = match (to_https, canonical) {
+        (Some(https), _) => (https.address(name, target), "this is only offered with TLS".into()),
+        // Without a scheme, so that it stays what it was for the client; with the port that it used.
+        (None, Some(name)) => (
+            format!("//{name}{}{target}", port_of(asked)),
+            format!("this is {name} by another name"),
+        ),
+        (None, None) => return None,
+    };
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
     let status = if reads { StatusCode::MOVED_PERMANENTLY } else { StatusCode::PERMANENT_REDIRECT };
-    let text = format!("this is {canonical} by another name");
     let mut answer = answer::own(worker, client, status, &text);
     answer.headers_mut().insert(header::LOCATION, HeaderValue::from_str(&place).ok()?);
     answer.headers_mut().insert(header::CACHE_CONTROL, REDIRECT_KEPT);

@@ -24,7 +24,7 @@ thread_local! {
 
 /// Reads up to `most` bytes and hands them to `take`; zero bytes are the end of the stream.
 pub(crate) fn poll_read_with<T>(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncRead + Unpin),
     cx: &mut Context<'_>,
     most: usize,
     take: impl FnOnce(&[u8]) -> T,
@@ -38,7 +38,7 @@ pub(crate) fn poll_read_with<T>(
 
 /// Writes pieces; small ones together as one, which the kernel takes faster than a list.
 pub(crate) fn poll_write_pieces(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,
     pieces: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {

@@ -13,6 +13,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 use crate::access::AccessLog;
+use crate::certificates::Keyring;
+use crate::certificates_file;
 use crate::client::{Client, ClientError};
 use crate::control::{self, Control, ControlSocket};
 use crate::heritage::Heritage;
@@ -21,7 +23,7 @@ use crate::shared::Shared;
 use crate::sockets;
 use crate::stage::Stage;
 use crate::table_file::{self, TableFileError};
-use crate::worker;
+use crate::worker::{self, Listeners};
 
 /// Most workers by default: beyond it the apps want the cores themselves.
 const MOST_WORKERS: usize = 4;
@@ -38,9 +40,13 @@ pub struct Config {
     /// The listening socket. The proxy never closes the last copy by itself while it runs; hand it
     /// on by [`crate::Client::listener`].
     pub listener: TcpListener,
+    /// The socket that clients with TLS come to, if there is one: the same holds for it, and
+    /// [`crate::Client::https_listener`].
+    pub https: Option<TcpListener>,
     /// Path of the control socket; replaced if it exists, mode 0600.
     pub control: PathBuf,
-    /// Path of the durable table. Its directory must exist and be writable.
+    /// Path of the durable table. Its directory must exist and be writable; the certificates are
+    /// kept beside it ([`crate::certificates_file`]).
     pub table_file: PathBuf,
     /// Threads that carry traffic, at least one; see [`default_workers`].
     pub workers: usize,
@@ -79,6 +85,13 @@ pub fn default_workers() -> usize {
 /// When standard input is no listening TCP socket.
 pub fn listener_from_stdin() -> Result<TcpListener, Error> {
     sockets::listener_from_stdin().map_err(failed("take the listening socket"))
+}
+
+/// The socket for TLS that this process got as its standard output: a process can be given that one
+/// and its standard input without anything unsafe. `None` when standard output is something else.
+#[must_use]
+pub fn https_listener_from_stdout() -> Option<TcpListener> {
+    sockets::listener_from_stdout()
 }
 
 /// Ends a proxy from another thread, as SIGTERM would.
@@ -126,13 +139,17 @@ fn run_as(
     stopper: &Stopper,
     prepare: impl FnOnce(Shared) -> Shared,
 ) -> Result<(), Error> {
-    let Config { listener, control, table_file, workers, limits, access_log } = config;
+    let Config { listener, https, control, table_file, workers, limits, access_log } = config;
     let workers = workers.max(1);
     sockets::raise_descriptor_limit(limits.connections, limits.upstream_connections * workers);
     let table = table_file::load(&table_file)?;
     let access = AccessLog::start(access_log.as_deref()).map_err(failed("start its access log"))?;
-    let shared = Arc::new(prepare(Shared::new(limits, workers, table, access)));
-    let threads = start_workers(&shared, &listener)?;
+    let shared = Shared::new(limits, workers, table, access).map_err(failed("offer TLS"))?;
+    let shared = Arc::new(prepare(shared));
+    let certificates_file = certificates_file::beside(&table_file);
+    shared.door.exchange(kept_keyring(&certificates_file));
+    let listeners = Listeners { http: listener, https };
+    let threads = start_workers(&shared, &listeners)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())
@@ -142,7 +159,14 @@ fn run_as(
         let socket = ControlSocket::bind(&control).map_err(failed("open its control socket"))?;
         let heir = RefCell::default();
         let metrics = RefCell::default();
-        let parts = Control { shared: shared.clone(), table_file, listener, heir, metrics };
+        let parts = Control {
+            shared: shared.clone(),
+            table_file,
+            certificates_file,
+            listeners,
+            heir,
+            metrics,
+        };
         let parts = Rc::new(parts);
         parts.tell_metrics();
         tokio::select! {
@@ -172,11 +196,27 @@ fn run_as(
 
 type Threads = Vec<thread::JoinHandle<io::Result<()>>>;
 
-fn start_workers(shared: &Arc<Shared>, listener: &TcpListener) -> Result<Threads, Error> {
+/// What an earlier proxy was given. Without it, those who come without TLS are served all the same,
+/// and whoever sets the table finds out from the status that certificates are missing.
+fn kept_keyring(path: &Path) -> Keyring {
+    let kept = certificates_file::load(path).and_then(|kept| {
+        let keyring = kept.map(|kept| Keyring::of(&kept)).transpose()?;
+        Ok(keyring.unwrap_or_default())
+    });
+    kept.unwrap_or_else(|error| {
+        eprintln!("no certificate is shown until they are given again: {error}");
+        Keyring::default()
+    })
+}
+
+fn start_workers(
+    shared: &Arc<Shared>,
+    listeners: &Listeners<TcpListener>,
+) -> Result<Threads, Error> {
     let start = |number| {
-        let (shared, listener) = (shared.clone(), listener.try_clone()?);
+        let (shared, listeners) = (shared.clone(), listeners.try_clone()?);
         let thread = thread::Builder::new().name(format!("proxy-{number}"));
-        thread.spawn(move || worker::run(shared, number, listener))
+        thread.spawn(move || worker::run(shared, number, listeners))
     };
     (0..shared.workers.len())
         .map(start)

@@ -4,6 +4,7 @@
 //! after a switch fetches the new snapshot.
 
 use std::collections::VecDeque;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicU8, AtomicU64, AtomicUsize,
@@ -14,6 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 use crate::access::AccessLog;
 use crate::counters::{Counters, ReleaseCounters};
@@ -24,6 +26,7 @@ use crate::matching::Order;
 use crate::protocol::{InstanceStatus, ReleaseStatus, Status};
 use crate::stage::Stage;
 use crate::table::{Instance, Route, Table};
+use crate::tls::Door;
 
 /// Releases of one route whose counters are kept apart: as many as a day of busy deploying. Those of
 /// older ones are summed up.
@@ -60,6 +63,8 @@ pub(crate) struct RouteState {
     pub(crate) counters: Arc<ReleaseCounters>,
     /// Files that the proxy answers with itself.
     pub(crate) site: Option<Arc<Root>>,
+    /// What is added to answers that go out with TLS.
+    pub(crate) hsts: Option<HeaderValue>,
     /// Requests under way, over all workers and releases.
     pub(crate) at_once: Arc<AtomicUsize>,
 }
@@ -95,6 +100,10 @@ pub(crate) struct Shared {
     pub(crate) refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
     pub(crate) access: AccessLog,
+    /// Sessions that clients began and that came to nothing.
+    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) door: Arc<Door>,
+    pub(crate) acceptor: TlsAcceptor,
     stage: AtomicU8,
     generation: AtomicU64,
     current: Mutex<Arc<Snapshot>>,
@@ -121,10 +130,14 @@ impl Shared {
         workers: usize,
         table: Option<Table>,
         access: AccessLog,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id());
+        let door = Arc::new(Door::default());
         let shared = Self {
+            handshakes_failed: AtomicU64::new(0),
+            acceptor: door.acceptor()?,
+            door,
             limits,
             workers: (0..workers).map(|_| Mailbox::default()).collect(),
             connections: AtomicUsize::new(0),
@@ -146,7 +159,7 @@ impl Shared {
         if let Some(table) = table {
             shared.switch(table);
         }
-        shared
+        Ok(shared)
     }
 
     /// Number of the snapshot in force. A request that was counted into an instance's `in_flight`
@@ -239,6 +252,7 @@ impl Shared {
             key: fleet.and_then(|fleet| HeaderValue::from_str(&fleet.key).ok()),
             counters: self.release_counters(&route.name, route.release),
             site: site(route, before),
+            hsts: route.https.and_then(|own| hsts(own.hsts_s?)),
             at_once: before.map(|before| before.at_once.clone()).unwrap_or_default(),
         }
     }
@@ -339,6 +353,8 @@ impl Shared {
             refused: self.refused.load(Relaxed) + earlier.refused,
             unrouted: self.unrouted.load(Relaxed) + earlier.unrouted,
             access_dropped: self.access.dropped(),
+            handshakes_failed: self.handshakes_failed.load(Relaxed),
+            certificates: self.door.keyring().identity.clone(),
             instances: self.instance_status(&snapshot),
             releases,
         }
@@ -370,6 +386,10 @@ impl Shared {
         });
         lock(&self.older).iter().cloned().chain(status).collect()
     }
+}
+
+fn hsts(seconds: u64) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("max-age={seconds}")).ok()
 }
 
 /// The files of a route. A directory that can't be opened leaves the requests to the instances.
@@ -408,7 +428,7 @@ mod tests {
 
     #[test]
     fn the_counters_of_a_route_only_rise_however_many_releases_it_has() {
-        let shared = Shared::new(Limits::default(), 1, None, AccessLog::default());
+        let shared = Shared::new(Limits::default(), 1, None, AccessLog::default()).unwrap();
         for release in 1..=3 * RELEASES_KEPT as u64 {
             let counters = shared.release_counters("shop", release);
             let answered = Outcome::Answered { status: 200 };

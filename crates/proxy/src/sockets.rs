@@ -49,6 +49,15 @@ pub(crate) fn raise_descriptor_limit(clients: usize, upstream: usize) {
     }
 }
 
+/// The listening socket that this process got as its standard output, if it did.
+pub(crate) fn listener_from_stdout() -> Option<TcpListener> {
+    let stdout = io::stdout();
+    if !is_listening(stdout.as_fd()) {
+        return None;
+    }
+    stdout.as_fd().try_clone_to_owned().ok().map(TcpListener::from)
+}
+
 /// The listening socket that this process got as its standard input.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet::Fleet;
 use crate::host::{BadHost, HostPattern};
-use crate::policy::{Limited, Maintenance, Site};
+use crate::policy::{Challenge, Https, Limited, Maintenance, Site};
 
 /// Most routes a table may have: a server carries tens of apps, not thousands.
 pub const MAX_ROUTES: usize = 1_000;
@@ -25,6 +25,9 @@ pub const MAX_PATH: usize = 256;
 /// Most places where metrics are told: one for each environment of a server.
 const MAX_METRICS: usize = 32;
 
+/// Most challenges under way: each name of a certificate has one.
+const MAX_CHALLENGES: usize = 1_000;
+
 /// The whole routing table at one version.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,6 +40,9 @@ pub struct Table {
     /// Where `GET /metrics` is answered, and nothing else; loopback addresses only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub metrics: Vec<SocketAddr>,
+    /// Questions of certificate authorities that are under way, with their answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub challenges: Vec<Challenge>,
 }
 
 /// Where the requests for some hosts go.
@@ -85,6 +91,9 @@ pub struct Route {
     /// What one request, and all of them together, may take.
     #[serde(default, skip_serializing_if = "Limited::is_none")]
     pub limits: Limited,
+    /// How its hosts are reached with TLS; `None`: as without, and nobody is sent there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<Https>,
 }
 
 /// One running process that answers requests.
@@ -147,6 +156,9 @@ pub enum Invalid {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A challenge that can't be one.
+    #[error("{0}")]
+    Challenge(&'static str),
     /// Metrics tell what no stranger should read.
     #[error("metrics are only told on this machine, and {0} is not one of its own addresses")]
     PublicMetrics(SocketAddr),
@@ -171,6 +183,10 @@ impl Table {
     pub fn validate(&self) -> Result<(), Invalid> {
         within("number of routes", self.routes.len() as u64, MAX_ROUTES as u64)?;
         within("number of metrics addresses", self.metrics.len() as u64, MAX_METRICS as u64)?;
+        within("number of challenges", self.challenges.len() as u64, MAX_CHALLENGES as u64)?;
+        for challenge in &self.challenges {
+            challenge.validate().map_err(Invalid::Challenge)?;
+        }
         if let Some(public) = self.metrics.iter().find(|address| !address.ip().is_loopback()) {
             return Err(Invalid::PublicMetrics(*public));
         }
@@ -263,7 +279,7 @@ mod tests {
     }
 
     fn table(routes: &[Route]) -> Table {
-        Table { version: 1, routes: routes.to_vec(), metrics: vec![] }
+        Table { version: 1, routes: routes.to_vec(), ..Table::default() }
     }
 
     #[test]

@@ -93,14 +93,20 @@ pub fn store(path: &Path, table: &Table) -> Result<(), TableFileError> {
     let mut text = serde_json::to_vec_pretty(&envelope)
         .map_err(|error| failed("write")(io::Error::other(error)))?;
     text.push(b'\n');
+    replace(path, &text).map_err(|(what, source)| failed(what)(source))
+}
+
+/// Replaces a file, readable by its owner alone, so that it survives a power cut once this returns.
+/// An error comes with the step that failed.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), (&'static str, io::Error)> {
     let beside = beside(path);
-    if let Err(error) = write_synced(&beside, &text) {
+    if let Err(error) = write_synced(&beside, text) {
         // The directory may be full: what was written so far only takes room.
         let _ = fs::remove_file(&beside);
-        return Err(failed("write")(error));
+        return Err(("write", error));
     }
-    fs::rename(&beside, path).map_err(failed("replace"))?;
-    sync_directory(path).map_err(failed("make durable"))
+    fs::rename(&beside, path).map_err(|error| ("replace", error))?;
+    sync_directory(path).map_err(|error| ("make durable", error))
 }
 
 fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::client_side::{ClientSide, Phase};
 use crate::shared::InstanceState;
+use crate::stream::Stream;
 use crate::worker::Worker;
 
 /// Buffer of each direction. Messages on a WebSocket are small, and many connections stay open.
@@ -45,7 +46,7 @@ impl Drop for OpenTunnel {
 pub(crate) async fn run(
     worker: &Worker,
     client: &Rc<ClientSide>,
-    near: TcpStream,
+    near: Stream,
     ahead: &[&[u8]],
     far: FarEnd,
 ) {
@@ -58,12 +59,13 @@ pub(crate) async fn run(
 }
 
 async fn carry(
-    mut near: TcpStream,
+    mut near: Stream,
     ahead: &[&[u8]],
     mut far: TcpStream,
     early: &[u8],
 ) -> io::Result<()> {
     near.write_all(early).await?;
+    near.flush().await?;
     for bytes in ahead {
         far.write_all(bytes).await?;
     }

@@ -17,13 +17,14 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{HeaderValue, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 use crate::client_side::{ClientSide, Millis, Stop};
 use crate::connection;
 use crate::counters::ReleaseCounters;
 use crate::files::{FileBody, READERS, Root, Site};
 use crate::matching::Order;
-use crate::shared::{Mailbox, RouteState, Shared};
+use crate::shared::{Mailbox, RouteState, Shared, Snapshot};
 use crate::stage::Stage;
 use crate::table::Route;
 use crate::upstream::Pool;
@@ -47,6 +48,7 @@ struct Routing {
     generation: u64,
     routes: Vec<Rc<WorkerRoute>>,
     order: Arc<Order>,
+    snapshot: Arc<Snapshot>,
 }
 
 /// Where a request goes.
@@ -74,6 +76,11 @@ impl Routed {
     pub(crate) fn skip(&self) -> usize {
         let route = self.route();
         if route.strip { route.path.len() } else { 0 }
+    }
+
+    /// What is added to answers that go out with TLS.
+    pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
+        self.0.state.hsts.as_ref()
     }
 
     pub(crate) fn has_site(&self) -> bool {
@@ -134,11 +141,35 @@ pub(crate) struct Worker {
     now: Cell<Millis>,
     routing: RefCell<Routing>,
     clients: RefCell<Vec<Rc<ClientSide>>>,
+    acceptor: TlsAcceptor,
+}
+
+/// The sockets that clients come to.
+pub(crate) struct Listeners<T> {
+    pub(crate) http: T,
+    pub(crate) https: Option<T>,
+}
+
+impl Listeners<StdListener> {
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        let https = self.https.as_ref().map(StdListener::try_clone).transpose()?;
+        Ok(Self { http: self.http.try_clone()?, https })
+    }
+
+    fn into_tokio(self) -> io::Result<Listeners<TcpListener>> {
+        let open = |listener: StdListener| {
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        Ok(Listeners { http: open(self.http)?, https: self.https.map(open).transpose()? })
+    }
 }
 
 impl Worker {
     fn new(shared: Arc<Shared>, number: usize) -> Self {
+        let acceptor = shared.acceptor.clone();
         Self {
+            acceptor,
             shared,
             number,
             born: Instant::now(),
@@ -151,6 +182,11 @@ impl Worker {
     /// Milliseconds on this worker's coarse clock, never zero; moved on by the watchdog.
     pub(crate) fn now(&self) -> Millis {
         self.now.get()
+    }
+
+    /// What begins a session with a client.
+    pub(crate) fn acceptor(&self) -> &TlsAcceptor {
+        &self.acceptor
     }
 
     fn mailbox(&self) -> &Mailbox {
@@ -177,6 +213,16 @@ impl Worker {
         let routing = self.routing.borrow();
         let found = routing.order.find(host, path)?;
         Some((Routed(routing.routes.get(found.route)?.clone()), found.alias))
+    }
+
+    /// The answer to a challenge, by the table in force.
+    pub(crate) fn challenge(&self, token: &str) -> Option<String> {
+        if self.is_stale() {
+            self.refresh();
+        }
+        let routing = self.routing.borrow();
+        let mut all = routing.snapshot.table.iter().flat_map(|table| &table.challenges);
+        all.find(|own| own.token == token).map(|own| own.answer.clone())
     }
 
     /// Whether the table in force has any route.
@@ -210,7 +256,7 @@ impl Worker {
             routes.push(Rc::new(WorkerRoute { state: state.clone(), pools, turn, site }));
         }
         let (generation, order) = (snapshot.generation, snapshot.order.clone());
-        *routing = Routing { generation, routes, order };
+        *routing = Routing { generation, routes, order, snapshot };
         drop(routing);
         for pool in &known {
             if !used.iter().any(|other| Rc::ptr_eq(other, pool)) {
@@ -263,18 +309,25 @@ impl Worker {
 }
 
 /// Runs one worker until the proxy drains and its last connection is over (or the limit for that).
-pub(crate) fn run(shared: Arc<Shared>, number: usize, listener: StdListener) -> io::Result<()> {
+pub(crate) fn run(
+    shared: Arc<Shared>,
+    number: usize,
+    listeners: Listeners<StdListener>,
+) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(READERS)
         .build_local(Default::default())?;
     runtime.block_on(async move {
         let worker = Rc::new(Worker::new(shared, number));
-        listener.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(listener)?;
-        let accepting = tokio::task::spawn_local(accept(worker.clone(), listener));
+        let Listeners { http, https } = listeners.into_tokio()?;
+        let plain = tokio::task::spawn_local(accept(worker.clone(), http, false));
+        let secure = https.map(|own| tokio::task::spawn_local(accept(worker.clone(), own, true)));
         watch(&worker).await;
-        accepting.abort();
+        plain.abort();
+        if let Some(secure) = secure {
+            secure.abort();
+        }
         drain(&worker).await;
         Ok(())
     })
@@ -352,7 +405,7 @@ async fn until_accepting(worker: &Worker) {
     }
 }
 
-async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+async fn accept(worker: Rc<Worker>, listener: TcpListener, secure: bool) {
     until_accepting(&worker).await;
     loop {
         if worker.shared.connections.load(Relaxed) >= worker.shared.limits.connections {
@@ -361,7 +414,7 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         }
         match listener.accept().await {
             // A socket for both kinds of addresses says IPv4 addresses in IPv6 words.
-            Ok((stream, peer)) => start(&worker, stream, peer.ip().to_canonical()),
+            Ok((stream, peer)) => start(&worker, stream, peer.ip().to_canonical(), secure),
             Err(_) => {
                 // Out of descriptors or memory, or the client went away at once: the backlog waits.
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -370,8 +423,8 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener) {
     }
 }
 
-fn start(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr) {
-    let client = Rc::new(ClientSide::new(peer, worker.now()));
+fn start(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, secure: bool) {
+    let client = Rc::new(ClientSide::new(peer, secure, worker.now()));
     worker.enlist(&client);
     tokio::task::spawn_local(connection::serve(worker.clone(), client, stream));
 }

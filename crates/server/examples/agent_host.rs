@@ -32,6 +32,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         ["proxy", "run", ..] => {
             let config = onward_proxy::Config {
+                https: None,
                 listener: onward_proxy::listener_from_stdin()?,
                 control: value("--control").ok_or("--control is missing")?,
                 table_file: value("--table").ok_or("--table is missing")?,

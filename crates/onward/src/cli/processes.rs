@@ -63,13 +63,17 @@ fn agent(
 }
 
 fn proxy(table: &Path, control: &Path, after: Option<&Path>) -> Result {
-    // Whoever holds the sockets gives them by name, or the only one as standard input.
-    let listener = match onward_proxy::inherited()? {
-        Some(given) => given.http.ok_or("no socket called `http` was given")?,
-        None => onward_proxy::listener_from_stdin()?,
+    // Whoever holds the sockets gives them by name, or as standard input and output.
+    let (listener, https) = match onward_proxy::inherited()? {
+        Some(given) => (given.http.ok_or("no socket called `http` was given")?, given.https),
+        None => {
+            let https = onward_proxy::https_listener_from_stdout();
+            (onward_proxy::listener_from_stdin()?, https)
+        }
     };
     let config = onward_proxy::Config {
         listener,
+        https,
         control: control.to_owned(),
         table_file: table.to_owned(),
         workers: onward_proxy::default_workers(),

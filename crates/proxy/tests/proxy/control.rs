@@ -88,6 +88,7 @@ fn a_damaged_table_file_is_an_error_not_an_empty_table() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = Config {
         listener,
+        https: None,
         control: directory.path().join("control"),
         table_file: path.clone(),
         workers: 1,

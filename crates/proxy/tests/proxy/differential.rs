@@ -126,7 +126,7 @@ fn what_is_let_through_is_read_the_same_by_another() {
     let proxy = Proxy::start();
     let instances = vec![Instance { id: "shop/local/1/web.0".into(), addr: strict.addr }];
     let route = Route { name: "shop/local".into(), release: 1, instances, ..Route::default() };
-    let table = Table { version: 1, routes: vec![route], metrics: vec![] };
+    let table = Table { version: 1, routes: vec![route], ..Table::default() };
     proxy.client().set(&table).unwrap();
     let mut rng = Rng::new(20_261_121, 0);
     let mut known = 0;

@@ -104,7 +104,7 @@ fn behind_the_proxy(root: &Path, spa: bool) -> Proxy {
         strip: true,
         ..Route { site, ..all.clone() }
     };
-    let table = Table { version: 1, routes: vec![all, below], metrics: vec![] };
+    let table = Table { version: 1, routes: vec![all, below], ..Table::default() };
     proxy.client().set(&table).unwrap();
     proxy
 }
@@ -253,7 +253,7 @@ fn a_release_is_read_once_and_the_next_one_anew() {
     };
     let route = Route { name: "all".into(), release: 1, site: site(&one, "1"), ..Route::default() };
     let table =
-        |version, route: &Route| Table { version, routes: vec![route.clone()], metrics: vec![] };
+        |version, route: &Route| Table { version, routes: vec![route.clone()], ..Table::default() };
     proxy.client().set(&table(1, &route)).unwrap();
     // One connection, because each worker reads for itself.
     let mut wire = proxy.connect();

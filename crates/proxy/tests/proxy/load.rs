@@ -1,5 +1,6 @@
 //! Clients that ask without a pause, never retry, and count everything.
 
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
@@ -25,10 +26,18 @@ pub struct Load {
 impl Load {
     /// Each client keeps one connection; every fourth opens a new one for each request.
     pub fn start(addr: SocketAddr, clients: usize) -> Self {
+        Self::with(clients, move || TcpStream::connect(addr).ok().map(Wire::new))
+    }
+
+    /// The same, over whatever is connected.
+    pub fn with<S: Read + Write + 'static>(
+        clients: usize,
+        connect: impl Fn() -> Option<Wire<S>> + Clone + Send + 'static,
+    ) -> Self {
         let (stop, done) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let clients = (0..clients).map(|number| {
-            let (stop, done) = (stop.clone(), done.clone());
-            thread::spawn(move || client(addr, number % 4 == 3, &stop, &done))
+            let (stop, done, connect) = (stop.clone(), done.clone(), connect.clone());
+            thread::spawn(move || client(&connect, number % 4 == 3, &stop, &done))
         });
         Self { clients: clients.collect(), stop, done }
     }
@@ -52,16 +61,20 @@ impl Load {
     }
 }
 
-fn client(addr: SocketAddr, fresh: bool, stop: &AtomicBool, done: &AtomicU64) -> Counted {
+fn client<S: Read + Write>(
+    connect: &impl Fn() -> Option<Wire<S>>,
+    fresh: bool,
+    stop: &AtomicBool,
+    done: &AtomicU64,
+) -> Counted {
     let mut counted = Counted::default();
     let mut wire = None;
     while !stop.load(SeqCst) {
-        let Some(mut used) = wire.take().or_else(|| TcpStream::connect(addr).ok().map(Wire::new))
-        else {
+        let Some(mut used) = wire.take().or_else(connect) else {
             counted.broken += 1;
             continue;
         };
-        used.send("GET /load HTTP/1.1\r\nHost: a\r\n\r\n");
+        used.send("GET /load HTTP/1.1\r\nHost: shop.example.com\r\n\r\n");
         let Ok(answer) = used.answer() else {
             counted.broken += 1;
             continue;

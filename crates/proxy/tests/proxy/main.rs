@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod answers;
+mod authority;
 mod bodies;
 mod control;
 mod differential;
@@ -17,4 +18,5 @@ mod slow;
 mod succession;
 mod support;
 mod switch;
+mod tls;
 mod upgrade;

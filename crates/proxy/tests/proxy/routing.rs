@@ -15,7 +15,7 @@ fn route(name: &str, hosts: &[&str], app: &App) -> Route {
 }
 
 fn set(proxy: &Proxy, version: u64, routes: &[Route]) {
-    let table = Table { version, routes: routes.to_vec(), metrics: vec![] };
+    let table = Table { version, routes: routes.to_vec(), ..Table::default() };
     proxy.client().set(&table).unwrap();
 }
 
@@ -188,7 +188,7 @@ fn two_routes_cannot_claim_the_same() {
     let app = App::start("app");
     let routes =
         vec![route("a/local", &["x.example"], &app), route("b/local", &["X.example"], &app)];
-    let table = Table { version: 1, routes, metrics: vec![] };
+    let table = Table { version: 1, routes, ..Table::default() };
     let refused = proxy.client().set(&table).unwrap_err();
     assert_eq!(refused.refusal(), Some(Why::Invalid));
     assert!(refused.to_string().contains("x.example is taken by route \"a/local\""), "{refused}");
@@ -236,7 +236,7 @@ fn metrics_are_told_where_the_table_says_and_only_there() {
     let proxy = Proxy::start();
     let app = App::start("app");
     let routes = vec![route("shop/local", &[], &app)];
-    let table = Table { version: 1, routes, metrics: vec![free] };
+    let table = Table { version: 1, routes, metrics: vec![free], ..Table::default() };
     proxy.client().set(&table).unwrap();
     assert_eq!(proxy.get("/").status, 200);
     assert_eq!(proxy.get("/metrics").text(), "app /metrics", "the app's own");
@@ -252,6 +252,6 @@ fn metrics_are_told_where_the_table_says_and_only_there() {
     assert!(text.contains("\nonward_requests_total{route=\"shop/local\"} 2\n"), "{text}");
     assert!(ask("/").unwrap().starts_with("HTTP/1.1 404"));
     let routes = vec![route("shop/local", &[], &app)];
-    proxy.client().set(&Table { version: 2, routes, metrics: vec![] }).unwrap();
+    proxy.client().set(&Table { version: 2, routes, ..Table::default() }).unwrap();
     wait_until("nobody listens any more", || TcpStream::connect(free).is_err());
 }

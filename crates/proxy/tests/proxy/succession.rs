@@ -12,13 +12,14 @@ use crate::load::Load;
 use crate::support::{App, Proxy, wait_until};
 
 /// The successor of a proxy, on the same socket and the same table file.
-struct Successor(PathBuf);
+pub struct Successor(PathBuf);
 
 impl Successor {
-    fn of(first: &Proxy, name: &str) -> Self {
+    pub fn of(first: &Proxy, name: &str) -> Self {
         let control = first.directory.path().join(name);
         let config = Config {
             listener: first.client().listener().unwrap().into(),
+            https: Some(first.client().https_listener().unwrap().into()),
             control: control.clone(),
             table_file: first.table_file.clone(),
             workers: 2,
@@ -31,16 +32,16 @@ impl Successor {
         Self(control)
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::connect(&self.0).unwrap()
     }
 
-    fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         self.client().status().unwrap()
     }
 
     /// Takes the place of another.
-    fn replace(&self, old: &Proxy) {
+    pub fn replace(&self, old: &Proxy) {
         self.client().accept().unwrap();
         old.client().leave(&self.0).unwrap();
     }

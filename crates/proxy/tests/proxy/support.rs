@@ -18,6 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Proxy {
     pub addr: SocketAddr,
+    pub https: SocketAddr,
     pub control: PathBuf,
     pub table_file: PathBuf,
     pub directory: tempfile::TempDir,
@@ -43,10 +44,13 @@ impl Proxy {
         workers: usize,
     ) -> Self {
         let addr = listener.local_addr().unwrap();
+        let for_tls = TcpListener::bind("127.0.0.1:0").unwrap();
+        let https = for_tls.local_addr().unwrap();
         let control = directory.path().join("control");
         let table_file = directory.path().join("table.json");
         let config = Config {
             listener,
+            https: Some(for_tls),
             control: control.clone(),
             table_file: table_file.clone(),
             workers,
@@ -58,7 +62,8 @@ impl Proxy {
             let stopper = stopper.clone();
             move || run_until(config, &stopper)
         });
-        let proxy = Self { addr, control, table_file, directory, stopper, thread: Some(thread) };
+        let proxy =
+            Self { addr, https, control, table_file, directory, stopper, thread: Some(thread) };
         wait_until("the control socket answers", || Client::connect(&proxy.control).is_ok());
         proxy
     }
@@ -116,7 +121,7 @@ pub fn table(version: u64, release: u64, apps: &[&App], hold_ms: u64) -> Table {
         hold_ms,
         ..Route::default()
     };
-    Table { version, routes: vec![route], metrics: vec![] }
+    Table { version, routes: vec![route], ..Table::default() }
 }
 
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -329,8 +334,8 @@ impl Answer {
 }
 
 /// A client's connection.
-pub struct Wire {
-    pub stream: BufReader<TcpStream>,
+pub struct Wire<S: Read + Write = TcpStream> {
+    pub stream: BufReader<S>,
 }
 
 impl Wire {
@@ -340,7 +345,9 @@ impl Wire {
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self { stream: BufReader::new(stream) }
     }
+}
 
+impl<S: Read + Write> Wire<S> {
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.get_mut().write_all(bytes.as_ref()).unwrap();
     }

@@ -94,7 +94,7 @@ impl Control {
             metrics.dedup();
             let mut client = Client::connect(&proxy_socket(&own.runtime))?;
             let version = client.status()?.version.unwrap_or(0) + 1;
-            let table = Table { version, routes, metrics };
+            let table = Table { version, routes, metrics, ..Table::default() };
             client.set(&table)?;
             succession::each(&own.runtime, |old| old.set(&table));
             Ok(Seen { status: succession::status(&own.runtime)?, table })

@@ -41,6 +41,7 @@ pub(super) fn in_proxy(app: &App, fact: &RouteFact) -> Route {
         access_log: routing.access_log,
         limits: Limited { body_bytes: routing.body_bytes, requests: routing.requests },
         fleet: peers::fleet(&name, fact),
+        https: None,
         name,
     }
 }
