@@ -529,7 +529,8 @@ fn strip_place(message: &str) -> String {
 }
 
 /// Why bytes are not a document.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum InvalidDocument {
     /// It is longer than any document.
     #[error("it has {bytes} bytes; a state document has at most {DOCUMENT_BYTES_MAX}")]

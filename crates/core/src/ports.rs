@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::document::{Document, InvalidDocument};
 use crate::model::{Digest, Generation, ServerName};
 use crate::order::Order;
@@ -11,7 +13,7 @@ use crate::planted::planted;
 use crate::report::Report;
 
 /// A document as a store holds it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Stored {
     /// The document.
     pub document: Arc<Document>,
@@ -60,7 +62,8 @@ pub fn may_replace(current: Option<Generation>, expected: Option<Generation>) ->
 }
 
 /// Why a write did not happen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WriteRefused {
     /// Something else was written since.
     #[error("the state was changed meanwhile")]
@@ -71,7 +74,8 @@ pub enum WriteRefused {
 }
 
 /// Why a store cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StoreError {
     /// The place cannot be read or written.
     #[error("{place}: {reason}")]

@@ -26,6 +26,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             };
             Ok(onward_server::agent::run(config)?)
         }
+        ["agent", "stdio", ..] => {
+            let runtime = value("--runtime").ok_or("--runtime is missing")?;
+            Ok(onward_server::session::stdio(&runtime)?)
+        }
         ["agent", "in-terminal", program, ..] => {
             let rest: Vec<_> = arguments[3..].iter().map(Into::into).collect();
             Err(onward_server::process::terminal::become_in_session(&program.into(), &rest).into())

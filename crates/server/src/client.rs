@@ -79,11 +79,42 @@ impl ClientError {
     }
 }
 
+/// A way to an agent: makes one connection after the other.
+pub trait Dial: fmt::Debug + Send + Sync {
+    /// A new connection.
+    ///
+    /// # Errors
+    /// When nobody can be reached. One that would time out says so by its kind.
+    fn dial(&self) -> io::Result<UnixStream>;
+
+    /// Where it leads to, for people.
+    fn place(&self) -> &Path;
+}
+
+/// The socket of an agent of this machine.
+#[derive(Debug)]
+struct Socket(PathBuf);
+
+impl Dial for Socket {
+    fn dial(&self) -> io::Result<UnixStream> {
+        let stream = connected(&self.0)?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
+        if !peer.is_root() && peer != rustix::process::geteuid() {
+            return Err(io::Error::other("the process that listens is another user's"));
+        }
+        Ok(stream)
+    }
+
+    fn place(&self) -> &Path {
+        &self.0
+    }
+}
+
 /// A connection to an agent. Requests go one after the other.
 #[derive(Debug)]
 pub struct Client {
     stream: BufReader<UnixStream>,
-    path: PathBuf,
+    way: Arc<dyn Dial>,
 }
 
 /// A report with its revision.
@@ -101,19 +132,24 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoAgent`]; of one that hangs, when its queue is full, it is a silence.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        Self::over(&(Arc::new(Socket(path.to_owned())) as Arc<dyn Dial>))
+    }
+
+    /// Connects to an agent wherever it is.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub fn over(way: &Arc<dyn Dial>) -> Result<Self, ClientError> {
         let connect = || {
-            let stream = connected(path)?;
-            let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
-            if !peer.is_root() && peer != rustix::process::geteuid() {
-                return Err(io::Error::other("the process that listens is another user's"));
-            }
+            let stream = way.dial()?;
             stream.set_write_timeout(Some(ANSWERS_WITHIN))?;
             stream.set_read_timeout(Some(ANSWERS_WITHIN))?;
             Ok(stream)
         };
+        let path = way.place();
         let stream =
             connect().map_err(|source| ClientError::NoAgent { path: path.to_owned(), source })?;
-        Ok(Self { stream: BufReader::new(stream), path: path.to_owned() })
+        Ok(Self { stream: BufReader::new(stream), way: Arc::clone(way) })
     }
 
     /// The process that listens, as the system knows it; also of one that says nothing.
@@ -336,7 +372,7 @@ impl Client {
 
     /// Whether the agent answers on another connection: then it works on what this one asked.
     fn somebody_else_is_answered(&self) -> bool {
-        match Self::connect(&self.path).and_then(|mut other| other.hello()) {
+        match Self::over(&self.way).and_then(|mut other| other.hello()) {
             Ok(_) | Err(ClientError::Version(_)) => true,
             // One that has ended meanwhile says so on the connection itself.
             Err(error) => !error.is_silence(),
@@ -403,7 +439,7 @@ pub type OpenKey = Arc<dyn Fn(&PublicKey) -> Option<Identity> + Send + Sync>;
 /// The way for orders to one agent. It keeps a connection between deliveries, and brings the key of
 /// the environment before the first order that needs it.
 pub struct AgentLink {
-    socket: PathBuf,
+    way: Arc<dyn Dial>,
     open_key: Option<OpenKey>,
     news_within_ms: u64,
     state: Mutex<LinkState>,
@@ -411,7 +447,7 @@ pub struct AgentLink {
 
 impl fmt::Debug for AgentLink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentLink").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("AgentLink").field("way", &self.way).finish_non_exhaustive()
     }
 }
 
@@ -426,12 +462,12 @@ struct LinkState {
 impl AgentLink {
     /// The way to the agent that listens at `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self {
-            socket: socket.into(),
-            open_key: None,
-            news_within_ms: NEWS_WITHIN_MS,
-            state: Mutex::default(),
-        }
+        Self::over(Arc::new(Socket(socket.into())))
+    }
+
+    /// The way to an agent wherever it is.
+    pub fn over(way: Arc<dyn Dial>) -> Self {
+        Self { way, open_key: None, news_within_ms: NEWS_WITHIN_MS, state: Mutex::default() }
     }
 
     /// The same, with another time that the agent waits for news, in milliseconds.
@@ -492,7 +528,7 @@ impl AgentLink {
         }
         // Another agent may have come with another tree.
         state.key = None;
-        let mut client = Client::connect(&self.socket)?;
+        let mut client = Client::over(&self.way)?;
         self.bring_key(&mut client, state, order)?;
         let seen = client.deliver(order, known, self.news_within_ms)?;
         state.client = Some(client);
@@ -520,7 +556,7 @@ impl Link for AgentLink {
 
     fn keep_copy(&self, document: &Document) {
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let client = state.client.take().map_or_else(|| Client::connect(&self.socket), Ok);
+        let client = state.client.take().map_or_else(|| Client::over(&self.way), Ok);
         // A connection on which it failed is not used again.
         state.client =
             client.ok().and_then(|mut own| own.keep_copy(document).is_ok().then_some(own));

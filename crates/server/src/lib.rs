@@ -15,6 +15,8 @@ pub mod client;
 pub mod layout;
 pub mod process;
 pub mod protocol;
+pub mod remote_state;
 pub mod runtimes;
+pub mod session;
 pub mod stream;
 pub mod template;

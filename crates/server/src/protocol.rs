@@ -7,6 +7,7 @@
 //! | `report` | `report`, or `refused` |
 //! | `keep_copy` | `kept`, or `refused` |
 //! | `copy` | `copy` |
+//! | `state` | `state` |
 //! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
 //! | `run` | `attached`, then frames of [`crate::stream`] until the connection ends; `detached`; `not_started`, or `refused` |
@@ -28,6 +29,7 @@ use onward_core::order::Order;
 use onward_core::report::Report;
 use onward_core::secrets::PublicKey;
 use onward_secret::Identity;
+use onward_store::state::remote::{Ask, Said};
 use serde::{Deserialize, Serialize};
 
 use crate::build::Build;
@@ -80,6 +82,15 @@ pub enum Request {
         app: AppName,
         /// The environment.
         environment: EnvironmentName,
+    },
+    /// Read or write the documents of an environment whose manager this server is.
+    State {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+        /// What is asked.
+        ask: Box<Ask>,
     },
     /// Is the private half of this key of an environment there?
     HoldsKey {
@@ -210,6 +221,8 @@ pub enum Answer {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         document: Option<Box<Document>>,
     },
+    /// What is said about the documents.
+    State(Box<Said>),
     /// Whether the key is there, durably.
     Key {
         /// Whether it is.

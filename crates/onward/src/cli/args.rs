@@ -403,6 +403,13 @@ pub enum AgentVerb {
         #[arg(long)]
         environment: Option<EnvironmentName>,
     },
+    /// Carry conversations with the agent over standard input and output
+    #[command(hide = true)]
+    Stdio {
+        /// Where its sockets are
+        #[arg(long)]
+        runtime: PathBuf,
+    },
     /// Become a program that has standard input as its terminal
     InTerminal {
         /// The program

@@ -21,6 +21,9 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
             let home = home.as_deref().unwrap_or(root);
             agent(root, runtime, server, home, environment.as_ref())
         }
+        Verb::Agent(AgentVerb::Stdio { runtime }) => {
+            onward_server::session::stdio(runtime).map_err(Into::into)
+        }
         Verb::Proxy(ProxyVerb::Run { table, control, beside: true, .. }) => {
             proxy_beside(table, control)
         }

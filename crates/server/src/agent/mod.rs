@@ -23,6 +23,7 @@ mod commands;
 mod context;
 mod control;
 mod copies;
+mod documents;
 mod durable;
 mod event;
 mod files;
@@ -153,6 +154,7 @@ async fn live(config: Config, tree: &Tree, address: Address, build: Build) -> Re
         tree: tree.clone(),
         control: control.clone(),
         maskers: maskers.clone(),
+        store: config.store.clone(),
     };
     tokio::spawn(serve::serve(socket, desk));
     if let Some(store) = config.store.clone() {

@@ -403,7 +403,10 @@ impl Agent {
                     _ => Answer::Key { held: true },
                 }
             }
-            Request::Logs(_) | Request::KeepCopy { .. } | Request::Copy { .. } => {
+            Request::Logs(_)
+            | Request::KeepCopy { .. }
+            | Request::Copy { .. }
+            | Request::State { .. } => {
                 let text = "this is answered where it is read".to_owned();
                 Answer::Refused { text }
             }

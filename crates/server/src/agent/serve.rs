@@ -1,5 +1,6 @@
 //! The agent's socket: lines in, events to the agent, answers out.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 use super::attend::attend;
 use super::control::Control;
 use super::copies;
+use super::documents;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
@@ -39,6 +41,8 @@ pub(super) struct Desk {
     pub(super) tree: Tree,
     pub(super) control: Control,
     pub(super) maskers: Maskers,
+    /// The directory of the documents that are kept here.
+    pub(super) store: Option<PathBuf>,
 }
 
 /// Serves clients; never ends by itself.
@@ -74,6 +78,10 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
             }
             Ok(Request::KeepCopy { document }) => {
                 write_line(&mut writer, &copies::keep(&desk.tree, *document).await).await?;
+            }
+            Ok(Request::State { app, environment, ask }) => {
+                let answer = documents::answer(desk.store.as_deref(), app, environment, *ask).await;
+                write_line(&mut writer, &answer).await?;
             }
             Ok(Request::Copy { app, environment }) => {
                 let answer = copies::read(&desk.tree, &app, &environment).await;

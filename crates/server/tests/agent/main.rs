@@ -1,6 +1,7 @@
 //! The agent with real processes and a real proxy.
 #![allow(clippy::unwrap_used, reason = "a failed test may panic")]
 
+mod remote;
 mod rolling;
 mod secrets;
 mod trouble;

@@ -11,6 +11,7 @@ use onward_core::report::Report;
 #[cfg(feature = "cloud")]
 use super::cloud::CloudStore;
 use super::directory::{Difference, DirectoryStore};
+use super::remote::RemoteStore;
 use super::sign::{Address, Sign};
 
 /// The documents of one app and environment, wherever they are kept.
@@ -21,6 +22,8 @@ use super::sign::{Address, Sign};
 pub enum Documents {
     /// In a directory of this machine.
     Directory(DirectoryStore),
+    /// In a directory of another machine.
+    Remote(Arc<RemoteStore>),
     /// In a bucket.
     #[cfg(feature = "cloud")]
     Cloud(Arc<CloudStore>),
@@ -31,6 +34,7 @@ macro_rules! either {
     ($documents:expr, $store:ident => $what:expr) => {
         match $documents {
             Documents::Directory($store) => $what,
+            Documents::Remote($store) => $what,
             #[cfg(feature = "cloud")]
             Documents::Cloud($store) => $what,
         }

@@ -1,4 +1,4 @@
-//! State documents: in a directory, or in a bucket.
+//! State documents: in a directory, in one of another machine, or in a bucket.
 //!
 //! Every store keeps the documents of one app and environment in the same layout, below a
 //! directory or as objects below a prefix:
@@ -19,6 +19,7 @@ mod documents;
 mod file;
 mod inspect;
 mod raw_directory;
+pub mod remote;
 mod sign;
 mod transfer;
 mod url;

@@ -1,0 +1,100 @@
+//! The documents of an environment, asked of the agent of its manager.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use onward_core::model::{AppName, EnvironmentName};
+use onward_store::state::remote::{Ask, Carry, RemoteStore, Said, Silence};
+
+use crate::client::{Client, ClientError, Dial};
+use crate::protocol::{Answer, Request};
+
+/// How long a manager that cannot be reached is tried again for what only reads: longer than its
+/// agent takes to start again, and than a connection takes to come back.
+const TRIED_FOR: Duration = Duration::from_secs(15);
+/// The pause before it is tried again.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// The documents of an environment, as the agent at the end of `way` keeps them; `place` names it to
+/// people.
+pub fn documents(
+    way: Arc<dyn Dial>,
+    app: &AppName,
+    environment: &EnvironmentName,
+    place: String,
+) -> RemoteStore {
+    let (app, environment) = (app.clone(), environment.clone());
+    RemoteStore::new(Arc::new(Asker { way, app, environment, client: Mutex::default() }), place)
+}
+
+/// Asks the agent, over a connection that it keeps.
+#[derive(Debug)]
+struct Asker {
+    way: Arc<dyn Dial>,
+    app: AppName,
+    environment: EnvironmentName,
+    client: Mutex<Option<Client>>,
+}
+
+impl Asker {
+    fn once(&self, ask: &Ask) -> Result<Said, Silence> {
+        let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut client = match kept.take() {
+            Some(client) => client,
+            None => Client::over(&self.way).map_err(|e| Silence::NotAsked(e.to_string()))?,
+        };
+        let request = Request::State {
+            app: self.app.clone(),
+            environment: self.environment.clone(),
+            ask: Box::new(ask.clone()),
+        };
+        match client.ask(&request, 0) {
+            Ok(Answer::State(said)) => {
+                *kept = Some(client);
+                Ok(*said)
+            }
+            Ok(_) => Err(Silence::Unknown("the manager answers something else".to_owned())),
+            Err(error @ ClientError::Refused(_)) => Err(Silence::NotAsked(error.to_string())),
+            Err(error) => Err(Silence::Unknown(error.to_string())),
+        }
+    }
+}
+
+impl Carry for Asker {
+    fn carry(&self, ask: &Ask) -> Result<Said, Silence> {
+        let began = Instant::now();
+        loop {
+            match self.once(ask) {
+                // What was not asked can be asked again, whatever it is; a connection that was kept
+                // may have ended long ago.
+                Err(silence) if may_repeat(ask, &silence) && began.elapsed() < TRIED_FOR => {
+                    thread::sleep(PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Whether asking again cannot do anything twice.
+fn may_repeat(ask: &Ask, silence: &Silence) -> bool {
+    match ask {
+        Ask::Write { .. }
+        | Ask::Settle { .. }
+        | Ask::SwapHead { .. }
+        | Ask::KeepRecorded { .. }
+        | Ask::KeepReport { .. }
+        | Ask::PutReport { .. } => matches!(silence, Silence::NotAsked(_)),
+        Ask::Read { .. }
+        | Ask::ReadGeneration(_)
+        | Ask::Generations
+        | Ask::Report(_)
+        | Ask::Difference
+        | Ask::Sign
+        | Ask::Head
+        | Ask::Recorded(_)
+        | Ask::ReportNames
+        | Ask::ReportBytes(_) => true,
+    }
+}
