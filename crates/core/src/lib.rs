@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod engine;
+pub mod machine;
 pub mod model;
 pub mod order;
 pub mod outcome;
