@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 bundles: root.join("bundles"),
                 binary: std::env::current_exe()?,
                 server: "local".parse()?,
+                systemd: None,
                 root,
             };
             Ok(onward_server::agent::run(config)?)

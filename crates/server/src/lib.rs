@@ -19,4 +19,5 @@ pub mod remote_state;
 pub mod runtimes;
 pub mod session;
 pub mod stream;
+pub mod systemd;
 pub mod template;

@@ -402,6 +402,35 @@ pub enum AgentVerb {
         /// Follow the documents of this environment only
         #[arg(long)]
         environment: Option<EnvironmentName>,
+        /// systemd looks after agent and proxy, and holds the proxy's socket on this port
+        #[arg(long, value_name = "PORT")]
+        systemd: Option<u16>,
+    },
+    /// Make this machine a server: put agent and proxy into the care of systemd
+    #[command(hide = true)]
+    Install {
+        /// The name of the server in documents
+        #[arg(long)]
+        server: ServerName,
+        /// Where it lies
+        #[command(flatten)]
+        place: ServerPlace,
+        /// The port of plain HTTP
+        #[arg(long, default_value_t = 80)]
+        http: u16,
+        /// The port of TLS
+        #[arg(long, default_value_t = 443)]
+        https: u16,
+    },
+    /// Take agent, proxy and every app off this machine
+    #[command(hide = true)]
+    Remove {
+        /// Where it lies
+        #[command(flatten)]
+        place: ServerPlace,
+        /// Remove the server tree as well, with what apps have stored
+        #[arg(long)]
+        data: bool,
     },
     /// Carry conversations with the agent over standard input and output
     #[command(hide = true)]
@@ -418,6 +447,17 @@ pub enum AgentVerb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+}
+
+/// Where a server's files are.
+#[derive(Debug, Clone, Args)]
+pub struct ServerPlace {
+    /// The server tree
+    #[arg(long, default_value = "/var/lib/onward")]
+    pub root: PathBuf,
+    /// Where the sockets are
+    #[arg(long, default_value = "/run/onward")]
+    pub runtime: PathBuf,
 }
 
 /// The proxy's own command line.

@@ -6,7 +6,10 @@ use std::process::ExitCode;
 
 use onward_core::model::{EnvironmentName, ServerName};
 
+use onward_server::systemd;
+
 use super::args::{AgentVerb, ProxyVerb, Verb};
+use super::exit::Exit;
 
 /// Runs a process of this machine; `None` when the verb is a person's.
 pub fn run(verb: &Verb) -> Option<ExitCode> {
@@ -17,9 +20,22 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
             let missing = error.kind() == std::io::ErrorKind::NotFound;
             return Some(ExitCode::from(if missing { 127 } else { 126 }));
         }
-        Verb::Agent(AgentVerb::Run { root, runtime, server, home, environment }) => {
+        Verb::Agent(AgentVerb::Run { root, runtime, server, home, environment, systemd }) => {
             let home = home.as_deref().unwrap_or(root);
-            agent(root, runtime, server, home, environment.as_ref())
+            agent(root, runtime, server, home, environment.as_ref(), *systemd)
+        }
+        Verb::Agent(AgentVerb::Install { server, place, http, https }) => {
+            let wanted = systemd::Install {
+                root: place.root.clone(),
+                runtime: place.runtime.clone(),
+                server: server.clone(),
+                http: *http,
+                https: *https,
+            };
+            return Some(ended(systemd::install(&wanted).map(drop)));
+        }
+        Verb::Agent(AgentVerb::Remove { place, data }) => {
+            return Some(ended(systemd::remove(&place.root, &place.runtime, *data)));
         }
         Verb::Agent(AgentVerb::Stdio { runtime }) => {
             onward_server::session::stdio(runtime).map_err(Into::into)
@@ -44,6 +60,17 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
     })
 }
 
+/// Says what went wrong, and nothing otherwise.
+fn ended(result: std::result::Result<(), systemd::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("onward: {error}");
+            if error.is_for_people() { Exit::Refused.into() } else { ExitCode::FAILURE }
+        }
+    }
+}
+
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;
 
 fn agent(
@@ -52,6 +79,7 @@ fn agent(
     server: &ServerName,
     home: &Path,
     environment: Option<&EnvironmentName>,
+    http: Option<u16>,
 ) -> Result {
     let config = onward_server::agent::Config {
         root: root.to_owned(),
@@ -61,6 +89,7 @@ fn agent(
         bundles: home.join("bundles"),
         binary: std::env::current_exe()?,
         server: server.clone(),
+        systemd: http.map(|http| onward_server::agent::Served { http }),
     };
     Ok(onward_server::agent::run(config)?)
 }

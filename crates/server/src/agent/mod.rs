@@ -36,6 +36,7 @@ mod one_off;
 mod peers;
 mod probe;
 mod proxy;
+mod proxy_units;
 mod pull;
 mod record;
 mod rendering;
@@ -59,6 +60,7 @@ use address::Address;
 use event::{EVENTS_MAX, Event};
 use note::note;
 use proxy::Keeper;
+use proxy_units::UnitKeeper;
 use roll::{Agent, Identity};
 
 pub use durable::FileError;
@@ -85,9 +87,26 @@ pub struct Config {
     pub binary: PathBuf,
     /// The name of this server in documents.
     pub server: ServerName,
+    /// Set where systemd looks after agent and proxy.
+    pub systemd: Option<Served>,
+}
+
+/// What systemd does for an agent: it holds the sockets of its proxies, and starts what died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Served {
+    /// The port of plain HTTP.
+    pub http: u16,
 }
 
 impl Config {
+    /// The directory of the proxies' control sockets.
+    fn proxy_dir(&self) -> PathBuf {
+        match self.systemd {
+            Some(_) => self.runtime_dir.join("proxy"),
+            None => self.runtime_dir.clone(),
+        }
+    }
+
     /// The program, also when its file was replaced or removed since the agent was started.
     fn program(&self) -> PathBuf {
         if self.binary.exists() { self.binary.clone() } else { PathBuf::from("/proc/self/exe") }
@@ -128,9 +147,12 @@ pub fn run(config: Config) -> Result<(), Error> {
         }
         other => other?,
     };
-    startup::runtime_directory(&config.runtime_dir)?;
+    startup::runtime_directory(&config)?;
     let build = startup::build(&config, &tree)?;
-    let address = Address::take(&tree, &config.runtime_dir, &process::boot_id())?;
+    let address = match config.systemd {
+        Some(_) => None,
+        None => Some(Address::take(&tree, &config.runtime_dir, &process::boot_id())?),
+    };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -142,12 +164,20 @@ pub fn run(config: Config) -> Result<(), Error> {
     Ok(())
 }
 
-async fn live(config: Config, tree: &Tree, address: Address, build: Build) -> Result<(), Error> {
+/// `address` is the agent's own where systemd does not hold it.
+async fn live(
+    config: Config,
+    tree: &Tree,
+    address: Option<Address>,
+    build: Build,
+) -> Result<(), Error> {
     let (events, received) = mpsc::channel(EVENTS_MAX);
     let socket = startup::socket(&config.runtime_dir)?;
-    startup::detach(tree)?;
+    if config.systemd.is_none() {
+        startup::detach(tree)?;
+    }
     note(format_args!("agent {} starts, process {}", build.name(), std::process::id()));
-    let control = control::Control::new(tree, &config.runtime_dir);
+    let control = control::Control::new(tree, &config.proxy_dir());
     let maskers = vault::Maskers::default();
     let desk = serve::Desk {
         events: events.clone(),
@@ -169,32 +199,68 @@ async fn live(config: Config, tree: &Tree, address: Address, build: Build) -> Re
         let _ = ending.send(Event::Terminated).await;
     });
     let (stop, stopped) = watch::channel(false);
-    let port = address.port;
+    let port = address.as_ref().map(|own| own.port);
+    let port = port.or(config.systemd.map(|own| own.http)).unwrap_or_default();
     let renew = std::sync::Arc::new(tokio::sync::Notify::new());
-    let keeper = Keeper {
+    let keeper = keep_proxy(Keeping {
         tree: tree.clone(),
         config: config.clone(),
-        boot: process::boot_id(),
         events: events.clone(),
         address,
         control: control.clone(),
         build: build.clone(),
         renew: renew.clone(),
         stop: stopped,
-        answered: std::sync::atomic::AtomicBool::new(false),
-    };
-    let keeper = tokio::spawn(keeper.run());
-    let runtime_dir = config.runtime_dir.clone();
+    });
+    let (runtime_dir, proxy_dir) = (config.runtime_dir.clone(), config.proxy_dir());
     let own = Identity { build, port, renew };
     let mut agent = Agent::new(config, events, control, maskers, own);
     agent.load();
+    if let Err(error) = crate::systemd::ready() {
+        note(format_args!("systemd is not told that the agent is ready: {error}"));
+    }
     let shut_down = agent.run(received).await;
     if shut_down {
         let _ = stop.send(true);
         let _ = keeper.await;
-        let _ = std::fs::remove_file(proxy_socket(&runtime_dir));
+        let _ = std::fs::remove_file(proxy_socket(&proxy_dir));
     }
     let _ = std::fs::remove_file(crate::layout::agent_socket(&runtime_dir));
     note("agent ends");
     Ok(())
+}
+
+/// What looks after the proxy.
+struct Keeping {
+    tree: Tree,
+    config: Config,
+    events: event::Events,
+    address: Option<Address>,
+    control: control::Control,
+    build: Build,
+    renew: std::sync::Arc<tokio::sync::Notify>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Looks after the proxy: as a process of this agent on the address that it holds, else as a unit.
+fn keep_proxy(own: Keeping) -> tokio::task::JoinHandle<()> {
+    let Keeping { tree, config, events, address, control, build, renew, stop } = own;
+    let Some(address) = address else {
+        let sockets = config.proxy_dir();
+        let keeper = UnitKeeper { sockets, events, control, build, renew, stop };
+        return tokio::spawn(keeper.run());
+    };
+    let keeper = Keeper {
+        tree,
+        config,
+        boot: process::boot_id(),
+        events,
+        address,
+        control,
+        build,
+        renew,
+        stop,
+        answered: std::sync::atomic::AtomicBool::new(false),
+    };
+    tokio::spawn(keeper.run())
 }

@@ -111,8 +111,10 @@ pub(super) fn detach(tree: &Tree) -> Result<(), Error> {
     open().map_err(failed("print to", &path))
 }
 
-/// Makes the runtime directory, which nobody else may enter.
-pub(super) fn runtime_directory(path: &Path) -> Result<(), Error> {
+/// Makes the runtime directory, which nobody else may enter, but a proxy that is another user to come
+/// by its own.
+pub(super) fn runtime_directory(config: &super::Config) -> Result<(), Error> {
+    let path = config.runtime_dir.as_path();
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
     made.map_err(failed("create", path))?;
     let own = rustix::process::geteuid().as_raw();
@@ -127,7 +129,8 @@ pub(super) fn runtime_directory(path: &Path) -> Result<(), Error> {
             return Err(Error::ForeignDirectory(above.to_owned()));
         }
     }
-    let private = fs::Permissions::from_mode(0o700);
+    let mode = if config.systemd.is_some() { 0o711 } else { 0o700 };
+    let private = fs::Permissions::from_mode(mode);
     fs::set_permissions(path, private).map_err(failed("close to others", path))
 }
 

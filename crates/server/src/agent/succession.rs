@@ -12,14 +12,17 @@
 //! one at 4 is told to leave.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use onward_proxy::{Client, ClientError, Stage, Status, Why};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::note::note;
 use crate::layout::{next_proxy_socket, old_proxy_pid, old_proxy_socket, proxy_socket};
 use crate::process::{self, Identity};
+use crate::systemd::{Manager, unit_of};
 
 /// Puts the successor that answers at its passing socket in the place of the proxy `old`.
 ///
@@ -35,10 +38,8 @@ pub(super) fn promote(runtime: &Path, table_file: &Path, old: u32) -> Result<(),
         successor.set(&table).map_err(text)?;
     }
     let aside = old_proxy_socket(runtime, old);
-    let _ = fs::remove_file(&aside);
-    // An old one that has just died has no name to keep.
-    let has_old = fs::hard_link(&head, &aside).is_ok();
-    fs::rename(&next, &head).map_err(|error| format!("{}: {error}", head.display()))?;
+    let has_old =
+        exchange(&head, &next, &aside).map_err(|error| format!("{}: {error}", head.display()))?;
     if let Err(error) = successor.accept() {
         if has_old {
             let _ = fs::rename(&aside, &head);
@@ -49,6 +50,22 @@ pub(super) fn promote(runtime: &Path, table_file: &Path, old: u32) -> Result<(),
         leave(runtime, old, &aside);
     }
     Ok(())
+}
+
+/// Puts the socket `next` in the place of `head`, which keeps the name `aside`; says whether there was
+/// one. At every moment a proxy is found at `head`.
+fn exchange(head: &Path, next: &Path, aside: &Path) -> io::Result<bool> {
+    let _ = fs::remove_file(aside);
+    match fs::hard_link(head, aside) {
+        Ok(()) => fs::rename(next, head).map(|()| true),
+        // The proxies are another user's: their sockets can be moved and get no second name.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            renameat_with(CWD, next, CWD, head, RenameFlags::EXCHANGE)?;
+            fs::rename(next, aside).map(|()| true)
+        }
+        // An old one that has just died has no name to keep.
+        Err(_) => fs::rename(next, head).map(|()| false),
+    }
 }
 
 /// Tells a proxy that another one is in its place.
@@ -152,8 +169,16 @@ pub(super) fn each(runtime: &Path, mut what: impl FnMut(&mut Client) -> Result<(
             );
             if let Some(identity) = Identity::of(pid).filter(|_| is_silent) {
                 note(format_args!("the proxy {pid}, which was replaced, hangs and is ended"));
-                process::kill_group(identity);
+                kill(identity);
             }
         }
+    }
+}
+
+/// Kills a proxy, which may be another user's.
+fn kill(proxy: Identity) {
+    match unit_of(proxy.pid).filter(|unit| unit.starts_with("onward-proxy@")) {
+        Some(unit) => drop(Manager.systemctl(&["kill", "--signal=KILL", &unit])),
+        None => process::kill_group(proxy),
     }
 }

@@ -49,7 +49,14 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         Verb::Man { directory } => return command_line::man(directory, screen),
         Verb::Reference => return command_line::reference(),
         Verb::State(StateVerb::Move { to }) => return state_move::run(&cli.global, to, screen),
-        Verb::Agent(AgentVerb::Run { .. } | AgentVerb::Stdio { .. } | AgentVerb::InTerminal { .. }) | Verb::Proxy(_) => {
+        Verb::Agent(
+            AgentVerb::Run { .. }
+            | AgentVerb::Stdio { .. }
+            | AgentVerb::InTerminal { .. }
+            | AgentVerb::Install { .. }
+            | AgentVerb::Remove { .. },
+        )
+        | Verb::Proxy(_) => {
             return Err(Problem::Bug("a process of onward came here").into());
         }
         _ => {}
@@ -121,7 +128,13 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         | Verb::Completions { .. }
         | Verb::Man { .. }
         | Verb::Reference
-        | Verb::Agent(AgentVerb::Run { .. } | AgentVerb::Stdio { .. } | AgentVerb::InTerminal { .. })
+        | Verb::Agent(
+            AgentVerb::Run { .. }
+            | AgentVerb::Stdio { .. }
+            | AgentVerb::InTerminal { .. }
+            | AgentVerb::Install { .. }
+            | AgentVerb::Remove { .. },
+        )
         | Verb::Proxy(_) => Err(Problem::Bug("a verb without a project came here").into()),
     }
 }
