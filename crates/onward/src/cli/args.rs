@@ -439,6 +439,18 @@ pub enum AgentVerb {
         #[arg(long)]
         runtime: PathBuf,
     },
+    /// Write down the host key that a server shows to `ssh`
+    #[command(hide = true)]
+    ShownKey {
+        /// Where
+        file: PathBuf,
+        /// Why `ssh` asks
+        reason: String,
+        /// The kind of the key
+        kind: String,
+        /// The key
+        key: String,
+    },
     /// Become a program that has standard input as its terminal
     InTerminal {
         /// The program
@@ -447,6 +459,13 @@ pub enum AgentVerb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+}
+
+impl AgentVerb {
+    /// Whether it is what a process of onward runs, and no person.
+    pub fn is_process(&self) -> bool {
+        !matches!(self, Self::Upgrade { .. })
+    }
 }
 
 /// Where a server's files are.

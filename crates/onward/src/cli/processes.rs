@@ -37,6 +37,9 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
         Verb::Agent(AgentVerb::Remove { place, data }) => {
             return Some(ended(systemd::remove(&place.root, &place.runtime, *data)));
         }
+        Verb::Agent(AgentVerb::ShownKey { file, reason, kind, key }) => {
+            shown_key(file, reason, kind, key).map_err(Into::into)
+        }
         Verb::Agent(AgentVerb::Stdio { runtime }) => {
             onward_server::session::stdio(runtime).map_err(Into::into)
         }
@@ -69,6 +72,16 @@ fn ended(result: std::result::Result<(), systemd::Error>) -> ExitCode {
             if error.is_for_people() { Exit::Refused.into() } else { ExitCode::FAILURE }
         }
     }
+}
+
+/// Before it connects, `ssh` asks which kinds of keys are known; the key is shown later.
+fn shown_key(file: &Path, reason: &str, kind: &str, key: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    if reason == "ORDER" {
+        return Ok(());
+    }
+    let mut file = std::fs::File::options().create(true).append(true).open(file)?;
+    writeln!(file, "{kind} {key}")
 }
 
 type Result = std::result::Result<(), Box<dyn std::error::Error>>;

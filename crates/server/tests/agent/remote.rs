@@ -1,9 +1,9 @@
 //! An agent that is spoken to over pipes, as through SSH.
 
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -30,17 +30,13 @@ impl Pipes {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut out = child.stdout.take().unwrap();
-        assert_eq!(line(&mut out), HELLO);
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        out.read_line(&mut line).unwrap();
+        assert_eq!(line.trim_end(), HELLO);
         let session = Session::opener(out, child.stdin.take().unwrap());
         Arc::new(Self { session, child })
     }
-}
-
-fn line(out: &mut ChildStdout) -> String {
-    use std::io::Read;
-    let bytes = out.bytes().map(Result::unwrap).take_while(|byte| *byte != b'\n');
-    String::from_utf8(bytes.collect()).unwrap()
 }
 
 impl Dial for Pipes {

@@ -49,14 +49,10 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         Verb::Man { directory } => return command_line::man(directory, screen),
         Verb::Reference => return command_line::reference(),
         Verb::State(StateVerb::Move { to }) => return state_move::run(&cli.global, to, screen),
-        Verb::Agent(
-            AgentVerb::Run { .. }
-            | AgentVerb::Stdio { .. }
-            | AgentVerb::InTerminal { .. }
-            | AgentVerb::Install { .. }
-            | AgentVerb::Remove { .. },
-        )
-        | Verb::Proxy(_) => {
+        Verb::Agent(verb) if verb.is_process() => {
+            return Err(Problem::Bug("a process of onward came here").into());
+        }
+        Verb::Proxy(_) => {
             return Err(Problem::Bug("a process of onward came here").into());
         }
         _ => {}
@@ -128,13 +124,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         | Verb::Completions { .. }
         | Verb::Man { .. }
         | Verb::Reference
-        | Verb::Agent(
-            AgentVerb::Run { .. }
-            | AgentVerb::Stdio { .. }
-            | AgentVerb::InTerminal { .. }
-            | AgentVerb::Install { .. }
-            | AgentVerb::Remove { .. },
-        )
+        | Verb::Agent(_)
         | Verb::Proxy(_) => Err(Problem::Bug("a verb without a project came here").into()),
     }
 }

@@ -1,0 +1,273 @@
+//! One server: its way, which connects when somebody wants to speak to its agent.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use onward_core::model::ServerName;
+use onward_server::client::{AgentLink, Client, ClientError, Dial};
+use onward_server::protocol::Hello;
+
+use super::connection::{Connection, IfBare};
+use super::error::SshError;
+use super::invocation::{Invocation, Trust};
+use super::pins::{Pins, fingerprint};
+use crate::project::Reach;
+
+/// A server that is reached over SSH. Clones share one connection.
+#[derive(Debug, Clone)]
+pub struct SshServer {
+    way: Arc<Way>,
+}
+
+/// The way to a server.
+struct Way {
+    name: ServerName,
+    reach: Reach,
+    identity: Option<PathBuf>,
+    pins: Pins,
+    /// For people: `root@203.0.113.7`.
+    place: PathBuf,
+    state: Mutex<State>,
+    attempts: AtomicU32,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    /// Why the last attempt failed, when it did so for good: it is not made again by this command.
+    hopeless: Option<SshError>,
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Way").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl SshServer {
+    /// A server, by its name in documents. `identity` is a key to log in with, when it is not the
+    /// person's own. Nothing is connected before somebody speaks to it.
+    pub fn new(name: ServerName, reach: Reach, identity: Option<PathBuf>, pins: Pins) -> Self {
+        let place = match &reach.user {
+            Some(user) => format!("{user}@{}", reach.address),
+            None => reach.address.clone(),
+        };
+        let way = Way {
+            name,
+            reach,
+            identity,
+            pins,
+            place: place.into(),
+            state: Mutex::default(),
+            attempts: AtomicU32::new(0),
+        };
+        Self { way: Arc::new(way) }
+    }
+
+    /// Its name in documents.
+    pub fn name(&self) -> &ServerName {
+        &self.way.name
+    }
+
+    /// How it is reached.
+    pub fn reach(&self) -> &Reach {
+        &self.way.reach
+    }
+
+    /// How people call its place: `root@203.0.113.7`.
+    pub fn place(&self) -> String {
+        self.way.place.display().to_string()
+    }
+
+    /// A way for clients and links.
+    pub fn dial(&self) -> Arc<dyn Dial> {
+        Arc::clone(&self.way) as Arc<dyn Dial>
+    }
+
+    /// The way for orders.
+    pub fn link(&self) -> AgentLink {
+        AgentLink::over(self.dial())
+    }
+
+    /// The host key that is pinned.
+    pub fn pin(&self) -> Option<String> {
+        self.way.pin()
+    }
+
+    /// Confirms a host key, `KIND BASE64`: from now on the server has to show it.
+    ///
+    /// # Errors
+    /// When it cannot be written down.
+    pub fn confirm(&self, key: &str) -> io::Result<()> {
+        self.way.pins.set(&self.way.name, key)?;
+        locked(&self.way.state).hopeless = None;
+        Ok(())
+    }
+
+    /// Connects unless that is so already; puts onward on a server that has none.
+    ///
+    /// # Errors
+    /// [`SshError`].
+    pub fn set_up(&self) -> Result<(), SshError> {
+        self.way.connection(IfBare::Install).map(drop)
+    }
+
+    /// Connects unless that is so already.
+    ///
+    /// # Errors
+    /// [`SshError`]; [`SshError::Bare`] when onward is not there.
+    pub fn connect(&self) -> Result<(), SshError> {
+        self.way.connection(IfBare::Tell).map(drop)
+    }
+
+    /// The agent, and who it is.
+    ///
+    /// # Errors
+    /// Why it cannot be spoken to.
+    pub fn agent(&self) -> Result<(Client, Hello), AgentSilence> {
+        self.connect().map_err(AgentSilence::Ssh)?;
+        let mut client = Client::over(&self.dial()).map_err(AgentSilence::Agent)?;
+        let hello = client.hello().map_err(AgentSilence::Agent)?;
+        Ok((client, hello))
+    }
+
+    /// Ends the connection. Whoever speaks over it learns that it is lost.
+    pub fn disconnect(&self) {
+        locked(&self.way.state).connection = None;
+    }
+}
+
+/// Why an agent behind SSH cannot be spoken to.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentSilence {
+    /// There is no connection.
+    #[error(transparent)]
+    Ssh(SshError),
+    /// The server is there, and its agent is not.
+    #[error(transparent)]
+    Agent(ClientError),
+}
+
+impl Way {
+    fn pin(&self) -> Option<String> {
+        let given = self.reach.host_key.as_ref().map(|key| key.as_str().to_owned());
+        given.or_else(|| self.pins.get(&self.name))
+    }
+
+    /// The connection that there is, or a new one. Others wait while it is made.
+    fn connection(&self, if_bare: IfBare) -> Result<Arc<Connection>, SshError> {
+        let mut state = locked(&self.state);
+        if let Some(connection) = state.connection.as_ref().filter(|own| !own.is_over()) {
+            return Ok(Arc::clone(connection));
+        }
+        if let Some(error) = &state.hopeless
+            && !(if_bare == IfBare::Install && matches!(error, SshError::Bare))
+        {
+            return Err(error.clone());
+        }
+        match self.open(if_bare) {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                state.connection = Some(Arc::clone(&connection));
+                Ok(connection)
+            }
+            Err(error) => {
+                if !error.may_pass() {
+                    state.hopeless = Some(error.clone());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn open(&self, if_bare: IfBare) -> Result<Connection, SshError> {
+        let here = |error: io::Error| SshError::here(&error);
+        self.pins.directory().map_err(here)?;
+        let Some(pin) = self.pin() else {
+            return self.open_unpinned(if_bare);
+        };
+        self.pins.set(&self.name, &pin).map_err(here)?;
+        let trust = Trust::Pinned(self.pins.file(&self.name));
+        match self.call(trust.clone(), None, if_bare) {
+            Err(SshError::Refused { said }) if unverified(&said) => {
+                // Which key it shows instead is asked for with a second call.
+                let (_, shown) = self.recorded(trust, IfBare::Tell);
+                let found = shown.map_or_else(|| "none".to_owned(), |key| fingerprint(&key));
+                Err(SshError::ChangedKey { pinned: fingerprint(&pin), found })
+            }
+            other => other,
+        }
+    }
+
+    /// Connects to a server without a pin. The person's own `known_hosts` may vouch for it; it is
+    /// pinned then.
+    fn open_unpinned(&self, if_bare: IfBare) -> Result<Connection, SshError> {
+        match self.recorded(Trust::Own, if_bare) {
+            (Err(SshError::Refused { said }), Some(key)) if unverified(&said) => {
+                Err(SshError::UnknownKey { fingerprint: fingerprint(&key), key })
+            }
+            (Ok(connection), Some(key)) => {
+                self.pins.set(&self.name, &key).map_err(|error| SshError::here(&error))?;
+                Ok(connection)
+            }
+            (opened, _) => opened,
+        }
+    }
+
+    /// Connects, and returns the key that the server showed.
+    fn recorded(
+        &self,
+        trust: Trust,
+        if_bare: IfBare,
+    ) -> (Result<Connection, SshError>, Option<String>) {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed);
+        let attempt = format!("{}-{attempt}", std::process::id());
+        let shown = self.pins.shown(&self.name, &attempt);
+        let opened = self.call(trust, Some(&shown), if_bare);
+        let key = fs::read_to_string(&shown).ok();
+        // It has been read.
+        let _ = fs::remove_file(&shown);
+        (opened, key.as_deref().and_then(|text| text.lines().last()).map(str::to_owned))
+    }
+
+    fn call(
+        &self,
+        trust: Trust,
+        shown: Option<&Path>,
+        if_bare: IfBare,
+    ) -> Result<Connection, SshError> {
+        let onward = std::env::current_exe().map_err(|error| SshError::here(&error))?;
+        let invocation = Invocation {
+            reach: &self.reach,
+            identity: self.identity.as_deref(),
+            trust,
+            shown: shown.map(|shown| (shown, onward.as_path())),
+        };
+        Connection::open(&invocation, &self.name, &self.pins, if_bare)
+    }
+}
+
+/// Whether `ssh` ended because of the host key, and not because of what came after it.
+fn unverified(said: &[String]) -> bool {
+    said.iter().any(|line| line.contains("Host key verification failed"))
+}
+
+impl Dial for Way {
+    fn dial(&self) -> io::Result<UnixStream> {
+        let connection = self.connection(IfBare::Tell).map_err(io::Error::other)?;
+        connection.dial()
+    }
+
+    fn place(&self) -> &Path {
+        &self.place
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
