@@ -4,16 +4,16 @@
 
 use std::cell::RefCell;
 use std::io::{IoSlice, Write};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::request::Parts;
 use http::{Method, Uri};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
 use crate::scratch;
+use crate::upload::Upload;
 
 thread_local! {
     /// Heads are made here. Nearly always they leave in one write, and no memory is kept for them.
@@ -45,7 +45,7 @@ pub(crate) struct Asking {
 }
 
 struct ClientBody {
-    incoming: Incoming,
+    incoming: Upload,
     chunked: bool,
     /// How much of it may still come.
     left: u64,
@@ -59,7 +59,7 @@ impl Asking {
     pub(crate) fn begin(
         parts: &Parts,
         skip: usize,
-        body: Option<Incoming>,
+        body: Option<Upload>,
         (most, waits): (Option<u64>, bool),
         stream: &mut TcpStream,
         cx: &mut Context<'_>,
@@ -92,7 +92,7 @@ impl Asking {
     }
 
     /// The body, when nothing was taken of it yet.
-    pub(crate) fn take_back(&mut self) -> Option<Incoming> {
+    pub(crate) fn take_back(&mut self) -> Option<Upload> {
         if self.waits { self.body.take().map(|body| body.incoming) } else { None }
     }
 
@@ -126,7 +126,7 @@ impl Asking {
     /// Takes the next piece of the client's body; true when there is none yet.
     fn fetch(&mut self, cx: &mut Context<'_>) -> Result<bool, NotSent> {
         let Some(body) = &mut self.body else { return Ok(false) };
-        match Pin::new(&mut body.incoming).poll_frame(cx) {
+        match body.incoming.poll_frame(cx) {
             Poll::Pending => return Ok(true),
             Poll::Ready(Some(Err(_))) => return Err(NotSent::Client),
             Poll::Ready(None) => {
@@ -178,7 +178,7 @@ impl Asking {
 }
 
 impl ClientBody {
-    fn new(incoming: Incoming, headers: &HeaderMap, most: Option<u64>) -> Self {
+    fn new(incoming: Upload, headers: &HeaderMap, most: Option<u64>) -> Self {
         let chunked = !headers.contains_key(header::CONTENT_LENGTH);
         let named = headers.get_all(header::TRAILER).iter().filter_map(|value| value.to_str().ok());
         let trailers = named

@@ -30,6 +30,8 @@ pub(crate) enum Phase {
     Answering,
     /// Upgraded: bytes go both ways.
     Tunnel,
+    /// A connection whose streams each have a phase of their own.
+    Streams,
 }
 
 /// Why a connection must stop what it does.
@@ -53,6 +55,8 @@ pub(crate) struct ClientSide {
     pub(crate) forwarded_for: HeaderValue,
     /// It came with TLS.
     pub(crate) secure: bool,
+    /// It is one of several in a connection.
+    pub(crate) is_stream: bool,
     /// The refusal that the next request is answered with.
     pub(crate) refusal: Cell<Option<Refusal>>,
     /// The instance's half of an upgraded connection, between its 101 and ours.
@@ -72,10 +76,20 @@ pub(crate) struct ClientSide {
 impl ClientSide {
     pub(crate) fn new(peer: IpAddr, secure: bool, now: Millis) -> Self {
         let address = HeaderValue::from_str(&peer.to_canonical().to_string());
+        Self::of(address.unwrap_or(HeaderValue::from_static("unknown")), secure, false, now)
+    }
+
+    /// One of the streams of a connection.
+    pub(crate) fn of_stream(connection: &Self, now: Millis) -> Self {
+        Self::of(connection.forwarded_for.clone(), connection.secure, true, now)
+    }
+
+    fn of(forwarded_for: HeaderValue, secure: bool, is_stream: bool, now: Millis) -> Self {
         Self {
             slot: Cell::new(usize::MAX),
-            forwarded_for: address.unwrap_or(HeaderValue::from_static("unknown")),
+            forwarded_for,
             secure,
+            is_stream,
             refusal: Cell::new(None),
             far_end: RefCell::new(None),
             phase: Cell::new(Phase::Idle),
@@ -162,6 +176,11 @@ impl ClientSide {
         self.stop.get()
     }
 
+    /// For a connection with streams: takes what stops it.
+    pub(crate) fn take_stop(&self) -> Option<Stop> {
+        self.stop.take()
+    }
+
     /// For the exchange: takes a stop that it can still turn into an answer.
     pub(crate) fn take_answerable_stop(&self) -> Option<Stop> {
         match self.stop.get() {
@@ -189,7 +208,8 @@ impl ClientSide {
         }
     }
 
-    fn wake(&self) {
+    /// Lets the connection's task look again.
+    pub(crate) fn wake(&self) {
         if let Some(task) = self.task.borrow().as_ref() {
             task.wake_by_ref();
         }
@@ -219,7 +239,7 @@ impl ClientSide {
         let overdue = match self.phase.get() {
             Phase::Idle => past(since, idle),
             Phase::Head => past(since, limits.head_within),
-            Phase::Seeking | Phase::Tunnel => false,
+            Phase::Seeking | Phase::Tunnel | Phase::Streams => false,
             Phase::Waiting if body_stalls => true,
             Phase::Waiting if past(since, limits.answer_within) => {
                 return Some(Stop::AnswerOverdue);

@@ -16,9 +16,11 @@ use tokio_rustls::server::TlsStream;
 use crate::client_side::{ClientSide, Phase};
 use crate::exchange;
 use crate::gate::Gate;
+use crate::http2;
 use crate::scratch;
 use crate::sockets;
 use crate::stream::Stream;
+use crate::tls::H2;
 use crate::tunnel;
 use crate::worker::Worker;
 
@@ -30,9 +32,9 @@ const LINGER_WITHIN: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Removes the connection from the worker's list, however its task ends.
-struct Enlisted {
-    worker: Rc<Worker>,
-    client: Rc<ClientSide>,
+pub(crate) struct Enlisted {
+    pub(crate) worker: Rc<Worker>,
+    pub(crate) client: Rc<ClientSide>,
 }
 
 impl Drop for Enlisted {
@@ -49,7 +51,11 @@ pub(crate) async fn serve(worker: Rc<Worker>, client: Rc<ClientSide>, stream: Tc
         return serve_http1(worker, client, Stream::Plain(stream)).await;
     }
     let Some(stream) = Box::pin(shake_hands(&worker, &client, stream)).await else { return };
-    Box::pin(serve_http1(worker, client, Stream::Tls(stream))).await;
+    if stream.get_ref().1.alpn_protocol() == Some(H2) {
+        Box::pin(http2::serve(worker, client, stream)).await;
+    } else {
+        Box::pin(serve_http1(worker, client, Stream::Tls(stream))).await;
+    }
 }
 
 /// Begins a session, in the time that a request head has.
@@ -105,7 +111,7 @@ async fn serve_http1(worker: Rc<Worker>, client: Rc<ClientSide>, stream: Stream)
 }
 
 /// Ends the sending half, and reads what still comes for a moment.
-async fn linger(mut stream: Stream) {
+pub(crate) async fn linger(mut stream: Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }

@@ -20,6 +20,7 @@ use crate::reading::Head;
 use crate::reception::{self, host};
 use crate::slim::slim;
 use crate::tunnel::{FarEnd, OpenTunnel};
+use crate::upload::Upload;
 use crate::upstream::{Broken, NoConnection, Pool, Upstream};
 use crate::worker::{Routed, Worker};
 
@@ -34,7 +35,7 @@ pub(crate) async fn answer(
             worker.shared.refused.fetch_add(1, Relaxed);
             answer::last(&worker, &client, refusal.status(), refusal.text())
         }
-        None => reception::receive(&worker, &client, request).await,
+        None => reception::receive(&worker, &client, request.map(Upload::Http1)).await,
     };
     if worker.shared.stage().is_closing() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -64,7 +65,7 @@ pub(crate) struct Exchange<'a> {
     tally: Option<Tally>,
     request: Parts,
     /// Gone once an instance has got it; only a request without one can be sent twice.
-    body: Option<Incoming>,
+    body: Option<Upload>,
     empty: bool,
     nature: Nature,
     /// Bytes of the path that the route keeps from the app.
@@ -87,13 +88,13 @@ impl<'a> Exchange<'a> {
         worker: &'a Rc<Worker>,
         client: &'a Rc<ClientSide>,
         request: Parts,
-        body: Incoming,
+        body: Upload,
         nature: Nature,
         tally: Tally,
         of_peer: bool,
         started: Instant,
     ) -> Self {
-        let empty = body.is_end_stream();
+        let empty = body.is_over();
         Self {
             worker,
             client,

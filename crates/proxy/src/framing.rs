@@ -155,7 +155,7 @@ fn request_line(line: &[u8]) -> Result<bool, Refusal> {
     Ok(old)
 }
 
-fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
+pub(crate) fn check_target(method: &[u8], target: &[u8]) -> Result<(), Refusal> {
     let starts = |scheme: &[u8]| {
         target.len() > scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme)
     };
@@ -219,12 +219,7 @@ impl Facts {
         if self.length.is_some() {
             return Err(Refusal::LengthTwice);
         }
-        // 18 digits: a body of an exabyte is nobody's, and more would not fit.
-        if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
-            return Err(Refusal::Length);
-        }
-        let digits = value.iter().map(|digit| u64::from(digit - b'0'));
-        self.length = Some(digits.fold(0, |sum, digit| sum * 10 + digit));
+        self.length = Some(content_length(value)?);
         Ok(())
     }
 
@@ -255,7 +250,21 @@ impl Facts {
 }
 
 fn expectation(value: &[u8]) -> Result<(), Refusal> {
-    if value.eq_ignore_ascii_case(b"100-continue") { Ok(()) } else { Err(Refusal::Expectation) }
+    if is_met(value) { Ok(()) } else { Err(Refusal::Expectation) }
+}
+
+/// The one expectation that everybody meets.
+pub(crate) fn is_met(expected: &[u8]) -> bool {
+    expected.eq_ignore_ascii_case(b"100-continue")
+}
+
+pub(crate) fn content_length(value: &[u8]) -> Result<u64, Refusal> {
+    // 18 digits: a body of an exabyte is nobody's, and more would not fit.
+    if value.is_empty() || value.len() > 18 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Refusal::Length);
+    }
+    let digits = value.iter().map(|digit| u64::from(digit - b'0'));
+    Ok(digits.fold(0, |sum, digit| sum * 10 + digit))
 }
 
 const TOKEN: [bool; 256] = {
@@ -279,6 +288,6 @@ fn is_token(byte: u8) -> bool {
 }
 
 /// What a host name, an address or a port is made of (RFC 3986, `reg-name` and IP literals).
-fn is_host(byte: u8) -> bool {
+pub(crate) fn is_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:%[]".contains(&byte)
 }

@@ -33,6 +33,7 @@ mod heritage;
 mod histogram;
 mod hold;
 mod host;
+mod http2;
 mod inherited;
 mod limits;
 mod maintenance;
@@ -53,6 +54,7 @@ mod table;
 mod table_file;
 mod tls;
 mod tunnel;
+mod upload;
 mod upstream;
 mod worker;
 

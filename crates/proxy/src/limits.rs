@@ -12,6 +12,9 @@ pub struct Limits {
     /// the kernel's backlog holds the rest, nobody is refused. 10,000 idle connections cost about
     /// 200 MB in the worst case, which a small server still has.
     pub connections: usize,
+    /// Requests at once on one connection that speaks HTTP/2. As many as nginx takes; browsers need
+    /// no more.
+    pub streams: u32,
     /// Connections to one instance, idle and busy, over all workers (upgraded ones apart). An
     /// instance that works on 128 requests at once gets slower, not faster, with more.
     pub upstream_connections: usize,
@@ -58,6 +61,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            streams: 128,
             upstream_connections: 128,
             upstream_queue: 1_024,
             upstream_queue_within: Duration::from_secs(10),

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Body, Bytes};
 
 use crate::access::Access;
 use crate::answer::{self, AnswerBody, Tally};
@@ -20,6 +20,7 @@ use crate::fleet::{self, Missed};
 use crate::forward;
 use crate::host::{name_of, port_of};
 use crate::maintenance;
+use crate::upload::Upload;
 use crate::worker::{Routed, Worker};
 
 /// How long browsers remember a redirect to the canonical host: no longer than people who changed
@@ -59,7 +60,7 @@ impl Drop for Place {
 pub(crate) async fn receive(
     worker: &Rc<Worker>,
     client: &Rc<ClientSide>,
-    request: Request<Incoming>,
+    request: Request<Upload>,
 ) -> Response<AnswerBody> {
     let started = Instant::now();
     let (mut parts, body) = request.into_parts();
@@ -182,9 +183,9 @@ fn elsewhere(
 
 /// Whether the body is known to be too long before it is there. One without a length is counted on
 /// its way.
-fn is_too_long(routed: &Routed, body: &Incoming) -> bool {
+fn is_too_long(routed: &Routed, body: &Upload) -> bool {
     let limit = routed.route().limits.body_bytes;
-    limit.is_some_and(|limit| body.size_hint().lower() > limit)
+    limit.is_some_and(|limit| body.least() > limit)
 }
 
 async fn from_files(

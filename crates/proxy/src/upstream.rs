@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::Method;
 use http::request::Parts;
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Bytes, Frame, SizeHint};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
@@ -23,6 +23,7 @@ use crate::reading::{self, Head, NotHttp, Rest};
 use crate::scratch;
 use crate::shared::InstanceState;
 use crate::sockets;
+use crate::upload::Upload;
 
 /// Why a request that was sent has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub(crate) struct Upstream {
     /// It doesn't take the rest of this request.
     deaf: bool,
     /// The body that it didn't ask for.
-    kept_back: Option<Incoming>,
+    kept_back: Option<Upload>,
     /// Carried a request before: that it ends now says nothing about the instance.
     reused: bool,
     idle_since: Instant,
@@ -86,7 +87,7 @@ impl Upstream {
         cx: &mut Context<'_>,
         parts: &Parts,
         skip: usize,
-        body: &mut Option<Incoming>,
+        body: &mut Option<Upload>,
         most: Option<u64>,
     ) -> bool {
         // Whatever can be read now is its end, or an answer to a question that nobody asked.
@@ -219,7 +220,7 @@ impl Upstream {
     }
 
     /// The request's body, when the peer didn't ask for it.
-    pub(crate) fn take_body_back(&mut self) -> Option<Incoming> {
+    pub(crate) fn take_body_back(&mut self) -> Option<Upload> {
         self.kept_back.take().or_else(|| self.asking.take_back())
     }
 

@@ -266,7 +266,9 @@ impl Worker {
     }
 
     pub(crate) fn enlist(&self, client: &Rc<ClientSide>) {
-        self.shared.connections.fetch_add(1, Relaxed);
+        if !client.is_stream {
+            self.shared.connections.fetch_add(1, Relaxed);
+        }
         let mut clients = self.clients.borrow_mut();
         client.slot.set(clients.len());
         clients.push(client.clone());
@@ -278,7 +280,15 @@ impl Worker {
         if let Some(moved) = clients.get(client.slot.get()) {
             moved.slot.set(client.slot.get());
         }
-        self.shared.connections.fetch_sub(1, Relaxed);
+        drop(clients);
+        if !client.is_stream {
+            self.shared.connections.fetch_sub(1, Relaxed);
+        }
+    }
+
+    /// Lets every connection see that the proxy closes.
+    fn rouse(&self) {
+        self.clients.borrow().iter().for_each(|client| client.wake());
     }
 
     /// One look of the watchdog at everything that has a limit.
@@ -373,6 +383,7 @@ fn ticker(worker: &Worker) -> tokio::time::Interval {
 
 /// Lets what is open finish, within the time that the stage allows.
 async fn drain(worker: &Rc<Worker>) {
+    worker.rouse();
     let limits = &worker.shared.limits;
     let leave_until = Instant::now() + limits.leave_within;
     let mut until = None;

@@ -138,6 +138,8 @@ pub struct Seen {
     pub line: String,
     pub headers: BTreeMap<String, Vec<String>>,
     pub body: Vec<u8>,
+    /// Lines behind a chunked body.
+    pub trailers: Vec<String>,
 }
 
 impl Seen {
@@ -259,7 +261,7 @@ pub fn read_request(stream: &mut impl BufRead) -> io::Result<Option<Seen>> {
             && seen.headers.contains_key("transfer-encoding")),
         "two framings: {seen:?}"
     );
-    seen.body = read_body(stream, &seen.headers, false)?;
+    seen.body = read_body(stream, &seen.headers, false, &mut seen.trailers)?;
     Ok(Some(seen))
 }
 
@@ -287,19 +289,26 @@ fn read_body(
     stream: &mut impl BufRead,
     headers: &BTreeMap<String, Vec<String>>,
     until_end: bool,
+    trailers: &mut Vec<String>,
 ) -> io::Result<Vec<u8>> {
     let mut body = vec![];
     if headers.contains_key("transfer-encoding") {
         loop {
             let size = usize::from_str_radix(line(stream)?.trim(), 16).map_err(io::Error::other)?;
+            if size == 0 {
+                loop {
+                    let line = line(stream)?;
+                    if line.is_empty() {
+                        return Ok(body);
+                    }
+                    trailers.push(line);
+                }
+            }
             let start = body.len();
             body.resize(start + size, 0);
             stream.read_exact(&mut body[start..])?;
             if !line(stream)?.is_empty() {
                 return Err(io::ErrorKind::InvalidData.into());
-            }
-            if size == 0 {
-                return Ok(body);
             }
         }
     }
@@ -369,7 +378,11 @@ impl<S: Read + Write> Wire<S> {
         let mut headers = BTreeMap::new();
         read_headers(&mut self.stream, &mut headers)?;
         let bodiless = method == "HEAD" || status < 200 || status == 204 || status == 304;
-        let body = if bodiless { vec![] } else { read_body(&mut self.stream, &headers, true)? };
+        let body = if bodiless {
+            vec![]
+        } else {
+            read_body(&mut self.stream, &headers, true, &mut vec![])?
+        };
         Ok(Answer { status, headers, body })
     }
 
