@@ -1,4 +1,5 @@
-//! Who has the servers of an environment, and how they are reached.
+//! Where servers come from.
 
 pub mod local;
+pub mod nspawn;
 pub mod ssh;

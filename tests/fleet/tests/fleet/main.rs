@@ -1,0 +1,4 @@
+//! Real servers.
+
+mod lab;
+mod traces;
