@@ -13,6 +13,7 @@ pub mod attached;
 pub mod build;
 pub mod client;
 pub mod layout;
+pub mod machine;
 pub mod process;
 pub mod protocol;
 pub mod remote_state;

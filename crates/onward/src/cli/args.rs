@@ -451,6 +451,9 @@ pub enum AgentVerb {
         /// The key
         key: String,
     },
+    /// Make this machine what a set-up says, read from standard input
+    #[command(hide = true)]
+    SetUp(super::args_set_up::SetUpArgs),
     /// Become a program that has standard input as its terminal
     InTerminal {
         /// The program

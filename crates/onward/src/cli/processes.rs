@@ -40,6 +40,7 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
         Verb::Agent(AgentVerb::ShownKey { file, reason, kind, key }) => {
             shown_key(file, reason, kind, key).map_err(Into::into)
         }
+        Verb::Agent(AgentVerb::SetUp(args)) => return Some(super::set_up::run(args)),
         Verb::Agent(AgentVerb::Stdio { runtime }) => {
             onward_server::session::stdio(runtime).map_err(Into::into)
         }

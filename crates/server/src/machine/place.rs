@@ -1,0 +1,124 @@
+//! Where the files of a machine are, and how they are replaced.
+
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use onward_core::machine::FileFact;
+
+use super::error::MachineError;
+
+/// The directory of what a set-up remembers.
+const STATE: &str = "/var/lib/onward/machine";
+
+/// A machine's tree of files: `/`, or a directory in tests of what only reads and writes files.
+#[derive(Debug, Clone)]
+pub struct Place {
+    root: PathBuf,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Self::at(Path::new("/"))
+    }
+}
+
+impl Place {
+    /// The machine whose files are below `root`.
+    pub fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// Where the file is that the machine calls `path`.
+    pub(super) fn path(&self, path: &str) -> PathBuf {
+        self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// A file of what a set-up remembers.
+    pub(super) fn state(&self, name: &str) -> PathBuf {
+        self.path(STATE).join(name)
+    }
+
+    /// The file as text; empty when it is not there.
+    pub(super) fn text(&self, path: &str) -> String {
+        let bytes = fs::read(self.path(path)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The names in a directory; none when it is not there.
+    pub(super) fn names(&self, path: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(path)).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    }
+
+    /// What the file is; none when there is none.
+    pub(super) fn fact(&self, path: &str) -> Result<Option<FileFact>, MachineError> {
+        let full = self.path(path);
+        let told = |error| MachineError::file(&full, error);
+        let bytes = match fs::read(&full) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(told(error)),
+        };
+        let mode = fs::metadata(&full).map_err(told)?.permissions().mode() & 0o7777;
+        let content = String::from_utf8_lossy(&bytes).into_owned();
+        Ok(Some(FileFact { content, mode }))
+    }
+
+    /// Writes the file, whole and at once; after a power cut there is the old one or the new one.
+    pub(super) fn write(&self, path: &str, mode: u32, content: &str) -> Result<(), MachineError> {
+        let full = self.path(path);
+        replace(&full, mode, content).map_err(|error| MachineError::file(&full, error))
+    }
+
+    /// Deletes the file, when it is there.
+    pub(super) fn remove(&self, path: &str) -> Result<(), MachineError> {
+        let full = self.path(path);
+        match fs::remove_file(&full) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(MachineError::file(&full, error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn replace(path: &Path, mode: u32, content: &str) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(directory)?;
+    // A dot, so that directories of drop-ins are never read with a half-written file in them.
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.onward-new"));
+    let mut file = File::create(&temporary)?;
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.write_all(content.as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    sync_directory(path)
+}
+
+/// Makes a rename or a deletion in a file's directory durable.
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_with_its_permissions_and_deleted_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path());
+        assert_eq!(place.fact("/etc/a/b").unwrap(), None);
+        place.write("/etc/a/b", 0o440, "one").unwrap();
+        place.write("/etc/a/b", 0o644, "two").unwrap();
+        let fact = FileFact { content: "two".to_owned(), mode: 0o644 };
+        assert_eq!(place.fact("/etc/a/b").unwrap(), Some(fact));
+        assert_eq!(place.names("/etc/a"), ["b"]);
+        place.remove("/etc/a/b").unwrap();
+        place.remove("/etc/a/b").unwrap();
+        assert_eq!(place.text("/etc/a/b"), "");
+    }
+}
