@@ -1,4 +1,4 @@
-//! Where servers come from.
+//! Who has the servers of an environment, and how they are reached.
 
 pub mod local;
 pub mod nspawn;
