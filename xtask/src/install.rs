@@ -5,12 +5,16 @@ use std::process::Command;
 use crate::steps::{has, step};
 
 /// Program and Debian package.
-const NEEDED: [(&str, &str); 5] = [
+const NEEDED: [(&str, &str); 9] = [
     ("wrk", "wrk"),
     ("nginx", "nginx-light"),
     ("strace", "strace"),
     ("systemd-analyze", "systemd"),
     ("zstd", "zstd"),
+    ("systemd-nspawn", "systemd-container"),
+    ("mmdebstrap", "mmdebstrap"),
+    ("nft", "nftables"),
+    ("ssh", "openssh-client"),
 ];
 
 /// Installs what is missing (root on Debian), and says plainly what is left out.

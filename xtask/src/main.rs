@@ -1,8 +1,9 @@
-//! The tasks of people who work on onward: `cargo xtask test | sim | bench`.
+//! The tasks of people who work on onward: `cargo xtask test | fleet | sim | bench`.
 
 mod bench;
 mod cloud;
 mod deny;
+mod fleet;
 mod install;
 mod reference;
 mod release;
@@ -18,6 +19,7 @@ usage: cargo xtask TASK
 
   test             everything that CI runs: format, lints, tests, simulation, gates
   cloud            what needs the feature `cloud`: stores in a bucket
+  fleet [FILTER …] the long form of the tests on real servers, booted on this machine
   sim [OPTIONS]    the simulation; --seeds N, --seed K, --planted NAME, --plan PLAN
   docs [--check]   the pages of docs/reference that are made from the source
   release          the archives that people install, in target/release-archives
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
     match task.as_str() {
         "test" => test::run(),
         "cloud" => cloud::run(),
+        "fleet" => fleet::run(rest),
         "sim" => sim::run(rest),
         "bench" => bench::run(rest),
         "samples" => samples::run(rest),

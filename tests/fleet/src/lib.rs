@@ -14,6 +14,7 @@ use onward::providers::nspawn::{self, Lab, LabError, Machine, ServerSpec};
 use onward_core::model::ServerName;
 use tempfile::TempDir;
 
+pub use onward_load as load;
 pub use ssh::{Answer, Ssh};
 
 /// The names of the directories of fleets: `onward-fleet-PID-XXXXXX`.
@@ -130,6 +131,11 @@ fn remove_what_was_killed() {
             let _ = std::fs::remove_dir_all(lab.place());
         }
     }
+}
+
+/// Whether `cargo xtask fleet` asks for the long form of the tests.
+pub fn is_long() -> bool {
+    std::env::var_os("ONWARD_FLEET").is_some_and(|form| form == "long")
 }
 
 /// Asks until it is so.

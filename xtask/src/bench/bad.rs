@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
-use super::client::{Sampler, Seen};
 use super::figure::Figures;
 use super::place::{self, Place, Ran, signal};
 use super::{Mode, Outcome};
+use onward_load::{Sampler, Seen};
 
 /// One bad release.
 struct Bad {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Outcome;
-use super::client::Connection;
 use super::place::{Place, app_pids};
+use onward_load::Connection;
 
 /// What there should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use super::client::Connection;
 use super::figure::{Figures, median, ms, spread};
 use super::place::{self, Place};
 use super::{Mode, Outcome};
 use crate::steps::{cargo, root};
+use onward_load::Connection;
 
 /// Runs of each figure.
 const RUNS: u64 = 15;

@@ -5,12 +5,12 @@ use std::process::Child;
 use std::thread::sleep;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::client::{Sampler, Seen};
 use super::converged::{self, Expected};
 use super::figure::{Figures, ms, quantile};
 use super::place::{self, Place, signal};
 use super::strace::{self, Boundary};
 use super::{Mode, Outcome};
+use onward_load::{Sampler, Seen};
 
 const WATCHED: &str = "[release]\nwatch = \"200ms\"\n";
 /// From the begin of the next command until everything is as it should be.

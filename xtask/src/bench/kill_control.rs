@@ -4,11 +4,11 @@ use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::client::Sampler;
 use super::converged::{self, Expected};
 use super::figure::Figures;
 use super::place::{self, Place, app_pids, signal};
 use super::{Outcome, strace};
+use onward_load::Sampler;
 
 /// Runs the broken variants; true when each of them was noticed.
 pub fn run() -> Outcome<bool> {

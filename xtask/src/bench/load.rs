@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::{Sampler, Seen};
 use super::figure::{Figures, median, ms, quantile};
 use super::place::{self, Place, Ran, app_pids};
 use super::wrk::{Counted, Wrk};
 use super::{Mode, Outcome};
+use onward_load::{Sampler, Seen};
 
 const CONNECTIONS: usize = 64;
 /// Connections of the sampler, and how often each asks.

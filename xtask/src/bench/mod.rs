@@ -3,7 +3,6 @@
 mod bad;
 mod beside;
 mod bundle;
-mod client;
 mod converged;
 mod figure;
 mod figures;

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::{Sampler, Seen};
 use super::figure::{Figures, median, ms, quantile, spread};
 use super::place::{self, Place, Ran, app_pids};
 use super::wrk::{Counted, Wrk};
 use super::{Mode, Outcome};
 use crate::steps::{cargo, target};
+use onward_load::{Sampler, Seen};
 
 const CONNECTIONS: usize = 64;
 /// Connections of the sampler that are kept, threads that open one for each request, and how often
@@ -158,7 +158,7 @@ fn exchange(place: &Place, binaries: &[PathBuf; 2], number: u64) -> Outcome<Ran>
     let mut echo = Echo::open(&address)?;
     let long = thread::spawn({
         let address = address.clone();
-        move || super::client::Connection::to(&address).get("/long").map(|_| ())
+        move || onward_load::Connection::to(&address).get("/long").map(|_| ())
     });
     // It is on its way when the proxy is replaced.
     sleep(Duration::from_millis(LONG_MS / 4));

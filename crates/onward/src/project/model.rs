@@ -214,6 +214,8 @@ pub enum Provider {
     Local,
     /// Machines that somebody has, reached over SSH.
     Ssh,
+    /// Debian servers that onward boots on this machine, reached over SSH.
+    Nspawn,
 }
 
 impl fmt::Display for Provider {
@@ -221,6 +223,7 @@ impl fmt::Display for Provider {
         match self {
             Self::Local => f.write_str("local"),
             Self::Ssh => f.write_str("ssh"),
+            Self::Nspawn => f.write_str("nspawn"),
         }
     }
 }

@@ -103,6 +103,7 @@ fn meaningless(item: &Item<'_>, provider: Option<Provider>, sink: &mut Sink) {
     let label = match provider {
         Provider::Local => "every server is on this machine",
         Provider::Ssh => "not needed",
+        Provider::Nspawn => "onward gives its servers an address and a key",
     };
     let message = format!("`{}` means nothing with the provider `{provider}`", item.key);
     let found = Diagnostic::error(Code::Meaningless, item.key_span.clone(), message, label);

@@ -250,7 +250,7 @@ pub fn resolve(
             check: project.release.check.clone(),
             watch: project.release.watch.unwrap_or(match environment.provider {
                 Provider::Local => WATCH_LOCAL,
-                Provider::Ssh => WATCH_ELSEWHERE,
+                Provider::Ssh | Provider::Nspawn => WATCH_ELSEWHERE,
             }),
             warm: project.release.warm.unwrap_or(WARM),
             strategy: project.release.strategy,

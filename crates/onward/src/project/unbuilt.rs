@@ -84,13 +84,14 @@ pub(super) fn image(section: &mut Section<'_>, sink: &mut Sink) -> bool {
     any
 }
 
-/// The provider of an environment; `local` and `ssh` are built.
+/// The provider of an environment; `local`, `ssh` and `nspawn` are built.
 pub(super) fn provider(item: Option<Item<'_>>, sink: &mut Sink) -> Option<Provider> {
     let text = item?.text(sink)?;
     match text.text {
         "local" => return Some(Provider::Local),
         "ssh" => return Some(Provider::Ssh),
-        "nspawn" | "aws" | "openstack" => not_yet(
+        "nspawn" => return Some(Provider::Nspawn),
+        "aws" | "openstack" => not_yet(
             sink,
             text.span,
             &format!("the provider `{}` is", text.text),

@@ -13,8 +13,8 @@ use onward_core::secrets::SecretVersion;
 use crate::runtimes::InUse;
 
 use super::{
-    BALANCER, LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Resolved, ResolvedProcess, Servers,
-    Serves, Statuses, Try,
+    BALANCER, LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Provider, Resolved, ResolvedProcess,
+    Servers, Serves, Statuses, Try,
 };
 
 /// How long onward's own server of static files may take to listen.
@@ -60,13 +60,15 @@ fn paths(paths: &[super::ProjectPath]) -> Vec<String> {
     paths.iter().map(|path| path.as_str().to_owned()).collect()
 }
 
-/// The servers of a local environment with their roles, in file order.
+/// The servers of an environment with their roles, in file order.
 ///
 /// A server without `roles` has every role that a process of the project needs; the first one also
 /// balances and manages.
 pub fn servers(resolved: &Resolved) -> Vec<(ServerName, BTreeSet<Role>)> {
     let wishes = match &resolved.servers {
-        Servers::Count(count) => (1..=*count).map(|at| (nth(at), None)).collect(),
+        Servers::Count(count) => {
+            (1..=*count).map(|at| (nth(at, resolved.provider), None)).collect()
+        }
         Servers::Named(wishes) => {
             wishes.iter().map(|wish| (wish.name.clone(), wish.roles.clone())).collect::<Vec<_>>()
         }
@@ -87,8 +89,12 @@ pub fn servers(resolved: &Resolved) -> Vec<(ServerName, BTreeSet<Role>)> {
 }
 
 /// The name of the n-th server, counted from 1, of an environment that only counts them.
-fn nth(at: u32) -> ServerName {
-    let name = if at == 1 { LOCAL.to_owned() } else { format!("{LOCAL}-{at}") };
+fn nth(at: u32, provider: Provider) -> ServerName {
+    let name = match (provider, at) {
+        (Provider::Local, 1) => LOCAL.to_owned(),
+        (Provider::Local, at) => format!("{LOCAL}-{at}"),
+        (Provider::Ssh | Provider::Nspawn, at) => format!("server-{at}"),
+    };
     name.parse().expect("a word and a number are a legal name")
 }
 

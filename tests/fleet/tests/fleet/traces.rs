@@ -1,10 +1,13 @@
 //! What is killed half-way is finished or removed, and what is removed leaves nothing.
 
 use std::fs;
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use onward_fleet_tests::Fleet;
+use onward::providers::nspawn::{Lab, ServerSpec};
+use onward_fleet_tests::{Fleet, is_long};
 
 /// Everything on this machine that has the lab in its name.
 fn traces(id: &str) -> Vec<String> {
@@ -25,19 +28,13 @@ fn traces(id: &str) -> Vec<String> {
     found
 }
 
-/// The locks that systemd-nspawn has of directories, which only have an inode in their name.
-fn locks() -> usize {
-    fs::read_dir("/run/systemd/nspawn/locks").map_or(0, Iterator::count)
-}
-
 #[test]
 fn down_leaves_no_trace() {
-    let small = onward::providers::nspawn::ServerSpec {
-        name: "small".parse().expect("a name"),
-        disk_mib: Some(64),
+    let spec = |name: &str, disk_mib| {
+        let name = name.parse().expect("a name");
+        ServerSpec { name, disk_mib }
     };
-    let one = onward::providers::nspawn::ServerSpec::of("one".parse().expect("a name"));
-    let Some(fleet) = Fleet::of(&[small, one]) else { return };
+    let Some(fleet) = Fleet::of(&[spec("small", Some(64)), spec("one", None)]) else { return };
     let id = fleet.lab().id().to_owned();
     let there = traces(&id);
     for kind in ["ip", "nft", "cat", "ps", "losetup", "find"] {
@@ -48,12 +45,72 @@ fn down_leaves_no_trace() {
     assert!(lock.exists(), "a control: {}", lock.display());
     fleet.lab().down().expect("down");
     assert_eq!(traces(&id), Vec::<String>::new());
-    assert!(!lock.exists() || locks() == 0, "{}", lock.display());
+    assert!(!lock.exists(), "{}", lock.display());
     fleet.lab().down().expect("twice is fine");
 }
 
-fn lock_of(root: &Path) -> std::path::PathBuf {
-    use std::os::unix::fs::MetadataExt;
+/// systemd-nspawn's lock of a directory has nothing but its inode in its name.
+fn lock_of(root: &Path) -> PathBuf {
     let root = fs::metadata(root).expect("it is mounted");
     format!("/run/systemd/nspawn/locks/inode-{}:{}", root.dev(), root.ino()).into()
+}
+
+/// Runs the other program until `after` has passed and kills it; whether it was still running.
+fn killed(place: &Path, words: &[&str], after: Duration) -> bool {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+    command.arg(place).args(words).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("it runs");
+    let began = Instant::now();
+    while began.elapsed() < after {
+        if child.try_wait().expect("a child").is_some() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    true
+}
+
+#[test]
+fn whoever_is_killed_at_whatever_moment_the_next_one_finishes_it() {
+    // For the root file system, and to know whether this can be done here.
+    let Some(fleet) = Fleet::boot(1) else { return };
+    let place = fleet.directory().join("killed");
+    fs::create_dir(&place).expect("a directory");
+    let lab = Lab::of(&place, "lab");
+    let specs = ["one", "two"].map(|name| ServerSpec::of(name.parse().expect("a name")));
+    let step = Duration::from_millis(if is_long() { 25 } else { 120 });
+
+    let mut kills = 0;
+    for at in 1.. {
+        if !killed(&place, &["up", "one", "two"], step * at) {
+            break;
+        }
+        kills += 1;
+        if at % 2 == 0 {
+            lab.down().expect("a half-made lab is removed");
+            assert_eq!(traces(lab.id()), Vec::<String>::new(), "killed after {:?}", step * at);
+        } else {
+            let machines = lab.up(&specs, &|_| {}).expect("a half-made lab is finished");
+            assert_eq!(machines.len(), 2);
+            assert!(lab.state().expect("a state").iter().all(|server| server.is_running));
+            lab.down().expect("down");
+        }
+    }
+    let mut kills_of_down = 0;
+    for at in 0.. {
+        lab.up(&specs, &|_| {}).expect("up");
+        if !killed(&place, &["down"], step / 2 * at) {
+            break;
+        }
+        kills_of_down += 1;
+        if at % 2 == 0 {
+            lab.down().expect("a half-removed lab is removed");
+            assert_eq!(traces(lab.id()), Vec::<String>::new(), "killed after {:?}", step / 2 * at);
+        }
+    }
+    lab.down().expect("down");
+    assert_eq!(traces(lab.id()), Vec::<String>::new());
+    assert!(kills > 2 && kills_of_down > 1, "a control: {kills} and {kills_of_down} were killed");
 }

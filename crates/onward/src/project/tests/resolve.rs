@@ -145,3 +145,12 @@ fn servers_without_roles_do_everything_and_the_first_one_balances() {
     let named = wanted(&given, "named").expect("named");
     assert_eq!(roles(&named), ["one: balancer", "two: jobs mail web worker"]);
 }
+
+#[test]
+fn counted_servers_of_a_lab_are_not_called_local() {
+    let given = project(
+        "[process.web]\nrun = \"a\"\n[environment.lab]\nprovider = \"nspawn\"\ncount = 2\n",
+    );
+    let lab = wanted(&given, "lab").expect("lab");
+    assert_eq!(roles(&lab), ["server-1: balancer manager web worker", "server-2: web worker"]);
+}
