@@ -57,7 +57,7 @@ pub enum LabError {
     #[error("no free network: all of 10.81.0.0/16 is used by this machine or by other labs")]
     NoNetwork,
     /// More servers than a network has addresses for.
-    #[error("a lab has at most {SERVERS_MAX} servers")]
+    #[error("a lab has at most {max} servers", max = SERVERS_MAX)]
     TooMany,
     /// A server that the lab does not have.
     #[error("the lab has no server `{0}`")]
