@@ -22,7 +22,7 @@ use crate::protocol::{
 };
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 /// The time in which an agent says who it is: it does so beside all else that it does. One that says
 /// nothing for so long hangs, and is not waited for any longer.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(3);
@@ -379,12 +379,17 @@ impl Client {
         }
     }
 
+    /// The connection, for limits of time.
+    pub(crate) fn stream(&self) -> &UnixStream {
+        self.stream.get_ref()
+    }
+
     /// The connection, for words of another kind.
     pub(crate) fn into_stream(self) -> BufReader<UnixStream> {
         self.stream
     }
 
-    fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+    pub(crate) fn send(&mut self, request: &Request) -> Result<(), ClientError> {
         // It may hold a key.
         let bytes = serde_json::to_vec(request).expect("a request has only text keys");
         let mut bytes = Zeroizing::new(bytes);
@@ -392,7 +397,7 @@ impl Client {
         Ok(self.stream.get_mut().write_all(&bytes)?)
     }
 
-    fn receive(&mut self) -> Result<Answer, ClientError> {
+    pub(crate) fn receive(&mut self) -> Result<Answer, ClientError> {
         self.receive_into(&mut Vec::new())
     }
 
@@ -429,7 +434,7 @@ fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-fn nonsense(answer: &Answer) -> ClientError {
+pub(crate) fn nonsense(answer: &Answer) -> ClientError {
     ClientError::Nonsense(serde_json::to_string(answer).unwrap_or_default())
 }
 

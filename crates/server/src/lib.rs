@@ -12,6 +12,7 @@ pub mod agent;
 pub mod attached;
 pub mod build;
 pub mod client;
+mod client_machine;
 pub mod layout;
 pub mod machine;
 pub mod process;

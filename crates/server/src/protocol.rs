@@ -11,6 +11,9 @@
 //! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
 //! | `run` | `attached`, then frames of [`crate::stream`] until the connection ends; `detached`; `not_started`, or `refused` |
+//! | `machine` | `machine`, or `refused` |
+//! | `set_up` | `set_up` for each event, the last one `finished`; or `refused` |
+//! | `confirm_set_up` | `confirmed`, or `refused` |
 //! | `renew` | `hello`: the proxy is being replaced by one of the agent's build |
 //! | `quit`, `shutdown` | `ending`, or `refused` |
 //!
@@ -24,6 +27,7 @@
 use std::path::PathBuf;
 
 use onward_core::document::Document;
+use onward_core::machine::{Event, Facts, Setup, Token};
 use onward_core::model::{AppName, EnvironmentName, ProcessName, ReleaseNumber};
 use onward_core::order::Order;
 use onward_core::report::Report;
@@ -115,6 +119,18 @@ pub enum Request {
     Logs(LogsRequest),
     /// Run this command in the release that serves.
     Run(Box<RunRequest>),
+    /// What is the machine?
+    Machine,
+    /// Make the machine this. It goes on when the connection ends.
+    SetUp {
+        /// What it shall be.
+        setup: Box<Setup>,
+    },
+    /// Keep what is on trial: whoever says this over a new connection was not locked out.
+    ConfirmSetUp {
+        /// As the event named it.
+        token: Token,
+    },
     /// Replace the proxy by one of the agent's own build, when it is of another.
     Renew,
     /// Stop the proxy and end. Refused while an app is there.
@@ -249,6 +265,18 @@ pub enum Answer {
         /// What a shell would exit with: 127 when there is no such program, else 126.
         status: u8,
     },
+    /// The machine.
+    Machine {
+        /// What it is.
+        facts: Box<Facts>,
+    },
+    /// What goes on while the machine is set up.
+    SetUp {
+        /// What.
+        event: Box<Event>,
+    },
+    /// What was on trial stays.
+    Confirmed,
     /// The agent ends.
     Ending,
     /// The request was not carried out, and will not be later.

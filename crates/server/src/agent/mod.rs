@@ -31,6 +31,7 @@ mod follow;
 mod gather;
 mod instances;
 mod jobs;
+mod machine;
 mod note;
 mod one_off;
 mod peers;

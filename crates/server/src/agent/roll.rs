@@ -406,7 +406,10 @@ impl Agent {
             Request::Logs(_)
             | Request::KeepCopy { .. }
             | Request::Copy { .. }
-            | Request::State { .. } => {
+            | Request::State { .. }
+            | Request::Machine
+            | Request::SetUp { .. }
+            | Request::ConfirmSetUp { .. } => {
                 let text = "this is answered where it is read".to_owned();
                 Answer::Refused { text }
             }

@@ -18,6 +18,7 @@ use super::documents;
 use super::event::{Event, Events, Reply};
 use super::follow;
 use super::gather::traffic_of;
+use super::machine;
 use super::one_off::Launch;
 use super::vault::Maskers;
 use crate::build::VERSION;
@@ -86,6 +87,11 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
             Ok(Request::Copy { app, environment }) => {
                 let answer = copies::read(&desk.tree, &app, &environment).await;
                 write_line(&mut writer, &answer).await?;
+            }
+            Ok(
+                request @ (Request::Machine | Request::SetUp { .. } | Request::ConfirmSetUp { .. }),
+            ) => {
+                machine::answer(request, &mut writer).await?;
             }
             Ok(request @ Request::Run(_)) => {
                 if let Some(launch) = launch(request, desk, &mut writer).await? {

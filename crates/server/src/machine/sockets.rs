@@ -11,6 +11,8 @@ use super::place::Place;
 /// How the kernel writes the state of a TCP socket that listens, and of a UDP socket that belongs to
 /// no one peer.
 const STATES: [(Protocol, &str); 2] = [(Protocol::Tcp, "0A"), (Protocol::Udp, "07")];
+/// Where onward is on a server.
+const OWN_PROGRAMS: &str = "/var/lib/onward/bin";
 /// Where the ports of outgoing connections begin when the system does not say.
 const OUTGOING_FIRST: u16 = 32_768;
 
@@ -87,7 +89,7 @@ fn programs(place: &Place) -> BTreeMap<u64, String> {
         if inodes.is_empty() {
             continue;
         }
-        let name = place.text(&format!("/proc/{pid}/comm")).trim().to_owned();
+        let name = name(place, &pid);
         for inode in inodes {
             // Who was given a socket by systemd says more than systemd, which still holds it.
             let entry: &mut String = found.entry(inode).or_default();
@@ -97,6 +99,15 @@ fn programs(place: &Place) -> BTreeMap<u64, String> {
         }
     }
     found
+}
+
+/// What people call a process. onward's own are started by names with a version.
+fn name(place: &Place, pid: &str) -> String {
+    let program = fs::read_link(place.path(&format!("/proc/{pid}/exe"))).unwrap_or_default();
+    match program.starts_with(OWN_PROGRAMS) {
+        true => "onward".to_owned(),
+        false => place.text(&format!("/proc/{pid}/comm")).trim().to_owned(),
+    }
 }
 
 #[cfg(test)]
