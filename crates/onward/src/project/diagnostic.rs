@@ -41,6 +41,8 @@ pub enum Code {
     InvalidDomain,
     /// A text that is no address, or one that it cannot be.
     InvalidAddress,
+    /// A text that is no public key, or no list of them.
+    InvalidKey,
     /// A text that is no size.
     InvalidSize,
     /// A number outside its limits.
@@ -59,6 +61,8 @@ pub enum Code {
     InvalidStore,
     /// A secret in a URL. Its place is never drawn as it is.
     SecretInUrl,
+    /// A private key. Its place is never drawn as it is.
+    PrivateKey,
     /// Two keys that exclude each other.
     Conflict,
     /// Something given that has no meaning here.
@@ -77,7 +81,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 31] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
@@ -91,6 +95,7 @@ impl Code {
         Self::InvalidPath,
         Self::InvalidDomain,
         Self::InvalidAddress,
+        Self::InvalidKey,
         Self::InvalidSize,
         Self::InvalidNumber,
         Self::UnknownWord,
@@ -100,6 +105,7 @@ impl Code {
         Self::SecretIsValue,
         Self::InvalidStore,
         Self::SecretInUrl,
+        Self::PrivateKey,
         Self::Conflict,
         Self::Meaningless,
         Self::Repeated,
@@ -125,6 +131,7 @@ impl Code {
             Self::InvalidPath => "invalid-path",
             Self::InvalidDomain => "invalid-domain",
             Self::InvalidAddress => "invalid-address",
+            Self::InvalidKey => "invalid-key",
             Self::InvalidSize => "invalid-size",
             Self::InvalidNumber => "invalid-number",
             Self::UnknownWord => "unknown-word",
@@ -134,6 +141,7 @@ impl Code {
             Self::SecretIsValue => "secret-is-value",
             Self::InvalidStore => "invalid-store",
             Self::SecretInUrl => "secret-in-url",
+            Self::PrivateKey => "private-key",
             Self::Conflict => "conflict",
             Self::Meaningless => "meaningless",
             Self::Repeated => "repeated",
@@ -275,7 +283,8 @@ impl Findings {
     /// The text, with a star for each byte of a secret that was found.
     fn without_secrets(&self) -> String {
         let mut text = self.text.clone();
-        let secrets = self.diagnostics.iter().filter(|found| found.code == Code::SecretInUrl);
+        let is_secret = |code| matches!(code, Code::SecretInUrl | Code::PrivateKey);
+        let secrets = self.diagnostics.iter().filter(|found| is_secret(found.code));
         for (span, _) in secrets.flat_map(|found| &found.labels) {
             text.replace_range(span.clone(), &"*".repeat(span.len()));
         }

@@ -9,6 +9,7 @@ mod diagnostic;
 mod files;
 pub mod init;
 mod load;
+mod machine;
 mod model;
 mod parse;
 mod process;
@@ -36,6 +37,7 @@ pub use commands::{HOOK_WITHIN, HookPoint, Hooks, SCHEDULE_LATE, SCHEDULE_WITHIN
 pub use diagnostic::{Code, Colour, Diagnostic, Findings, Severity, Span};
 pub use files::{FILES_MAX, about_template};
 pub use load::{FILE_BYTES_MAX, FILE_NAME, LoadError, load};
+pub use machine::Machine;
 pub use model::{
     Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Release,
     ServerWish, Servers, Serves, Stop,

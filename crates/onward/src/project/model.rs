@@ -13,6 +13,7 @@ use onward_store::state::StoreUrl;
 
 use super::commands::{Hooks, Task};
 use super::diagnostic::Diagnostic;
+use super::machine::Machine;
 use super::reach::Reach;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
 
@@ -178,6 +179,8 @@ pub struct Environment {
     pub secrets: BTreeSet<SecretName>,
     /// Which requests are for it, and what is told about them.
     pub routing: Routing,
+    /// What its servers' machines shall be.
+    pub machine: Machine,
 }
 
 /// The servers of an environment, as far as the file says.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use onward_core::machine::{Admin, UserName};
 use onward_core::model::AppName;
 use toml::de::DeTable;
 
@@ -15,8 +16,8 @@ use super::read::{Item, Section, Sink, Text};
 use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
 use super::{
-    commands, files, process, routing, runtime, secrets, servers, shared, store, strategy, suggest,
-    syntax, unbuilt,
+    commands, files, machine, process, routing, runtime, secrets, servers, shared, store, strategy,
+    suggest, syntax, unbuilt,
 };
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
@@ -81,7 +82,8 @@ fn file(mut root: Section<'_>, sink: &mut Sink) -> Option<Project> {
     let secret_texts = secrets::names(&mut root, sink);
     let secrets = secrets::set(&secret_texts, sink);
     let mut named = Vec::from_iter(values_section);
-    let environments = environments(&mut root, &mut named, &processes, sink);
+    let people = machine::admins(&mut root, sink);
+    let environments = environments(&mut root, &mut named, &processes, &people, sink);
     secrets_are_not_values(&secret_texts, &named, sink);
     if let Some(span) = check_span
         && !processes.is_empty()
@@ -330,6 +332,7 @@ fn environments<'t>(
     root: &mut Section<'t>,
     values_sections: &mut Vec<Section<'t>>,
     processes: &[Process],
+    people: &BTreeMap<UserName, Admin>,
     sink: &mut Sink,
 ) -> Vec<Environment> {
     let Some(all) = root.get("environment").and_then(|item| item.table(sink)) else {
@@ -365,6 +368,7 @@ fn environments<'t>(
         let store = store::store(section.get("store"), sink);
         let routing = routing::routing(&mut section, &mut claims, sink);
         let servers = servers::read(&mut section, provider, processes, sink);
+        let machine = machine::machine(&mut section, provider, people, sink);
         unbuilt::environment(&mut section, sink);
         section.finish(sink);
         if let Some(name) = name {
@@ -379,6 +383,7 @@ fn environments<'t>(
                 values,
                 secrets,
                 routing,
+                machine,
             });
         }
     }

@@ -20,6 +20,7 @@ use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
 
 use super::commands::{Hooks, Task};
+use super::machine::Machine;
 use super::model::{
     Build, Environment, Probe as ProbeWish, ProbeKind, Process, Project, Provider, Servers, Serves,
     Stop,
@@ -83,6 +84,8 @@ pub struct Resolved {
     pub values: BTreeMap<ValueName, String>,
     /// Which requests are for it, and what is told about them.
     pub routing: Routing,
+    /// What its servers' machines shall be.
+    pub machine: Machine,
     /// The secrets that every process gets, those of the environment among them.
     pub secrets: BTreeSet<SecretName>,
     /// The project's own commands.
@@ -261,6 +264,7 @@ pub fn resolve(
         values,
         secrets: project.secrets.union(&environment.secrets).cloned().collect(),
         routing: environment.routing,
+        machine: environment.machine,
         tasks: project.tasks.clone(),
         schedules: project.schedules.clone(),
         files: project.files.clone(),
@@ -299,6 +303,7 @@ fn choose(
             values,
             secrets,
             routing,
+            machine: Machine::default(),
         });
     }
     let mut known: Vec<String> =

@@ -198,7 +198,7 @@ fn limits(item: &Item<'_>, sink: &mut Sink) -> Option<(Option<u64>, Option<u32>)
 
 /// A number of bytes: `500KB`, `10MB`, `2GB`, counted in thousands as disks are; `KiB`, `MiB`,
 /// `GiB` in 1024s.
-fn size(text: &str) -> Result<u64, Why> {
+pub(super) fn size(text: &str) -> Result<u64, Why> {
     const UNITS: [(&str, u64); 7] = [
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),

@@ -16,7 +16,7 @@ pub(super) struct Why {
 }
 
 impl Why {
-    fn new(label: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(super) fn new(label: impl Into<String>, help: impl Into<String>) -> Self {
         Self { label: label.into(), help: Some(help.into()) }
     }
 }

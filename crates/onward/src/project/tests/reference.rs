@@ -56,6 +56,7 @@ fn every_key_is_in_the_reference() {
         format!("[schedule.a]\n{UNKNOWN}"),
         format!("[task.a]\n{UNKNOWN}"),
         format!("[hooks]\n{UNKNOWN}"),
+        format!("[admin.a]\n{UNKNOWN}"),
         format!("[environment.a]\n{UNKNOWN}"),
     ] {
         for key in known_keys(&text) {
