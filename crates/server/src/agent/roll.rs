@@ -50,6 +50,10 @@ pub(super) struct Agent {
     reports: BTreeMap<AppKey, watch::Sender<Option<Report>>>,
 }
 
+fn answered_elsewhere() -> Answer {
+    Answer::Refused { text: "this is answered where it is read".to_owned() }
+}
+
 fn never_deployed(key: &AppKey) -> Reply {
     let text = format!("{}/{} was never deployed here", key.0, key.1);
     Reply::Answer(Answer::Refused { text })
@@ -409,10 +413,7 @@ impl Agent {
             | Request::State { .. }
             | Request::Machine
             | Request::SetUp { .. }
-            | Request::ConfirmSetUp { .. } => {
-                let text = "this is answered where it is read".to_owned();
-                Answer::Refused { text }
-            }
+            | Request::ConfirmSetUp { .. } => answered_elsewhere(),
             Request::Quit => {
                 let _ = reply.send(Reply::Answer(Answer::Ending));
                 return Next::Quit;
