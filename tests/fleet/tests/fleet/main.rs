@@ -1,4 +1,5 @@
 //! Real servers.
 
 mod lab;
+mod rootfs;
 mod traces;

@@ -73,6 +73,31 @@ fn killed(place: &Path, words: &[&str], after: Duration) -> bool {
 }
 
 #[test]
+fn after_a_restart_of_this_machine_all_is_as_it_was() {
+    let Some(fleet) = Fleet::boot(2) else { return };
+    fleet.run(1, "echo kept > /root/kept");
+    let id = fleet.lab().id().to_owned();
+    // What a restart takes: everything that runs, links, rules and mounts. Files stay.
+    for name in fleet.machines().iter().map(|machine| &machine.name) {
+        fleet.lab().power_cut(name).expect("cut");
+        let root = fleet.lab().directory().join("servers").join(name.as_str()).join("root");
+        did("umount", &[&root.to_string_lossy()]);
+    }
+    did("ip", &["link", "delete", "dev", &format!("ownsp-{id}")]);
+    did("nft", &["delete", "table", "ip", &format!("ownsp_{id}")]);
+    let specs: Vec<_> =
+        fleet.machines().iter().map(|machine| ServerSpec::of(machine.name.clone())).collect();
+    assert_eq!(fleet.up(&specs).expect("up"), fleet.machines());
+    assert_eq!(fleet.run(1, "cat /root/kept"), "kept\n");
+    fleet.run(0, "getent hosts deb.debian.org");
+}
+
+fn did(program: &str, arguments: &[&str]) {
+    let status = Command::new(program).args(arguments).status().expect("it runs");
+    assert!(status.success(), "{program} {arguments:?}");
+}
+
+#[test]
 fn whoever_is_killed_at_whatever_moment_the_next_one_finishes_it() {
     // For the root file system, and to know whether this can be done here.
     let Some(fleet) = Fleet::boot(1) else { return };

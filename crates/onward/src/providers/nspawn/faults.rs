@@ -5,7 +5,8 @@
 //! - a power cut loses what runs, but nothing that was written: files are kept by this machine's
 //!   kernel, which goes on. Loss of what was not synced needs another file system;
 //! - the clock is this machine's. Linux has no name space for the time of day, so one server alone
-//!   cannot have another;
+//!   cannot have another. What can be moved is the clock of one program that is not linked
+//!   statically, by libfaketime: that of the command, against all servers;
 //! - the kernel is this machine's: a server cannot have another one, nor crash it alone.
 
 use onward_core::model::ServerName;

@@ -151,13 +151,9 @@ impl Lab {
     /// When what is written down of one cannot be read.
     pub fn all() -> Result<Vec<Self>, LabError> {
         let base = base();
-        let entries = fs::read_dir(base.join("labs")).into_iter().flatten().flatten();
-        let read = entries.filter_map(|entry| Record::read(&entry.path()).transpose());
-        read.map(|record| {
-            let Record { place, name, .. } = record?;
-            Ok(Self::within(&base, &place, &name))
-        })
-        .collect()
+        let records = record::all(&base.join("labs"))?;
+        let lab = |record: Record| Self::within(&base, &record.place, &record.name);
+        Ok(records.into_iter().map(lab).collect())
     }
 
     /// The same with all labs and root file systems below `base`. Its file system must be one that
@@ -219,7 +215,8 @@ impl Lab {
     ) -> Result<Vec<Machine>, LabError> {
         check()?;
         machine::private(&self.base)?;
-        let rootfs = rootfs::ready(&self.base, tell)?;
+        let used = || record::rootfs_in(&self.labs());
+        let rootfs = rootfs::ready(&self.base, &used, tell)?;
         let _lock = loop {
             let lock = self.lock(tell)?;
             if !self.record()?.is_some_and(|record| record.leaving) {

@@ -176,9 +176,7 @@ pub(super) fn free(labs: &Path) -> Result<u8, LabError> {
     let mut text = program::run("the list of addresses", "ip", &["-4", "-o", "address", "show"])?;
     text += &program::run("the list of routes", "ip", &["-4", "route", "show", "table", "all"])?;
     let mut taken = networks_in(&text);
-    for entry in fs::read_dir(labs).into_iter().flatten().flatten() {
-        taken.extend(Record::read(&entry.path())?.map(|record| record.network));
-    }
+    taken.extend(record::all(labs)?.iter().map(|record| record.network));
     (0..=u8::MAX).find(|number| !taken.contains(number)).ok_or(LabError::NoNetwork)
 }
 

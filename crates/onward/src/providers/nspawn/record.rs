@@ -1,6 +1,6 @@
 //! What is written down of a lab before anything is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -90,6 +90,19 @@ impl Record {
         let is_free = |number: &u8| self.servers.values().all(|entry| entry.number != *number);
         (2..=super::error::SERVERS_MAX + 1).find(is_free)
     }
+}
+
+/// What is written down of every lab.
+pub(super) fn all(labs: &Path) -> Result<Vec<Record>, LabError> {
+    let entries = fs::read_dir(labs).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Record::read(&entry.path()).transpose()).collect()
+}
+
+/// The root file systems that servers were made from.
+pub(super) fn rootfs_in(labs: &Path) -> Result<BTreeSet<String>, LabError> {
+    let records = all(labs)?.into_iter();
+    let servers = records.flat_map(|record| record.servers.into_values());
+    Ok(servers.map(|entry| entry.rootfs).collect())
 }
 
 /// Replaces a file as a whole: after a crash there is the old content or the new one.

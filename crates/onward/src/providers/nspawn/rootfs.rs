@@ -4,6 +4,7 @@
 //! digest of the recipe: another recipe makes another one, and servers keep the one that they were
 //! made from.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -47,8 +48,13 @@ pub(super) fn path(base: &Path, name: &str) -> PathBuf {
     base.join("rootfs").join(name)
 }
 
-/// Builds it unless it is there; its name. Of several commands at once, one builds.
-pub(super) fn ready(base: &Path, tell: &dyn Fn(Event)) -> Result<String, LabError> {
+/// Builds it unless it is there; its name. Of several commands at once, one builds. Those of other
+/// recipes go when no server was made from them.
+pub(super) fn ready(
+    base: &Path,
+    used: &dyn Fn() -> Result<BTreeSet<String>, LabError>,
+    tell: &dyn Fn(Event),
+) -> Result<String, LabError> {
     let name = name();
     let place = path(base, &name);
     if place.exists() {
@@ -59,6 +65,13 @@ pub(super) fn ready(base: &Path, tell: &dyn Fn(Event)) -> Result<String, LabErro
         return Ok(name);
     }
     build(base, &place, &lock, tell)?;
+    let used = used()?;
+    for other in fs::read_dir(base.join("rootfs")).into_iter().flatten().flatten() {
+        let other_name = other.file_name().to_string_lossy().into_owned();
+        if other_name != name && !used.contains(&other_name) {
+            remove(&other.path())?;
+        }
+    }
     Ok(name)
 }
 
