@@ -50,7 +50,7 @@ fn in_flight(now: Timestamp) -> Document {
         let roles = BTreeSet::from(["web".parse().expect("a legal role")]);
         let address = format!("10.0.{}.{}", number / 256, number % 256);
         let name = format!("server-{number}").parse().expect("a legal name");
-        (name, Server { address, roles })
+        (name, Server { address, roles, reach: None })
     });
     let process = Process {
         run: Run::Command("./run".to_owned()),

@@ -33,7 +33,7 @@ fn rehearsal(servers: usize) -> Rehearsal {
     let servers: BTreeMap<ServerName, Server> = (0..servers)
         .map(|n| {
             let name = format!("server-{n}").parse().expect("a name");
-            (name, Server { address: format!("10.0.0.{n}"), roles: roles.clone() })
+            (name, Server { address: format!("10.0.0.{n}"), roles: roles.clone(), reach: None })
         })
         .collect();
     Rehearsal::new(&config, &servers).expect("few servers")

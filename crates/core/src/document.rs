@@ -122,6 +122,25 @@ pub struct Server {
     pub address: String,
     /// What it is for.
     pub roles: BTreeSet<Role>,
+    /// How its agent is reached, when that is over SSH.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reach: Option<Reach>,
+}
+
+/// How a server is reached over SSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reach {
+    /// The host.
+    pub host: String,
+    /// Who logs in; none: what the configuration of `ssh` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The port; none: what the configuration of `ssh` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The key that it has to show, `KIND BASE64`.
+    pub host_key: String,
 }
 
 impl Server {

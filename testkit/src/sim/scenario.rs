@@ -194,7 +194,7 @@ fn servers(set: &[(&str, &[&str])]) -> BTreeMap<ServerName, Server> {
         names.iter().map(|name| name.parse().expect("a legal name")).collect()
     };
     let server = |(name, own): &(&str, &[&str])| {
-        let server = Server { address: format!("{name}.test:80"), roles: roles(own) };
+        let server = Server { address: format!("{name}.test:80"), roles: roles(own), reach: None };
         (name.parse().expect("a legal name"), server)
     };
     set.iter().map(server).collect()

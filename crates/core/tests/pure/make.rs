@@ -52,7 +52,7 @@ pub fn config(processes: &[&str]) -> Config {
 pub fn servers(names: &[&str]) -> BTreeMap<ServerName, Server> {
     let roles: BTreeSet<_> =
         ["web", "worker"].iter().map(|role| role.parse().expect("a legal name")).collect();
-    let server = |n: &str| Server { address: format!("{n}.example.com"), roles: roles.clone() };
+    let server = |n: &str| Server { address: format!("{n}.example.com"), roles: roles.clone(), reach: None };
     names.iter().map(|n| (name(n), server(n))).collect()
 }
 

@@ -25,6 +25,7 @@ pub fn of(context: &Context, proxy: &str) -> String {
         }
         None => host.to_owned(),
     };
+    let port = if (scheme, port) == ("http", "80") { "" } else { port };
     let path = &routing.path;
     if port.is_empty() {
         format!("{scheme}://{name}{path}")

@@ -11,7 +11,9 @@ use super::exit::Exit;
 use super::likeness;
 use super::problem::Problem;
 use super::stores;
+use super::ways::Ways;
 use crate::project::{self, Findings, Project, Provider, Resolved};
+use crate::providers::Server;
 use crate::providers::local::{AgentError, Local, LocalServer};
 
 /// The project and the environment that a command works on.
@@ -23,6 +25,7 @@ pub struct Context {
     pub warnings: Option<Findings>,
     /// Its place on this machine.
     pub local: Local,
+    ways: Option<Ways>,
     store: Documents,
 }
 
@@ -35,12 +38,12 @@ impl Context {
     /// The same for an environment that may be made like another one.
     pub fn load_like(global: &Global, like: Option<&EnvironmentName>) -> Result<Self, Complaint> {
         let (resolved, warnings, local) = project(global, like)?;
-        if resolved.provider != Provider::Local {
-            let what = format!("the provider `{}` is not yet supported", resolved.provider);
-            return Err(Complaint::new(Exit::Usage, what));
-        }
-        let store = stores::of(&resolved, &local)?;
-        Ok(Self { resolved, warnings, local, store })
+        let ways = match resolved.provider {
+            Provider::Local => None,
+            Provider::Ssh => Some(Ways::of(&resolved)?),
+        };
+        let store = stores::of(&resolved, &local, ways.as_ref())?;
+        Ok(Self { resolved, warnings, local, ways, store })
     }
 
     /// The app.
@@ -72,14 +75,30 @@ impl Context {
     }
 
     /// A server of the environment.
-    pub fn server(&self, name: &ServerName) -> LocalServer {
+    pub fn server(&self, name: &ServerName) -> Server {
+        match &self.ways {
+            Some(ways) => Server::Ssh(ways.server(name)),
+            None => Server::Local(self.local_server(name)),
+        }
+    }
+
+    /// A server of the environment as a tree of this machine.
+    pub fn local_server(&self, name: &ServerName) -> LocalServer {
         self.local.server(self.app(), self.environment(), &self.resolved.default, name)
+    }
+
+    /// The servers, when they are behind SSH.
+    pub fn ways(&self) -> Option<&Ways> {
+        self.ways.as_ref()
     }
 }
 
 /// The complaint about an agent that does not start. Its own reason is its last line.
-pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint {
-    let what = format!("the agent of {whose} {error}");
+pub fn agent_complaint(whose: &str, log: Option<&Path>, error: &AgentError) -> Complaint {
+    let what = match error {
+        AgentError::Ssh(error) => format!("{whose} {error}"),
+        error => format!("the agent of {whose} {error}"),
+    };
     let (what, lines) = match error {
         AgentError::Version(said) => (said.clone(), Vec::new()),
         AgentError::Upgrade(why) => {
@@ -91,7 +110,7 @@ pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint
                 None => (what, lines.clone()),
             }
         }
-        AgentError::Silent { .. } | AgentError::Start(_) => (what, Vec::new()),
+        AgentError::Silent { .. } | AgentError::Start(_) | AgentError::Ssh(_) => (what, Vec::new()),
     };
     if let AgentError::Version(_) | AgentError::Upgrade(_) = error {
         return Complaint::new(Exit::Failed, what)
@@ -105,7 +124,12 @@ pub fn agent_complaint(whose: &str, log: &Path, error: &AgentError) -> Complaint
             .hint(format!("`kill -9 {pid}` ends one that hangs: the next command starts another")),
         _ => complaint,
     };
-    complaint.printed(lines).hint(format!("{} has all that it printed", log.display()))
+    let complaint = complaint.printed(lines);
+    match log {
+        Some(log) => complaint.hint(format!("{} has all that it printed", log.display())),
+        None if matches!(error, AgentError::Ssh(_)) => complaint,
+        None => complaint.hint("`journalctl -u onward-agent` there has all that it printed"),
+    }
 }
 
 /// What the project file wishes, warnings about it, and its place on this machine.

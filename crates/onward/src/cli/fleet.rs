@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 
-use onward_core::document::{Document, Server};
+use onward_core::document::{self, Document};
 use onward_core::model::ServerName;
 use onward_core::order::Order;
 use onward_core::ports::StateStore;
@@ -17,26 +17,34 @@ use super::context::{Context, agent_complaint};
 use super::exit::Exit;
 use super::problem::Problem;
 use super::secrets;
-use crate::project::{BALANCER, wishes};
+use super::ways;
+use crate::project::{BALANCER, MANAGER, wishes};
+use crate::providers::Server;
 use crate::providers::local::{self, AgentError, Contact, LocalServer};
 use crate::runner::Links;
 
-/// The role of the server that runs what shall run once.
-const MANAGER: &str = "manager";
 /// The address of a server that is alone: nobody has to find it.
 const ALONE: &str = "127.0.0.1";
 
 /// The servers that the document orders something, those that are being taken out among them;
 /// without any, those of the project file.
-pub fn servers(context: &Context, document: Option<&Document>) -> Vec<LocalServer> {
+pub fn servers(context: &Context, document: Option<&Document>) -> Vec<Server> {
+    learn(context, document);
     let known: Vec<ServerName> =
         document.into_iter().flat_map(Document::everywhere).cloned().collect();
     let names = if known.is_empty() { wished_names(context) } else { known };
     names.iter().map(|name| context.server(name)).collect()
 }
 
+/// Keeps how servers are reached that only the document knows.
+fn learn(context: &Context, document: Option<&Document>) {
+    if let (Some(ways), Some(document)) = (context.ways(), document) {
+        ways.learn(document);
+    }
+}
+
 /// Every server that may have something of the environment, when no document says which.
-pub fn known(context: &Context) -> Vec<LocalServer> {
+pub fn known(context: &Context) -> Vec<Server> {
     let mut names = wished_names(context);
     names.extend(context.local.trees(
         context.app(),
@@ -49,7 +57,7 @@ pub fn known(context: &Context) -> Vec<LocalServer> {
 }
 
 /// The servers that the project file wishes.
-pub fn wished(context: &Context) -> Vec<LocalServer> {
+pub fn wished(context: &Context) -> Vec<Server> {
     wished_names(context).iter().map(|name| context.server(name)).collect()
 }
 
@@ -58,12 +66,12 @@ fn wished_names(context: &Context) -> Vec<ServerName> {
 }
 
 /// The agents of the servers, started where none runs.
-pub fn agents(servers: &[LocalServer]) -> Vec<Result<Client, AgentError>> {
-    on_each(servers, LocalServer::agent)
+pub fn agents(servers: &[Server]) -> Vec<Result<Client, AgentError>> {
+    on_each(servers, Server::agent)
 }
 
 /// Asks all agents at once who they are: so all that hang are waited for together, and only once.
-pub fn greet(servers: &[LocalServer]) {
+pub fn greet(servers: &[Server]) {
     on_each(servers, |server| drop(server.contact()));
 }
 
@@ -104,7 +112,7 @@ pub fn enrolled(
     context: &Context,
     document: Option<&Document>,
     without: &std::collections::BTreeSet<ServerName>,
-) -> Result<BTreeMap<ServerName, Server>, Complaint> {
+) -> Result<BTreeMap<ServerName, document::Server>, Complaint> {
     context.prepare()?;
     let wished = wishes::servers(&context.resolved);
     let alone = wished.len() == 1;
@@ -119,24 +127,30 @@ pub fn enrolled(
         let said =
             agent.and_then(|mut agent| agent.hello().map_err(|_| AgentError::Silent { pid: None }));
         let address = match said {
-            Ok(_) if alone => ALONE.to_owned(),
-            Ok(hello) => hello.address.trim_start_matches("http://").to_owned(),
+            Ok(_) if place.ssh().is_some() => match place.ssh().and_then(ways::in_document) {
+                Some((address, reach)) => (address, Some(reach)),
+                None => return Err(Problem::Bug("a server was reached without its key").into()),
+            },
+            Ok(_) if alone => (ALONE.to_owned(), None),
+            Ok(hello) => (hello.address.trim_start_matches("http://").to_owned(), None),
             Err(error) if alone => return Err(complaint(place, &error)),
             Err(error) => return Err(unreachable(place, &error)),
         };
         enrolled.insert(place.name().clone(), address);
     }
     let addresses = wished.into_iter().filter_map(|(name, roles)| {
-        let known = left_out(&name).map(|known| known.address.clone());
-        Some((name.clone(), Server { address: known.or_else(|| enrolled.remove(&name))?, roles }))
+        let known = left_out(&name).map(|known| (known.address.clone(), known.reach.clone()));
+        let (address, reach) = known.or_else(|| enrolled.remove(&name))?;
+        Some((name, document::Server { address, roles, reach }))
     });
     Ok(addresses.collect())
 }
 
 /// The servers that the project file wishes, without asking any of them: for a rehearsal.
-pub fn imagined(context: &Context) -> BTreeMap<ServerName, Server> {
+pub fn imagined(context: &Context) -> BTreeMap<ServerName, document::Server> {
     let servers = wishes::servers(&context.resolved).into_iter();
-    servers.map(|(name, roles)| (name, Server { address: ALONE.to_owned(), roles })).collect()
+    let alone = |roles| document::Server { address: ALONE.to_owned(), roles, reach: None };
+    servers.map(|(name, roles)| (name, alone(roles))).collect()
 }
 
 /// The way to each server of the document, and to those that are about to join it. The agent of a
@@ -144,9 +158,10 @@ pub fn imagined(context: &Context) -> BTreeMap<ServerName, Server> {
 pub fn links(
     context: &Context,
     document: Option<&Document>,
-    joining: &BTreeMap<ServerName, Server>,
+    joining: &BTreeMap<ServerName, document::Server>,
 ) -> Result<Links, Complaint> {
     context.prepare()?;
+    learn(context, document);
     let mut names: Vec<ServerName> = document
         .into_iter()
         .flat_map(Document::everywhere)
@@ -159,14 +174,13 @@ pub fn links(
         names = wished_names(context);
     }
     let servers: Vec<_> = names.iter().map(|name| context.server(name)).collect();
-    if let [only] = &servers[..] {
+    if let [only @ Server::Local(_)] = &servers[..] {
         only.agent().map_err(|error| complaint(only, &error))?;
     }
-    let link =
-        |server: &LocalServer| -> (ServerName, Arc<dyn onward_core::ports::Link + Send + Sync>) {
-            let link = server.link(servers.len() > 1).with_keys(secrets::open_key(context));
-            (server.name().clone(), Arc::new(link))
-        };
+    let link = |server: &Server| -> (ServerName, Arc<dyn onward_core::ports::Link + Send + Sync>) {
+        let link = server.link(servers.len() > 1, secrets::open_key(context));
+        (server.name().clone(), link)
+    };
     Ok(servers.iter().map(link).collect())
 }
 
@@ -181,7 +195,7 @@ pub fn reports(
 }
 
 /// What one server says itself; nothing when its agent does not run.
-pub fn report(context: &Context, server: &LocalServer) -> Option<Report> {
+pub fn report(context: &Context, server: &Server) -> Option<Report> {
     let mut agent = server.running_agent()?;
     Some(agent.report(context.app(), context.environment(), None, 0).ok()?.report)
 }
@@ -190,17 +204,19 @@ pub fn report(context: &Context, server: &LocalServer) -> Option<Report> {
 pub fn url(context: &Context) -> Option<String> {
     let stored = context.store().read().ok().flatten();
     let document = stored.as_ref().map(|stored| &*stored.document);
-    let proxy = entries(context, document)
-        .find_map(|server| Some(server.running_agent()?.hello().ok()?.address))?;
+    let proxy = entries(context, document).find_map(|server| match &server {
+        Server::Local(server) => Some(server.running_agent()?.hello().ok()?.address),
+        Server::Ssh(server) => Some(format!("http://{}", document?.server(server.name())?.address)),
+    })?;
     Some(address::of(context, &proxy))
 }
 
 /// The server that people reach first: the only one, of several the first balancer.
-pub fn entry(context: &Context, document: Option<&Document>) -> Option<LocalServer> {
+pub fn entry(context: &Context, document: Option<&Document>) -> Option<Server> {
     entries(context, document).next()
 }
 
-fn entries(context: &Context, document: Option<&Document>) -> impl Iterator<Item = LocalServer> {
+fn entries(context: &Context, document: Option<&Document>) -> impl Iterator<Item = Server> {
     let servers = servers(context, document);
     let alone = servers.len() == 1;
     servers.into_iter().filter(move |server| alone || balances(document, server))
@@ -214,21 +230,32 @@ pub fn named(
     context: &Context,
     document: Option<&Document>,
     name: &ServerName,
-) -> Result<LocalServer, Problem> {
+) -> Result<Server, Problem> {
     let servers = servers(context, document);
     if let Some(found) = servers.iter().find(|server| server.name() == name) {
         return Ok(found.clone());
     }
-    let names: Vec<_> = servers.iter().map(LocalServer::name).collect();
+    let names: Vec<_> = servers.iter().map(Server::name).collect();
     Err(Problem::no_server(name, &names))
 }
 
+/// A server whose files are looked into, which have to be on this machine.
+///
+/// # Errors
+/// When it is another machine.
+pub fn on_this_machine(server: &Server) -> Result<&LocalServer, Complaint> {
+    server.local().ok_or_else(|| {
+        let what = format!("this is not yet possible with {}, which is behind SSH", server.name());
+        Complaint::new(Exit::Usage, what).hint("`onward logs` and `onward exec` reach it")
+    })
+}
+
 /// Whether a server's proxy sends requests to the other servers too.
-pub fn balances(document: Option<&Document>, server: &LocalServer) -> bool {
+pub fn balances(document: Option<&Document>, server: &Server) -> bool {
     has_role(document, server, BALANCER)
 }
 
-fn has_role(document: Option<&Document>, server: &LocalServer, role: &str) -> bool {
+fn has_role(document: Option<&Document>, server: &Server, role: &str) -> bool {
     let own = document.and_then(|document| document.server(server.name()));
     own.is_none_or(|own| own.roles.iter().any(|it| it.as_str() == role))
 }
@@ -245,7 +272,7 @@ pub fn of_commands(
 ) -> Result<Client, Complaint> {
     context.prepare()?;
     let servers = servers(context, Some(document));
-    let wanted = |server: &&LocalServer| match named {
+    let wanted = |server: &&Server| match named {
         Some(name) => server.name() == name,
         None => has_role(Some(document), server, MANAGER),
     };
@@ -257,6 +284,9 @@ pub fn of_commands(
 /// Ends the agents and proxies of servers of this environment that the document does not have any
 /// more. A server that still has something is told that nothing shall be there, and ends later.
 pub fn retire(context: &Context, document: &Document) {
+    if context.ways().is_some() {
+        return;
+    }
     let trees =
         context.local.trees(context.app(), context.environment(), &context.resolved.default);
     let gone = trees.iter().filter(|name| document.server(name).is_none());
@@ -271,7 +301,7 @@ pub fn retire(context: &Context, document: &Document) {
     }
 }
 
-fn on_each<T: Send>(servers: &[LocalServer], what: impl Fn(&LocalServer) -> T + Sync) -> Vec<T> {
+fn on_each<T: Send>(servers: &[Server], what: impl Fn(&Server) -> T + Sync) -> Vec<T> {
     match servers {
         [only] => vec![what(only)],
         _ => thread::scope(|scope| {
@@ -285,17 +315,25 @@ fn on_each<T: Send>(servers: &[LocalServer], what: impl Fn(&LocalServer) -> T + 
 }
 
 /// The complaint about an agent that does not start.
-pub fn complaint(server: &LocalServer, error: &AgentError) -> Complaint {
-    let whose = if *server.name() == local::server_name() {
-        "this machine".to_owned()
-    } else {
-        format!("server {}", server.name())
-    };
-    agent_complaint(&whose, &server.agent_log(), error)
+pub fn complaint(server: &Server, error: &AgentError) -> Complaint {
+    match server {
+        Server::Local(server) => {
+            let whose = if *server.name() == local::server_name() {
+                "this machine".to_owned()
+            } else {
+                format!("server {}", server.name())
+            };
+            agent_complaint(&whose, Some(&server.agent_log()), error)
+        }
+        Server::Ssh(server) => {
+            let whose = format!("server {} ({})", server.name(), server.place());
+            agent_complaint(&whose, None, error)
+        }
+    }
 }
 
 /// The complaint about one of several servers that a deploy needs.
-fn unreachable(server: &LocalServer, error: &AgentError) -> Complaint {
+fn unreachable(server: &Server, error: &AgentError) -> Complaint {
     let name = server.name();
     let complaint = complaint(server, error);
     let complaint = Complaint { exit: Exit::Refused, ..complaint }.nothing_changed();

@@ -16,6 +16,7 @@ mod commands;
 mod complaint;
 mod context;
 mod edits;
+mod enrol;
 mod exit;
 mod fleet;
 mod hooks;
@@ -46,6 +47,7 @@ mod table;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod ways;
 
 use std::process::ExitCode;
 

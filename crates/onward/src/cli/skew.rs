@@ -14,7 +14,8 @@ use super::exit::Exit;
 use super::fleet;
 use super::numbers;
 use super::screen::Screen;
-use crate::providers::local::{self, AgentError, LocalServer, Renewal, Replaced};
+use crate::providers::Server;
+use crate::providers::local::{self, AgentError, Renewal, Replaced};
 
 /// Before a command acts: agent and proxy are of its build, or newer.
 pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
@@ -48,7 +49,7 @@ pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
 }
 
 fn tell_replaced(
-    server: &LocalServer,
+    server: &Server,
     replaced: &Replaced,
     counted: Option<&Counted>,
     place: &str,
@@ -62,7 +63,7 @@ fn tell_replaced(
 }
 
 /// The servers of the environment; the balancers last, so that what they send to is new by then.
-fn servers(context: &Context) -> Result<Vec<LocalServer>, Complaint> {
+fn servers(context: &Context) -> Result<Vec<Server>, Complaint> {
     let stored = context.store().read()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let mut servers = fleet::servers(context, document);
@@ -72,7 +73,7 @@ fn servers(context: &Context) -> Result<Vec<LocalServer>, Complaint> {
 }
 
 /// Which server is meant, where there are several.
-fn place(context: &Context, server: &LocalServer) -> String {
+fn place(context: &Context, server: &Server) -> String {
     let alone = fleet::wished(context).len() == 1 && *server.name() == local::server_name();
     if alone { String::new() } else { format!("{}: ", server.name()) }
 }
@@ -134,10 +135,15 @@ fn is_newer(running: &Build, replaced_any: bool) -> Complaint {
         .hint("`onward agent upgrade --downgrade` puts the older one in its place")
 }
 
-fn not_replaced(server: &LocalServer, why: &str) -> Complaint {
+fn not_replaced(server: &Server, why: &str) -> Complaint {
     Complaint::new(Exit::Failed, format!("the proxy is not replaced: {why}"))
         .fact("The old proxy goes on, and the agent is replaced")
-        .hint(format!("{} has what it printed", server.root().join("proxy.log").display()))
+        .hint(match server.local() {
+            Some(server) => {
+                format!("{} has what it printed", server.root().join("proxy.log").display())
+            }
+            None => "`journalctl -u 'onward-proxy@*'` there has what it printed".to_owned(),
+        })
         .hint("`onward agent upgrade` tries it again")
 }
 
@@ -172,11 +178,7 @@ struct Exchange {
     counted: Option<Counted>,
 }
 
-fn exchange(
-    context: &Context,
-    server: &LocalServer,
-    downgrade: bool,
-) -> Result<Exchange, AgentError> {
+fn exchange(context: &Context, server: &Server, downgrade: bool) -> Result<Exchange, AgentError> {
     let traffic = || fleet::report(context, server).and_then(|report| report.traffic);
     let own = server.build();
     let is_other = own.is_ok_and(|own| server.running_build().is_some_and(|it| it != own));

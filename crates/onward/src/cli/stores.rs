@@ -1,11 +1,15 @@
 //! Which store has the state of an environment, and that there is only one.
 
+use std::sync::Arc;
+
 use onward_core::model::Generation;
 use onward_core::ports::StateStore;
+use onward_server::remote_state;
 use onward_store::state::{Documents, Sign, StoreUrl};
 
 use super::complaint::Complaint;
 use super::place_problem::PlaceProblem;
+use super::ways::Ways;
 use crate::project::Resolved;
 use crate::providers::local::Local;
 
@@ -14,7 +18,10 @@ use crate::providers::local::Local;
 /// # Errors
 /// When this build cannot use the store, and when there is a state on this machine that is not
 /// the one of the store: two truths.
-pub fn of(resolved: &Resolved, local: &Local) -> Result<Documents, Complaint> {
+pub fn of(resolved: &Resolved, local: &Local, ways: Option<&Ways>) -> Result<Documents, Complaint> {
+    if let (Some(ways), None) = (ways, &resolved.store) {
+        return Ok(of_manager(resolved, ways));
+    }
     let here = local.store(&resolved.app, &resolved.environment);
     let Some(url) = &resolved.store else { return Ok(Documents::Directory(here)) };
     let there = in_cloud(url, resolved)?;
@@ -39,6 +46,15 @@ pub fn of(resolved: &Resolved, local: &Local) -> Result<Documents, Complaint> {
     Ok(there)
 }
 
+/// The documents that the manager of an environment keeps.
+fn of_manager(resolved: &Resolved, ways: &Ways) -> Documents {
+    let manager = ways.manager();
+    let place = format!("{} ({})", manager.name(), manager.place());
+    let (app, environment) = (&resolved.app, &resolved.environment);
+    let store = remote_state::documents(manager.dial(), app, environment, place);
+    Documents::Remote(Arc::new(store))
+}
+
 fn two(url: &StoreUrl, here: &str, generation: Generation) -> Complaint {
     let (url, here) = (url.to_string(), here.to_owned());
     PlaceProblem::TwoStates { url, here, generation }.into()
@@ -52,7 +68,7 @@ fn two(url: &StoreUrl, here: &str, generation: Generation) -> Complaint {
 pub fn in_cloud(url: &StoreUrl, resolved: &Resolved) -> Result<Documents, Complaint> {
     use onward_store::state::cloud::CloudStore;
     let store = CloudStore::open(url, &resolved.app, &resolved.environment)?;
-    Ok(Documents::Cloud(std::sync::Arc::new(store)))
+    Ok(Documents::Cloud(Arc::new(store)))
 }
 
 /// Refuses: this build has no cloud.

@@ -49,7 +49,7 @@ pub use resolve::{
     ResolvedProcess, ResolvedRelease, STOP_SIGNAL, STOP_WITHIN, Statuses, Try, UnknownEnvironment,
     WARM, WATCH_ELSEWHERE, WATCH_LOCAL, resolve,
 };
-pub use servers::{BALANCER, SERVERS_MAX};
+pub use servers::{BALANCER, MANAGER, SERVERS_ELSEWHERE_MAX, SERVERS_MAX};
 pub use words::{
     COMMAND_BYTES_MAX, ProjectPath, RESERVED_PREFIX, ShellCommand, Signal, ValueName, duration_text,
 };

@@ -19,9 +19,11 @@ pub const SERVERS_ELSEWHERE_MAX: u32 = 1_000;
 
 /// Sends requests on to the other servers.
 pub const BALANCER: &str = "balancer";
+/// Keeps the documents, and runs what shall run once.
+pub const MANAGER: &str = "manager";
 
 /// The roles that mean something without a process of their name.
-const KNOWN: [&str; 7] = [BALANCER, "manager", "web", "worker", "db", "cache", "broker"];
+const KNOWN: [&str; 7] = [BALANCER, MANAGER, "web", "worker", "db", "cache", "broker"];
 
 /// Where the parts of `servers` are.
 struct Place {

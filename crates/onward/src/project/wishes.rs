@@ -13,8 +13,8 @@ use onward_core::secrets::SecretVersion;
 use crate::runtimes::InUse;
 
 use super::{
-    BALANCER, LOCAL, PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Provider, Resolved, ResolvedProcess,
-    Servers, Serves, Statuses, Try,
+    BALANCER, LOCAL, MANAGER, PROBE_INTERVAL, PROBE_TIMEOUT, Probe, Provider, Resolved,
+    ResolvedProcess, Servers, Serves, Statuses, Try,
 };
 
 /// How long onward's own server of static files may take to listen.
@@ -78,7 +78,7 @@ pub fn servers(resolved: &Resolved) -> Vec<(ServerName, BTreeSet<Role>)> {
             let own = process.on.is_empty().then(|| process.name.to_string());
             own.into_iter().chain(process.on.iter().map(ToString::to_string))
         });
-        let first = [BALANCER, "manager"].into_iter().filter(|_| at == 0);
+        let first = [BALANCER, MANAGER].into_iter().filter(|_| at == 0);
         let known = first.chain(["web", "worker"]).map(str::to_owned);
         known.chain(needed).filter_map(|role| role.parse().ok()).collect()
     };

@@ -2,4 +2,7 @@
 
 pub mod local;
 pub mod nspawn;
+mod server;
 pub mod ssh;
+
+pub use server::Server;

@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &LogsArgs, screen: &Screen) -> Result<Exit, 
     let stored = context.store().read()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let server = fleet::entry(context, document).ok_or(Refusal::NothingReleased)?;
-    let directory = server.root().join("proxy");
+    let directory = fleet::on_this_machine(&server)?.root().join("proxy");
     let path = directory.join("access.log");
     let failed = |source: io::Error| complaint::system(&path, source);
     let route = format!("{}/{}", context.app(), context.environment());

@@ -17,7 +17,8 @@ use crate::cli::likeness;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
-use crate::providers::local::{self, AgentError, Contact, LocalServer};
+use crate::providers::Server;
+use crate::providers::local::{self, AgentError, Contact};
 
 /// How long an agent is waited for before Ctrl-C is looked for, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -73,12 +74,16 @@ fn already(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
 
 /// Nothing is left for agent and proxy to do, once what still stops has stopped: the instances of a
 /// release that failed take the time that the project file gives them.
-fn end_agent(context: &Context, server: &LocalServer, screen: &Screen, interrupts: &Interrupts) {
+fn end_agent(context: &Context, server: &Server, screen: &Screen, interrupts: &Interrupts) {
     let mut agent = match server.contact() {
         Contact::Answers(agent, _) => agent,
         Contact::Silent { pid } => {
             let error = AgentError::Silent { pid };
             screen.warn(&format!("{}: {}, and goes on", server.name(), local::reason(&error)));
+            return;
+        }
+        Contact::Unreachable(error) => {
+            screen.warn(&format!("{} {error}", server.name()));
             return;
         }
         Contact::Foreign(..) | Contact::Ending | Contact::Absent => return,
@@ -95,6 +100,10 @@ fn end_agent(context: &Context, server: &LocalServer, screen: &Screen, interrupt
             told = true;
         }
         known = Some(seen.revision);
+    }
+    if server.ssh().is_some() {
+        // It is there for the machine, and for whatever else is on it.
+        return;
     }
     if let Err(error) = agent.shutdown()
         // It is there for others, who share this home.

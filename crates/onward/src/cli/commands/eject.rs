@@ -142,7 +142,7 @@ fn on_server(
         let own = place.join("files").join(name.as_str());
         (own.join("releases").join(release.number.to_string()), own.join("shared"))
     } else {
-        let tree = Tree::new(context.server(&name).root());
+        let tree = Tree::new(context.local_server(&name).root());
         let tree = tree.app(context.app(), context.environment());
         (tree.release(release.number), tree.shared())
     };
@@ -214,7 +214,7 @@ fn copy_files(
     to: &Path,
 ) -> io::Result<()> {
     for order in engine::orders(document) {
-        let tree = Tree::new(context.server(&order.server).root());
+        let tree = Tree::new(context.local_server(&order.server).root());
         let tree = tree.app(context.app(), context.environment());
         let own = to.join("files").join(order.server.as_str());
         // The links from a release to what it shares are relative, and lead there again.

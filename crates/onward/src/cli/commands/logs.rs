@@ -20,7 +20,7 @@ use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::problem::Problem;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
-use crate::providers::local::{self, LocalServer};
+use crate::providers::{Server, local};
 
 /// How many lines may wait to be printed; the agent waits meanwhile.
 const LINES_WAITING: usize = 1000;
@@ -91,7 +91,7 @@ fn known(document: &Document, args: &LogsArgs) -> Result<(), Complaint> {
 }
 
 /// The last lines of each server, one after the other.
-fn last(servers: &[LocalServer], request: &LogsRequest, screen: &Screen) -> Result<u64, Complaint> {
+fn last(servers: &[Server], request: &LogsRequest, screen: &Screen) -> Result<u64, Complaint> {
     let mut lines = 0;
     for (server, agent) in servers.iter().zip(fleet::agents(servers)) {
         let mut agent = match agent {
@@ -116,14 +116,14 @@ fn last(servers: &[LocalServer], request: &LogsRequest, screen: &Screen) -> Resu
 type From = (Option<ServerName>, LogLine);
 
 /// Which server a line is from, where there are several.
-fn place(servers: &[LocalServer], server: &LocalServer) -> Option<ServerName> {
+fn place(servers: &[Server], server: &Server) -> Option<ServerName> {
     (servers.len() > 1).then(|| server.name().clone())
 }
 
 /// Goes on until Ctrl-C, also over the end of an agent: the next one is asked for what follows.
 /// Lines of several servers come as they arrive.
 fn follow(
-    servers: &[LocalServer],
+    servers: &[Server],
     request: &LogsRequest,
     screen: &Screen,
     interrupts: &Interrupts,

@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &MetricsArgs, screen: &Screen) -> Result<Exi
     if matches!(server.contact(), Contact::Absent) {
         return Err(Refusal::NothingReleased.into());
     }
-    let status = Client::connect(&server.proxy_socket())
+    let status = Client::connect(&fleet::on_this_machine(&server)?.proxy_socket())
         .and_then(|mut client| client.status())
         .map_err(|error| {
             Complaint::new(

@@ -33,6 +33,7 @@ use super::args::{AgentVerb, Cli, StateVerb, Verb};
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
+use super::enrol;
 use super::exit::Exit;
 use super::outcome;
 use super::problem::Problem;
@@ -67,6 +68,7 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     {
         screen.warn(&warnings.render(screen.colour()));
     }
+    enrol::ready(&context, &cli.verb, &cli.global, screen)?;
     if matches!(cli.verb, Verb::Status | Verb::Logs(_)) && !screen.is_json() {
         skew::tell(&context, screen);
     }

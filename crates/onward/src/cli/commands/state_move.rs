@@ -77,7 +77,7 @@ fn source(resolved: &Resolved, local: &Local, to: &Documents) -> Result<Document
         // Refuses when there are two states.
         return match named.sign()? {
             Some(_) => Ok(named),
-            None => stores::of(resolved, local),
+            None => stores::of(resolved, local, None),
         };
     }
     if let Some(Sign::Arriving { from }) = to.sign()? {

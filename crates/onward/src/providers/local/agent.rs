@@ -19,6 +19,7 @@ use onward_server::protocol::Hello;
 
 use super::{LocalServer, runtime_dir, silence};
 use crate::cli::operator;
+use crate::providers::ssh::SshError;
 
 /// The time that an agent has to answer after its start.
 const START_WITHIN: Duration = Duration::from_secs(10);
@@ -54,6 +55,9 @@ pub enum AgentError {
     /// It cannot be replaced by one of this onward.
     #[error("is not replaced: {0}")]
     Upgrade(String),
+    /// The server cannot be reached; the rest of a sentence about it.
+    #[error("cannot be spoken to: the server {0}")]
+    Ssh(SshError),
     /// It runs and does not answer.
     #[error("does not answer")]
     Silent {
@@ -78,6 +82,8 @@ pub enum Contact {
     Ending,
     /// Nobody.
     Absent,
+    /// Its server cannot be reached.
+    Unreachable(SshError),
 }
 
 impl LocalServer {
@@ -112,9 +118,11 @@ impl LocalServer {
     pub fn running_agent(&self) -> Option<Client> {
         match self.contact() {
             Contact::Answers(agent, _) => Some(agent),
-            Contact::Foreign(..) | Contact::Silent { .. } | Contact::Ending | Contact::Absent => {
-                None
-            }
+            Contact::Foreign(..)
+            | Contact::Silent { .. }
+            | Contact::Ending
+            | Contact::Absent
+            | Contact::Unreachable(_) => None,
         }
     }
 
@@ -158,6 +166,7 @@ impl LocalServer {
                 }
                 // The next one is ours.
                 Contact::Silent { .. } | Contact::Ending => {}
+                Contact::Unreachable(error) => return Err(AgentError::Ssh(error)),
                 Contact::Absent => self.start_unless_started(program, &mut child, &mut said)?,
             }
             thread::sleep(TRY_EVERY);
@@ -235,7 +244,9 @@ impl Link for LocalLink {
             return outcome;
         }
         match self.server.contact() {
-            Contact::Answers(..) | Contact::Silent { .. } => return outcome,
+            Contact::Answers(..) | Contact::Silent { .. } | Contact::Unreachable(_) => {
+                return outcome;
+            }
             Contact::Foreign(..) | Contact::Ending | Contact::Absent => {}
         }
         match self.server.agent() {
@@ -264,6 +275,7 @@ pub fn reason(error: &AgentError) -> String {
             let last = lines.last().map_or("", String::as_str);
             format!("its agent ended: {}", last.strip_prefix("onward: ").unwrap_or(last))
         }
+        AgentError::Ssh(error) => format!("it {error}"),
         error => format!("its agent {error}"),
     }
 }

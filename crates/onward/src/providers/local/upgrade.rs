@@ -138,7 +138,9 @@ impl LocalServer {
 fn hello_of(contact: &Contact) -> Option<Hello> {
     match contact {
         Contact::Answers(_, hello) | Contact::Foreign(_, hello) => Some(Hello::clone(hello)),
-        Contact::Silent { .. } | Contact::Ending | Contact::Absent => None,
+        Contact::Silent { .. } | Contact::Ending | Contact::Absent | Contact::Unreachable(_) => {
+            None
+        }
     }
 }
 

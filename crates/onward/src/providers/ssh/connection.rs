@@ -35,6 +35,8 @@ pub(super) enum IfBare {
     Tell,
     /// Put it there.
     Install,
+    /// Put it there even if it is there already, perhaps of another build.
+    Replace,
 }
 
 /// A connection that answers.
@@ -54,7 +56,7 @@ impl Connection {
         if_bare: IfBare,
     ) -> Result<Self, SshError> {
         let mut command = invocation.command();
-        command.arg(remote(server));
+        command.arg(remote(server, if_bare == IfBare::Replace));
         let child = command.spawn().map_err(|error| SshError::NoSsh(error.to_string()))?;
         let mut opening = Opening::of(child);
         match opening.until_session(server, pins, if_bare) {

@@ -51,6 +51,9 @@ pub enum SshError {
     /// Onward could not be put there.
     #[error("could not be set up: {0}")]
     NotInstalled(String),
+    /// The server is there, and its agent is not.
+    #[error("is reached, and its agent is not: {0}")]
+    NoAgent(String),
     /// Something on this machine failed.
     #[error("cannot be reached: {0}")]
     Here(String),
@@ -64,6 +67,6 @@ impl SshError {
 
     /// Whether trying again may help.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Silent { .. })
+        matches!(self, Self::Refused { .. } | Self::Silent { .. } | Self::NoAgent(_))
     }
 }

@@ -109,8 +109,8 @@ fn quoted(path: &Path) -> String {
 
 /// What runs on the server, as one word for whatever shell the account has: as root, through sudo
 /// where the account is not root.
-pub(super) fn remote(server: &ServerName) -> String {
-    let script = script(server);
+pub(super) fn remote(server: &ServerName, replace: bool) -> String {
+    let script = script(server, replace);
     debug_assert!(!script.contains('\''), "it stands between such quotes");
     format!(
         "exec /bin/sh -c 'if [ \"$(id -u)\" = 0 ]; then exec /bin/sh -c \"$0\"; fi; \
@@ -119,12 +119,13 @@ pub(super) fn remote(server: &ServerName) -> String {
     )
 }
 
-/// Speaks for the agent when it is there. Otherwise says what kind of machine this is, and waits for
+/// Speaks for the agent when it is there and shall not be replaced. Otherwise says what kind of machine this is, and waits for
 /// a copy of onward.
-fn script(server: &ServerName) -> String {
+fn script(server: &ServerName, replace: bool) -> String {
+    let stays = if replace { "" } else { "yes" };
     format!(
         r#"R=/var/lib/onward; B=$R/bin; U=/run/onward
-if [ -x $B/current ]; then
+if [ -n "{stays}" ] && [ -x $B/current ]; then
   [ -S $U/agent.sock ] || $B/current agent install --server {server} >&2
   exec $B/current agent stdio --runtime $U
 fi
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_script_fits_between_quotes_and_is_a_script() {
-        let script = script(&"one".parse().expect("a name"));
+        let script = script(&"one".parse().expect("a name"), false);
         assert!(!script.contains('\''));
         let checked = Command::new("/bin/sh").args(["-n", "-c", &script]).status();
         assert!(checked.expect("sh runs").success());

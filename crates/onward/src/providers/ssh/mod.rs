@@ -21,4 +21,4 @@ mod server;
 pub use bare::Facts;
 pub use error::SshError;
 pub use pins::{Pins, fingerprint};
-pub use server::SshServer;
+pub use server::{AgentSilence, SshServer};

@@ -5,10 +5,12 @@ use std::fs;
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use onward_core::model::ServerName;
+use onward_server::build::Build;
 use onward_server::client::{AgentLink, Client, ClientError, Dial};
 use onward_server::protocol::Hello;
 
@@ -79,6 +81,12 @@ impl SshServer {
         &self.way.reach
     }
 
+    /// The host that the address means: of a `Host` of the person's configuration, its `HostName`.
+    pub fn host(&self) -> String {
+        let address = &self.way.reach.address;
+        host_name(address).unwrap_or_else(|| address.clone())
+    }
+
     /// How people call its place: `root@203.0.113.7`.
     pub fn place(&self) -> String {
         self.way.place.display().to_string()
@@ -115,6 +123,25 @@ impl SshServer {
     /// [`SshError`].
     pub fn set_up(&self) -> Result<(), SshError> {
         self.way.connection(IfBare::Install).map(drop)
+    }
+
+    /// Sends this onward to the server, whose agent and proxy are replaced by its own, and connects
+    /// to that agent.
+    ///
+    /// # Errors
+    /// [`SshError`].
+    pub fn replace_onward(&self) -> Result<(), SshError> {
+        let connection = self.way.open(IfBare::Replace)?;
+        locked(&self.way.state).connection = Some(Arc::new(connection));
+        Ok(())
+    }
+
+    /// The build of this command.
+    ///
+    /// # Errors
+    /// When its executable cannot be read.
+    pub fn build(&self) -> io::Result<Build> {
+        Build::of_this(self.way.pins.directory()?)
     }
 
     /// Connects unless that is so already.
@@ -250,6 +277,14 @@ impl Way {
         };
         Connection::open(&invocation, &self.name, &self.pins, if_bare)
     }
+}
+
+/// What `ssh` makes of an address.
+fn host_name(address: &str) -> Option<String> {
+    let out = Command::new("ssh").args(["-G", "--", address]).output().ok()?;
+    let text = String::from_utf8(out.stdout).ok()?;
+    let name = text.lines().find_map(|line| line.strip_prefix("hostname "))?;
+    Some(name.trim().to_owned())
 }
 
 /// Whether `ssh` ended because of the host key, and not because of what came after it.

@@ -7,6 +7,7 @@ use super::check::Check;
 use super::system;
 use crate::cli::context::Context;
 use crate::cli::fleet;
+use crate::providers::Server;
 use crate::providers::local::{Contact, LocalServer};
 
 /// Locks, links and renames of these reach other machines late or never.
@@ -31,8 +32,8 @@ pub fn checks(context: &Context) -> Vec<Check> {
     }
     let stored = context.store().read().ok().flatten();
     let servers = fleet::servers(context, stored.as_ref().map(|stored| &*stored.document));
-    let longest =
-        servers.iter().map(LocalServer::agent_socket).max_by_key(|path| path.as_os_str().len());
+    let longest = servers.iter().filter_map(Server::local).map(LocalServer::agent_socket);
+    let longest = longest.max_by_key(|path| path.as_os_str().len());
     if let Some(socket) = longest
         && socket.as_os_str().as_bytes().len() > SOCKET_PATH_BYTES_MAX
     {
@@ -63,7 +64,7 @@ fn file_system(kind: Option<&str>) -> Check {
 }
 
 /// The agent of one server, and its proxy. `serves` tells whether anything shall run there.
-fn agent(server: &LocalServer, serves: bool) -> Vec<Check> {
+fn agent(server: &Server, serves: bool) -> Vec<Check> {
     let hello = match server.contact() {
         Contact::Answers(_, hello) => hello,
         Contact::Absent | Contact::Ending => {
@@ -82,6 +83,10 @@ fn agent(server: &LocalServer, serves: bool) -> Vec<Check> {
             return vec![Check::broken("agent", error.to_string(), remedy)];
         }
         Contact::Silent { pid } => return vec![silent(server, pid)],
+        Contact::Unreachable(error) => {
+            let remedy = "`ssh` to it has to work by hand, without asking anything";
+            return vec![Check::broken("server", format!("it {error}"), remedy)];
+        }
     };
     let mut checks = vec![match hello.proxy_problem {
         None => {
@@ -98,14 +103,17 @@ fn agent(server: &LocalServer, serves: bool) -> Vec<Check> {
 }
 
 /// An agent that hangs.
-fn silent(server: &LocalServer, pid: Option<i32>) -> Check {
-    let log = server.agent_log();
+fn silent(server: &Server, pid: Option<i32>) -> Check {
+    let log = server.local().map(LocalServer::agent_log);
     let remedy = match pid {
         Some(pid) => format!(
             "`kill -CONT {pid}` wakes one that was stopped, `kill -9 {pid}` ends one that hangs: \
              the next command starts another, apps and proxy go on"
         ),
-        None => format!("{} says what it does", log.display()),
+        None => match log {
+            Some(log) => format!("{} says what it does", log.display()),
+            None => "`journalctl -u onward-agent` there says what it does".to_owned(),
+        },
     };
     Check::broken("agent", "it runs and does not answer", remedy)
 }

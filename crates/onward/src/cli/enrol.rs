@@ -1,0 +1,223 @@
+//! Before a command works on servers behind SSH: they are reached, their host keys are confirmed,
+//! and `up` puts onward on those that have none.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::thread;
+
+use serde_json::json;
+
+use super::args::{Global, Verb};
+use super::complaint::Complaint;
+use super::context::Context;
+use super::exit::Exit;
+use super::screen::Screen;
+use super::ways::Ways;
+use crate::project::wishes;
+use crate::providers::ssh::{SshError, SshServer};
+
+/// How often a person is asked about one server: it may show another key each time.
+const QUESTIONS_MAX: usize = 3;
+
+/// Whether a verb works without speaking to any server.
+fn stays_here(verb: &Verb) -> bool {
+    matches!(verb, Verb::Rehearse(_) | Verb::Bundle(_))
+}
+
+/// Reaches the servers that a verb needs before anything else: all that the project file wishes for
+/// `up`, the one that keeps the documents for the others.
+///
+/// # Errors
+/// When one cannot be reached, or a host key is not confirmed.
+pub fn ready(
+    context: &Context,
+    verb: &Verb,
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Complaint> {
+    let Some(ways) = context.ways() else { return Ok(()) };
+    if stays_here(verb) {
+        return Ok(());
+    }
+    let without: &[_] = match verb {
+        Verb::Up(args) => &args.release.without,
+        _ => &[],
+    };
+    let installs = matches!(verb, Verb::Up(_));
+    let servers: Vec<SshServer> = if installs {
+        let wished = wishes::servers(&context.resolved).into_iter();
+        let names = wished.map(|(name, _)| name).filter(|name| !without.contains(name));
+        names.map(|name| ways.server(&name)).collect()
+    } else {
+        vec![ways.manager()]
+    };
+    reach(ways, servers, installs, global, screen)
+}
+
+fn reach(
+    ways: &Ways,
+    servers: Vec<SshServer>,
+    installs: bool,
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Complaint> {
+    let mut left = servers;
+    for _ in 0..=QUESTIONS_MAX {
+        let results = on_each(&left, |server| {
+            if !installs {
+                return server.connect().map(|()| false);
+            }
+            match server.connect() {
+                Err(SshError::Bare) => server.set_up().map(|()| true),
+                other => other.map(|()| false),
+            }
+        });
+        let mut again = Vec::new();
+        let mut failed = None;
+        for (server, result) in left.into_iter().zip(results) {
+            match result {
+                Ok(false) => {}
+                Ok(true) => tell_installed(&server, screen),
+                Err(SshError::UnknownKey { key, fingerprint }) => {
+                    confirm(&server, &key, &fingerprint, global)?;
+                    again.push(server);
+                }
+                Err(error) => {
+                    failed.get_or_insert((server, error));
+                }
+            }
+        }
+        if let Some((server, error)) = failed {
+            let manages = server.name() == ways.manager().name();
+            return Err(complaint(&server, &error, manages, installs));
+        }
+        if again.is_empty() {
+            return Ok(());
+        }
+        left = again;
+    }
+    let server = &left[0];
+    let what = format!("server {} shows another host key each time", server.name());
+    Err(Complaint::new(Exit::Refused, what).nothing_changed())
+}
+
+fn tell_installed(server: &SshServer, screen: &Screen) {
+    let name = server.name();
+    screen.event(&json!({"event": "installed", "server": name}));
+    screen.note(&format!("  {name}: onward is put on {}", server.place()));
+}
+
+/// Asks whether a host key is the right one. Without somebody to ask, nothing is accepted: whoever
+/// is between us and the server would be.
+fn confirm(
+    server: &SshServer,
+    key: &str,
+    fingerprint: &str,
+    global: &Global,
+) -> Result<(), Complaint> {
+    let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
+    if !asks || !says_yes(server, key, fingerprint) {
+        return Err(not_confirmed(server, key, fingerprint));
+    }
+    server.confirm(key).map_err(|error| {
+        let what = format!("the host key of {} cannot be kept: {error}", server.name());
+        Complaint::new(Exit::Failed, what)
+    })
+}
+
+fn says_yes(server: &SshServer, key: &str, fingerprint: &str) -> bool {
+    let kind = key.split(' ').next().unwrap_or_default();
+    print!(
+        "Server {} ({}) shows a host key that is not known here:\n  {kind} {fingerprint}\nOn the \
+         server itself, `ssh-keygen -lf /etc/ssh/ssh_host_{}_key.pub` shows the right one.\nIs it \
+         this one? (yes/no) ",
+        server.name(),
+        server.place(),
+        file_word(kind)
+    );
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim(), "yes" | "y")
+}
+
+/// How the file of a key of this kind is called.
+fn file_word(kind: &str) -> &'static str {
+    match kind {
+        "ssh-rsa" => "rsa",
+        kind if kind.starts_with("ecdsa") => "ecdsa",
+        _ => "ed25519",
+    }
+}
+
+fn not_confirmed(server: &SshServer, key: &str, fingerprint: &str) -> Complaint {
+    let name = server.name();
+    Complaint::new(
+        Exit::Refused,
+        format!("server {name} ({}) shows a host key that nobody has confirmed", server.place()),
+    )
+    .fact(format!("It is {fingerprint}"))
+    .nothing_changed()
+    .hint(format!(
+        "compare it with the key on the server's own console, then write `host_key = \"{key}\"` to \
+         {name} in onward.toml, or repeat the command in a terminal and confirm it"
+    ))
+}
+
+/// The complaint about a server that a command needs.
+fn complaint(server: &SshServer, error: &SshError, manages: bool, installs: bool) -> Complaint {
+    let (name, place) = (server.name(), server.place());
+    let exit = match error {
+        SshError::ChangedKey { .. } | SshError::UnknownKey { .. } | SshError::Bare => Exit::Refused,
+        _ => Exit::Failed,
+    };
+    let complaint = Complaint::new(exit, format!("server {name} ({place}) {error}"));
+    let complaint = match error {
+        SshError::NotInstalled(_) => complaint.fact("What was running there goes on"),
+        _ => complaint.nothing_changed(),
+    };
+    let complaint = match error {
+        SshError::ChangedKey { .. } => complaint
+            .fact("Somebody may be between you and it, or it was set up anew")
+            .hint(format!(
+                "when it was set up anew, write its new `host_key` to {name} in onward.toml; \
+                 `ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub` on its own console shows the \
+                 fingerprint"
+            )),
+        SshError::Bare => complaint.hint("`onward up` puts onward on it"),
+        SshError::Refused { .. } | SshError::Silent { .. } => complaint
+            .hint(format!("`ssh {}` has to work without asking anything", ssh_words(server))),
+        SshError::NoSudo { user } => complaint.hint(format!(
+            "let {user} use sudo without a password (`echo '{user} ALL=(ALL) NOPASSWD: ALL' > \
+             /etc/sudoers.d/{user}`, as root there), or set `user = \"root\"`"
+        )),
+        SshError::NoAgent(_) => complaint.hint(
+            "`systemctl status onward-agent` and `journalctl -u onward-agent` there tell why",
+        ),
+        SshError::NotInstalled(_) => complaint.hint("mend that, and repeat the command"),
+        SshError::NoSsh(_) => complaint.hint("install the OpenSSH client"),
+        SshError::Unsuitable(_) | SshError::UnknownKey { .. } | SshError::Here(_) => complaint,
+    };
+    let others = installs && !manages && error.may_pass();
+    if others {
+        complaint.hint(format!("`onward up --without {name}` goes on with the others"))
+    } else {
+        complaint
+    }
+}
+
+/// What a person types behind `ssh` to try it by hand.
+fn ssh_words(server: &SshServer) -> String {
+    match server.reach().port {
+        Some(port) => format!("-p {port} {}", server.place()),
+        None => server.place(),
+    }
+}
+
+fn on_each<T: Send>(servers: &[SshServer], what: impl Fn(&SshServer) -> T + Sync) -> Vec<T> {
+    thread::scope(|scope| {
+        let what = &what;
+        let each: Vec<_> = servers.iter().map(|server| scope.spawn(move || what(server))).collect();
+        let joined = each.into_iter().map(thread::ScopedJoinHandle::join);
+        joined.map(|done| done.expect("reaching a server does not panic")).collect()
+    })
+}

@@ -1,0 +1,112 @@
+//! The servers behind SSH of an environment: one value each, so that a command has one connection to
+//! each of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use onward_core::document::{self, Document};
+use onward_core::model::ServerName;
+
+use super::complaint::{self, Complaint};
+use crate::project::{BALANCER, HostKey, MANAGER, Reach, Resolved, Servers, wishes};
+use crate::providers::ssh::{Pins, SshServer};
+
+/// The port at which the proxy of a server behind SSH answers.
+const HTTP_PORT: u16 = 80;
+
+/// The servers of an environment that are behind SSH.
+#[derive(Debug)]
+pub struct Ways {
+    pins: Pins,
+    servers: Mutex<BTreeMap<ServerName, SshServer>>,
+    /// The server that keeps the documents.
+    manager: ServerName,
+}
+
+impl Ways {
+    /// Those that the project file names.
+    ///
+    /// # Errors
+    /// When there is no place for what is known about host keys.
+    pub fn of(resolved: &Resolved) -> Result<Self, Complaint> {
+        let pins = Pins::of(&resolved.app, &resolved.environment)
+            .map_err(|error| complaint::system("the directory of host keys".as_ref(), error))?;
+        let Servers::Named(named) = &resolved.servers else {
+            return Ok(Self { pins, servers: Mutex::default(), manager: first(resolved) });
+        };
+        let servers = named.iter().filter_map(|wish| {
+            let reach = wish.reach.clone()?;
+            Some((wish.name.clone(), SshServer::new(wish.name.clone(), reach, None, pins.clone())))
+        });
+        let servers = Mutex::new(servers.collect());
+        Ok(Self { pins, servers, manager: first(resolved) })
+    }
+
+    /// Adds those that only the document knows: they were taken out of the file, and are still
+    /// there.
+    pub fn learn(&self, document: &Document) {
+        let mut servers = locked(&self.servers);
+        let before = document.operation.as_ref().and_then(|operation| operation.before.as_ref());
+        let leaving = before.into_iter().flat_map(|before| &before.servers);
+        for (name, server) in document.servers.iter().chain(leaving) {
+            let Some(reach) = &server.reach else { continue };
+            servers.entry(name.clone()).or_insert_with(|| self.known(name, reach));
+        }
+    }
+
+    fn known(&self, name: &ServerName, reach: &document::Reach) -> SshServer {
+        let reach = Reach {
+            address: reach.host.clone(),
+            user: reach.user.clone(),
+            port: reach.port,
+            host_key: HostKey::new(&reach.host_key),
+        };
+        SshServer::new(name.clone(), reach, None, self.pins.clone())
+    }
+
+    /// A server by its name.
+    pub fn server(&self, name: &ServerName) -> SshServer {
+        let mut servers = locked(&self.servers);
+        let server = servers.entry(name.clone()).or_insert_with(|| {
+            // Nobody knows where it is but, perhaps, the person's own configuration of `ssh`.
+            let reach = Reach { address: name.to_string(), user: None, port: None, host_key: None };
+            SshServer::new(name.clone(), reach, None, self.pins.clone())
+        });
+        server.clone()
+    }
+
+    /// The server that keeps the documents.
+    pub fn manager(&self) -> SshServer {
+        self.server(&self.manager)
+    }
+}
+
+/// The first server that manages; the first of all when none says so.
+fn first(resolved: &Resolved) -> ServerName {
+    let servers = wishes::servers(resolved);
+    let manages = |(_, roles): &&(ServerName, _)| {
+        let roles: &std::collections::BTreeSet<onward_core::model::Role> = roles;
+        roles.iter().any(|role| role.as_str() == MANAGER)
+    };
+    let found = servers.iter().find(manages).or_else(|| servers.first());
+    found
+        .map_or_else(|| BALANCER.parse().expect("a word is a legal name"), |(name, _)| name.clone())
+}
+
+/// A server as the document keeps it: where its proxy answers, and how its agent is reached.
+pub fn in_document(server: &SshServer) -> Option<(String, document::Reach)> {
+    let own = server.reach();
+    let reach = document::Reach {
+        host: own.address.clone(),
+        user: own.user.clone(),
+        port: own.port,
+        host_key: server.pin()?,
+    };
+    let host = server.host();
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Some((format!("{host}:{HTTP_PORT}"), reach))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
