@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onward_core::document::Document;
-use onward_core::model::{AppName, EnvironmentName};
+use onward_core::model::{AppName, Digest, EnvironmentName};
 use onward_core::order::Order;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, Link};
@@ -23,6 +23,8 @@ use crate::protocol::{
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
 pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// The time that a slow line has for what is sent in one piece: a pack of a bundle.
+const TAKEN_WITHIN: Duration = Duration::from_secs(300);
 /// The time in which an agent says who it is: it does so beside all else that it does. One that says
 /// nothing for so long hangs, and is not waited for any longer.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(3);
@@ -368,6 +370,28 @@ impl Client {
             }
             other => other,
         }
+    }
+
+    /// Says something that is followed by bytes, and is not answered at once.
+    pub(crate) fn tell(&mut self, request: &Request, bytes: &[u8]) -> Result<(), ClientError> {
+        self.stream.get_ref().set_write_timeout(Some(TAKEN_WITHIN))?;
+        self.send(request)?;
+        self.stream.get_mut().write_all(bytes)?;
+        Ok(())
+    }
+
+    /// What the server lacks of the bundle that it was told of.
+    pub(crate) fn lacks(&mut self) -> Result<Vec<Digest>, ClientError> {
+        self.stream.get_ref().set_read_timeout(Some(TAKEN_WITHIN))?;
+        match self.receive()? {
+            Answer::Lacks { contents } => Ok(contents),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// The error about an answer that does not belong to its question.
+    pub(crate) fn surprised(answer: &Answer) -> ClientError {
+        nonsense(answer)
     }
 
     /// Whether the agent answers on another connection: then it works on what this one asked.

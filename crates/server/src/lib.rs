@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod attached;
+pub mod bringing;
 pub mod build;
 pub mod client;
 mod client_machine;

@@ -8,6 +8,8 @@
 //! | `keep_copy` | `kept`, or `refused` |
 //! | `copy` | `copy` |
 //! | `state` | `state` |
+//! | `holds_bundle` | `bundle` |
+//! | `take_bundle` and its manifest, `take_pack` and its bytes, `complete_bundle` | `lacks`, nothing, `lacks`; or `refused` |
 //! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
 //! | `run` | `attached`, then frames of [`crate::stream`] until the connection ends; `detached`; `not_started`, or `refused` |
@@ -28,7 +30,7 @@ use std::path::PathBuf;
 
 use onward_core::document::Document;
 use onward_core::machine::{Event, Facts, Setup, Token};
-use onward_core::model::{AppName, EnvironmentName, ProcessName, ReleaseNumber};
+use onward_core::model::{AppName, Digest, EnvironmentName, ProcessName, ReleaseNumber};
 use onward_core::order::Order;
 use onward_core::report::Report;
 use onward_core::secrets::PublicKey;
@@ -96,6 +98,30 @@ pub enum Request {
         /// What is asked.
         ask: Box<Ask>,
     },
+    /// Is this bundle there?
+    HoldsBundle {
+        /// The bundle.
+        bundle: Digest,
+        /// Another one, that both may have.
+        base: Option<Digest>,
+    },
+    /// Take this bundle. Its manifest follows as so many bytes.
+    TakeBundle {
+        /// The bundle.
+        bundle: Digest,
+        /// The bundle whose manifest it is packed against.
+        base: Option<Digest>,
+        /// The length of the packed manifest.
+        bytes: u32,
+    },
+    /// Contents of the bundle that is being taken, which follow as so many bytes. It is not
+    /// answered: what is wrong with it is said when the bundle shall be complete.
+    TakePack {
+        /// Their length.
+        bytes: u32,
+    },
+    /// Everything that was asked for is there.
+    CompleteBundle,
     /// Is the private half of this key of an environment there?
     HoldsKey {
         /// The app.
@@ -239,6 +265,18 @@ pub enum Answer {
     },
     /// What is said about the documents.
     State(Box<Said>),
+    /// Whether the bundle is there, and the base.
+    Bundle {
+        /// The bundle.
+        held: bool,
+        /// The base.
+        base_held: bool,
+    },
+    /// What is lacking of the bundle that is being taken. Nothing lacks of one that is complete.
+    Lacks {
+        /// The digests of contents.
+        contents: Vec<Digest>,
+    },
     /// Whether the key is there, durably.
     Key {
         /// Whether it is.

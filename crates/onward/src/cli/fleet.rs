@@ -178,7 +178,8 @@ pub fn links(
         only.agent().map_err(|error| complaint(only, &error))?;
     }
     let link = |server: &Server| -> (ServerName, Arc<dyn onward_core::ports::Link + Send + Sync>) {
-        let link = server.link(servers.len() > 1, secrets::open_key(context));
+        let bundles = context.local.bundles().ok();
+        let link = server.link(servers.len() > 1, secrets::open_key(context), bundles);
         (server.name().clone(), link)
     };
     Ok(servers.iter().map(link).collect())

@@ -40,6 +40,7 @@ mod scaled;
 mod screen;
 mod secret_problem;
 mod secrets;
+mod sending;
 mod set_up;
 mod skew;
 mod stores;

@@ -10,7 +10,8 @@ use onward_server::build::{Build, Skew};
 use onward_server::client::{Client, ClientError, OpenKey};
 
 use super::local::{AgentError, Contact, LocalServer, Renewal, Replaced};
-use super::ssh::{AgentSilence, SshError, SshServer};
+use super::ssh::{AgentSilence, SshError, SshLink, SshServer};
+use onward_store::bundle::Store;
 
 /// The time that a new agent and a new proxy have together.
 const RENEWED_WITHIN: Duration = Duration::from_secs(20);
@@ -89,11 +90,16 @@ impl Server {
     }
 
     /// The way for orders to the agent, which is one of several or the only one, and brings the key
-    /// of the environment where it is missing.
-    pub fn link(&self, several: bool, open_key: OpenKey) -> Arc<dyn Link + Send + Sync> {
+    /// of the environment, and files from `bundles`, where they are missing.
+    pub fn link(
+        &self,
+        several: bool,
+        open_key: OpenKey,
+        bundles: Option<Store>,
+    ) -> Arc<dyn Link + Send + Sync> {
         match self {
             Self::Local(server) => Arc::new(server.link(several).with_keys(open_key)),
-            Self::Ssh(server) => Arc::new(server.link().with_keys(open_key)),
+            Self::Ssh(server) => Arc::new(SshLink::new(server.clone(), open_key, bundles)),
         }
     }
 

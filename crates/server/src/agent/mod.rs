@@ -18,6 +18,7 @@
 mod act;
 mod address;
 mod app;
+mod arrivals;
 mod attend;
 mod commands;
 mod context;
@@ -186,6 +187,7 @@ async fn live(
         control: control.clone(),
         maskers: maskers.clone(),
         store: config.store.clone(),
+        bundles: config.bundles.clone(),
     };
     tokio::spawn(serve::serve(socket, desk));
     if let Some(store) = config.store.clone() {

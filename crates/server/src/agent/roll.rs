@@ -411,6 +411,10 @@ impl Agent {
             | Request::KeepCopy { .. }
             | Request::Copy { .. }
             | Request::State { .. }
+            | Request::HoldsBundle { .. }
+            | Request::TakeBundle { .. }
+            | Request::TakePack { .. }
+            | Request::CompleteBundle
             | Request::Machine
             | Request::SetUp { .. }
             | Request::ConfirmSetUp { .. } => answered_elsewhere(),

@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::arrivals::Arrivals;
 use super::attend::attend;
 use super::control::Control;
 use super::copies;
@@ -28,7 +29,7 @@ use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 /// How many connections are served at once: a few commands and what they left open.
 const CONNECTIONS_MAX: usize = 64;
 /// The time that a client has for one line, and an answer to be taken.
-const PATIENCE: Duration = Duration::from_secs(600);
+pub(super) const PATIENCE: Duration = Duration::from_secs(600);
 /// Pause after a connection could not be accepted, for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The time that counters have to be added to a report. A machine under full load needs more than
@@ -44,6 +45,8 @@ pub(super) struct Desk {
     pub(super) maskers: Maskers,
     /// The directory of the documents that are kept here.
     pub(super) store: Option<PathBuf>,
+    /// The bundles that releases are staged from.
+    pub(super) bundles: PathBuf,
 }
 
 /// Serves clients; never ends by itself.
@@ -71,6 +74,7 @@ pub(super) async fn serve(listener: UnixListener, desk: Desk) {
 async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
+    let mut arrivals = Arrivals::into_store(&desk.bundles);
     while let Some(line) = read_line(&mut reader).await? {
         match serde_json::from_slice(&line) {
             Ok(Request::Logs(request)) => {
@@ -83,6 +87,17 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
             Ok(Request::State { app, environment, ask }) => {
                 let answer = documents::answer(desk.store.as_deref(), app, environment, *ask).await;
                 write_line(&mut writer, &answer).await?;
+            }
+            Ok(Request::HoldsBundle { bundle, base }) => {
+                write_line(&mut writer, &arrivals.holds(bundle, base).await).await?;
+            }
+            Ok(Request::TakeBundle { bundle, base, bytes }) => {
+                let answer = arrivals.begin(bundle, base, bytes, &mut reader).await?;
+                write_line(&mut writer, &answer).await?;
+            }
+            Ok(Request::TakePack { bytes }) => arrivals.take(bytes, &mut reader).await?,
+            Ok(Request::CompleteBundle) => {
+                write_line(&mut writer, &arrivals.complete().await).await?;
             }
             Ok(Request::Copy { app, environment }) => {
                 let answer = copies::read(&desk.tree, &app, &environment).await;

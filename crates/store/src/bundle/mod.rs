@@ -5,8 +5,8 @@
 //!
 //! It promises that the same tree has the same digest everywhere, that a store is never seen half-written whatever dies
 //! at whatever moment, that every changed bit of what is stored is found before it is used, and that a hostile archive
-//! is refused whole before anything of it is visible. It does not decide which bundles to keep, and it moves nothing
-//! between machines.
+//! is refused whole before anything of it is visible. It does not decide which bundles to keep, and it speaks to no other
+//! machine: it says what to send, and takes what arrived.
 
 mod add;
 mod archive;
@@ -33,6 +33,7 @@ mod stage;
 mod store;
 mod tar_pax;
 mod tar_read;
+mod transfer;
 mod tree;
 mod workers;
 mod zip_directory;
@@ -51,4 +52,5 @@ pub use progress::{OnProgress, Progress};
 pub use retain::{Retention, Swept};
 pub use stage::{StageMode, Staged};
 pub use store::{Listed, Store};
+pub use transfer::{Arrival, PACK_FILE_BYTES_MAX};
 pub use tree::{Skipped, TreeSource};

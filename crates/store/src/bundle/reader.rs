@@ -77,6 +77,11 @@ impl<'i> Reader<'i> {
         }
     }
 
+    /// An item as it lies in its pack, which is checked; the item itself is not.
+    pub(crate) fn raw(&mut self, place: Place) -> Result<&[u8]> {
+        self.item(place)
+    }
+
     fn item(&mut self, place: Place) -> Result<&[u8]> {
         let at = match self.kept.iter().position(|(pack, _)| *pack == place.pack) {
             Some(at) => at,

@@ -17,4 +17,5 @@ mod retain;
 mod round;
 mod rules;
 mod together;
+mod transfer;
 mod world;

@@ -25,6 +25,7 @@ use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
+use crate::cli::sending;
 use crate::cli::templates;
 use crate::cli::{build, bundling, numbers, retention, runtimes};
 use crate::project::{HookPoint, wishes};
@@ -105,6 +106,8 @@ fn release_with(
     let stored = context.store().read()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::enrolled(context, document, &without)?;
+    let brought_to = servers.keys().filter(|name| !without.contains(*name));
+    sending::bring(context, brought_to, document, &bundle, screen)?;
     let terms = Terms { planned_at: planned, without };
     let ask = Ask::Deploy { bundle, config, servers, force: args.force, reset };
     match carry::submit_with(context, ask, terms, screen, interrupts, hooks)? {

@@ -15,10 +15,12 @@ mod bare;
 mod connection;
 mod error;
 mod invocation;
+mod link;
 mod pins;
 mod server;
 
 pub use bare::Facts;
 pub use error::SshError;
+pub use link::SshLink;
 pub use pins::{Pins, fingerprint};
 pub use server::{AgentSilence, SshServer};

@@ -1,5 +1,6 @@
 //! One server: its way, which connects when somebody wants to speak to its agent.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -9,9 +10,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use onward_core::model::ServerName;
+use onward_core::model::{Digest, ServerName};
 use onward_server::build::Build;
-use onward_server::client::{AgentLink, Client, ClientError, Dial};
+use onward_server::client::{Client, ClientError, Dial};
 use onward_server::protocol::Hello;
 
 use super::connection::{Connection, IfBare};
@@ -36,6 +37,8 @@ struct Way {
     place: PathBuf,
     state: Mutex<State>,
     attempts: AtomicU32,
+    /// Bundles that the server was seen to have.
+    held: Mutex<BTreeSet<Digest>>,
 }
 
 #[derive(Default)]
@@ -67,6 +70,7 @@ impl SshServer {
             place: place.into(),
             state: Mutex::default(),
             attempts: AtomicU32::new(0),
+            held: Mutex::default(),
         };
         Self { way: Arc::new(way) }
     }
@@ -97,9 +101,14 @@ impl SshServer {
         Arc::clone(&self.way) as Arc<dyn Dial>
     }
 
-    /// The way for orders.
-    pub fn link(&self) -> AgentLink {
-        AgentLink::over(self.dial())
+    /// Keeps that the server has a bundle.
+    pub fn holds(&self, bundle: Digest) {
+        locked(&self.way.held).insert(bundle);
+    }
+
+    /// Whether the server was seen to have a bundle.
+    pub(super) fn is_known_to_hold(&self, bundle: Digest) -> bool {
+        locked(&self.way.held).contains(&bundle)
     }
 
     /// The host key that is pinned.
@@ -178,6 +187,16 @@ pub enum AgentSilence {
     /// The server is there, and its agent is not.
     #[error(transparent)]
     Agent(ClientError),
+}
+
+impl AgentSilence {
+    /// The same as an error of whoever wanted to speak to the agent.
+    pub fn into_client_error(self) -> ClientError {
+        match self {
+            Self::Ssh(error) => ClientError::Lost(io::Error::other(error)),
+            Self::Agent(error) => error,
+        }
+    }
 }
 
 impl Way {

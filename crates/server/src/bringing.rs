@@ -1,0 +1,115 @@
+//! Bringing a bundle to a server: what it lacks, and nothing else.
+
+use std::io;
+
+use onward_core::model::Digest;
+use onward_store::bundle::{self, Store};
+
+use crate::client::{Client, ClientError};
+use crate::protocol::{Answer, Request};
+
+/// How often a server may say that it still lacks something. Lists of chunks come with the first
+/// answer, chunks with the second.
+const ROUNDS_MAX: usize = 4;
+
+/// What travelled.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Brought {
+    /// Bytes that were sent.
+    pub bytes: u64,
+}
+
+/// Why a bundle was not brought. What arrived of it stays there, and need not be sent again.
+#[derive(Debug, thiserror::Error)]
+pub enum NotBrought {
+    /// The server cannot be spoken to, or does not take it.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// It cannot be read here.
+    #[error(transparent)]
+    Here(#[from] bundle::Error),
+    /// It was sent, and the server still lacks something.
+    #[error("the server says again and again that it lacks {0} contents")]
+    Endless(usize),
+}
+
+/// How far a transfer is, in bytes: sent, and to be sent as far as that is known. Contents are
+/// counted before they are compressed.
+pub type OnSent<'a> = &'a (dyn Fn(u64, u64) + Sync);
+
+/// Brings a bundle of `store`, unless it is there. `base` is a bundle that the server probably has:
+/// little more than the difference travels then.
+///
+/// # Errors
+/// [`NotBrought`].
+pub fn bring(
+    client: &mut Client,
+    store: &Store,
+    bundle: Digest,
+    base: Option<Digest>,
+    on_sent: Option<OnSent<'_>>,
+) -> Result<Brought, NotBrought> {
+    let base = match base {
+        Some(base) if store.has(base)? => Some(base),
+        _ => None,
+    };
+    let (held, base_held) = match client.ask(&Request::HoldsBundle { bundle, base }, 0)? {
+        Answer::Bundle { held, base_held } => (held, base_held),
+        other => return Err(Client::surprised(&other).into()),
+    };
+    if held {
+        return Ok(Brought::default());
+    }
+    let base = base.filter(|_| base_held);
+    let manifest = store.packed_manifest(bundle, base)?;
+    let bytes = u32::try_from(manifest.len()).unwrap_or(u32::MAX);
+    let mut brought = Brought { bytes: u64::from(bytes) };
+    client.tell(&Request::TakeBundle { bundle, base, bytes }, &manifest)?;
+    let mut lacks = client.lacks()?;
+    for _ in 0..ROUNDS_MAX {
+        send(client, store, bundle, &lacks, &mut brought, on_sent)?;
+        // What was sent before may still be on its way.
+        client.tell(&Request::CompleteBundle, &[])?;
+        lacks = client.lacks()?;
+        if lacks.is_empty() {
+            return Ok(brought);
+        }
+    }
+    Err(NotBrought::Endless(lacks.len()))
+}
+
+fn send(
+    client: &mut Client,
+    store: &Store,
+    bundle: Digest,
+    lacks: &[Digest],
+    brought: &mut Brought,
+    on_sent: Option<OnSent<'_>>,
+) -> Result<(), NotBrought> {
+    let total = match on_sent {
+        Some(_) => store.bytes_of(bundle, lacks)?,
+        None => 0,
+    };
+    let mut failed = None;
+    let mut sent = 0;
+    let result = store.send(bundle, lacks, &mut |pack| {
+        let bytes = u32::try_from(pack.len()).unwrap_or(u32::MAX);
+        if let Err(error) = client.tell(&Request::TakePack { bytes }, pack) {
+            failed = Some(error);
+            // It ends the walk; the error itself is told by whoever called.
+            let source = io::ErrorKind::BrokenPipe.into();
+            let path = store.root().to_owned();
+            return Err(bundle::Error::Io { action: "send from", path, source });
+        }
+        brought.bytes += u64::from(bytes);
+        sent += u64::from(bytes);
+        if let Some(on_sent) = on_sent {
+            on_sent(sent, total);
+        }
+        Ok(())
+    });
+    match (failed, result) {
+        (Some(error), _) => Err(error.into()),
+        (None, result) => Ok(result?),
+    }
+}
