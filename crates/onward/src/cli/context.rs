@@ -40,7 +40,7 @@ impl Context {
         let (resolved, warnings, local) = project(global, like)?;
         let ways = match resolved.provider {
             Provider::Local => None,
-            Provider::Ssh => Some(Ways::of(&resolved)?),
+            Provider::Ssh | Provider::Nspawn => Some(Ways::of(&resolved, &local)?),
         };
         let store = stores::of(&resolved, &local, ways.as_ref())?;
         Ok(Self { resolved, warnings, local, ways, store })

@@ -10,6 +10,7 @@ use super::args::{Global, Verb};
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::lab;
 use super::screen::Screen;
 use super::ways::Ways;
 use crate::project::wishes;
@@ -38,6 +39,14 @@ pub fn ready(
     if stays_here(verb) {
         return Ok(());
     }
+    if let Some(lab) = ways.lab() {
+        match verb {
+            Verb::Up(_) => lab::up(lab, &context.resolved, ways, screen)?,
+            Verb::Down(_) => return Ok(()),
+            _ if lab.state()?.is_empty() => return Err(not_made(context)),
+            _ => {}
+        }
+    }
     let without: &[_] = match verb {
         Verb::Up(args) => &args.release.without,
         _ => &[],
@@ -51,6 +60,11 @@ pub fn ready(
         vec![ways.manager()]
     };
     reach(ways, servers, installs, global, screen)
+}
+
+fn not_made(context: &Context) -> Complaint {
+    let what = format!("{} has no servers yet", context.environment());
+    Complaint::new(Exit::Refused, what).hint("`onward up` makes them")
 }
 
 fn reach(

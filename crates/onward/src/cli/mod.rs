@@ -22,6 +22,7 @@ mod fleet;
 mod hooks;
 mod interrupt;
 mod key_problem;
+mod lab;
 mod likeness;
 mod live;
 mod numbers;

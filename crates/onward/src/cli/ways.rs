@@ -8,7 +8,11 @@ use onward_core::document::{self, Document};
 use onward_core::model::ServerName;
 
 use super::complaint::{self, Complaint};
-use crate::project::{BALANCER, HostKey, MANAGER, Reach, Resolved, Servers, wishes};
+use super::lab;
+use super::problem::Problem;
+use crate::project::{BALANCER, HostKey, MANAGER, Provider, Reach, Resolved, Servers, wishes};
+use crate::providers::local::Local;
+use crate::providers::nspawn::Lab;
 use crate::providers::ssh::{Pins, SshServer};
 
 /// The port at which the proxy of a server behind SSH answers.
@@ -21,6 +25,8 @@ pub struct Ways {
     servers: Mutex<BTreeMap<ServerName, SshServer>>,
     /// The server that keeps the documents.
     manager: ServerName,
+    /// The servers, when they are made on this machine.
+    lab: Option<Lab>,
 }
 
 impl Ways {
@@ -28,18 +34,23 @@ impl Ways {
     ///
     /// # Errors
     /// When there is no place for what is known about host keys.
-    pub fn of(resolved: &Resolved) -> Result<Self, Complaint> {
+    pub fn of(resolved: &Resolved, local: &Local) -> Result<Self, Complaint> {
         let pins = Pins::of(&resolved.app, &resolved.environment)
             .map_err(|error| complaint::system("the directory of host keys".as_ref(), error))?;
+        let lab = (resolved.provider == Provider::Nspawn).then(|| lab::of(resolved, local));
+        if let Some(lab) = lab {
+            let servers = Mutex::new(lab::servers(&lab, &pins)?);
+            return Ok(Self { pins, servers, manager: first(resolved), lab: Some(lab) });
+        }
         let Servers::Named(named) = &resolved.servers else {
-            return Ok(Self { pins, servers: Mutex::default(), manager: first(resolved) });
+            return Err(Problem::Bug("servers behind SSH without names").into());
         };
         let servers = named.iter().filter_map(|wish| {
             let reach = wish.reach.clone()?;
             Some((wish.name.clone(), SshServer::new(wish.name.clone(), reach, None, pins.clone())))
         });
         let servers = Mutex::new(servers.collect());
-        Ok(Self { pins, servers, manager: first(resolved) })
+        Ok(Self { pins, servers, manager: first(resolved), lab: None })
     }
 
     /// Adds those that only the document knows: they were taken out of the file, and are still
@@ -73,6 +84,11 @@ impl Ways {
             SshServer::new(name.clone(), reach, None, self.pins.clone())
         });
         server.clone()
+    }
+
+    /// The servers, when they are made on this machine.
+    pub fn lab(&self) -> Option<&Lab> {
+        self.lab.as_ref()
     }
 
     /// The server that keeps the documents.

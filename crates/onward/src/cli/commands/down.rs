@@ -14,11 +14,14 @@ use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::likeness;
+use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
+use crate::cli::ways::Ways;
 use crate::providers::Server;
 use crate::providers::local::{self, AgentError, Contact};
+use crate::providers::nspawn::Lab;
 
 /// How long an agent is waited for before Ctrl-C is looked for, in milliseconds.
 const LOOK_MS: u64 = 500;
@@ -31,6 +34,9 @@ pub fn run(
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
     screen.note(&context.title());
+    if let Some(lab) = context.ways().and_then(Ways::lab) {
+        return remove_lab(context, lab, args, global, screen);
+    }
     let stored = context.store().read()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::servers(context, document);
@@ -63,6 +69,29 @@ pub fn run(
             already(context, screen)
         }
     }
+}
+
+/// Servers that were made for the environment go with it, and with all that is on them: the state
+/// too. So they need not be reached for it.
+fn remove_lab(
+    context: &Context,
+    lab: &Lab,
+    args: &DownArgs,
+    global: &Global,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
+    let servers = lab.state()?;
+    if servers.is_empty() {
+        lab.down()?;
+        return already(context, screen);
+    }
+    confirm(context, args, global)?;
+    lab.down()?;
+    likeness::forget(&context.local, &context.resolved)?;
+    let count = numbers::count(servers.len() as u64, "server");
+    screen.success(&format!("{} is down: {count} removed", context.environment()));
+    screen.finished(true, json!({"outcome": "done", "removed": servers.len()}));
+    Ok(Exit::Done)
 }
 
 fn already(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {

@@ -93,6 +93,8 @@ pub struct MachineState {
     pub name: ServerName,
     /// Where it is reached when it runs.
     pub address: IpAddr,
+    /// What its sshd shows; none when it was not made yet.
+    pub host_key: Option<String>,
     /// Whether something of it runs; a paused server does.
     pub is_running: bool,
 }
@@ -298,7 +300,9 @@ impl Lab {
         let state = |(name, entry)| {
             let server = self.server(name, entry, &network)?;
             let address = IpAddr::V4(server.address());
-            Ok(MachineState { name: name.clone(), address, is_running: server.is_running() })
+            let host_key = server.host_key().ok();
+            let is_running = server.is_running();
+            Ok(MachineState { name: name.clone(), address, host_key, is_running })
         };
         record.servers.iter().map(state).collect()
     }

@@ -30,15 +30,32 @@ pub struct SshServer {
 /// The way to a server.
 struct Way {
     name: ServerName,
-    reach: Reach,
-    identity: Option<PathBuf>,
+    place: Mutex<Place>,
     pins: Pins,
-    /// For people: `root@203.0.113.7`.
-    place: PathBuf,
+    /// What [`Dial::place`] lends.
+    words: PathBuf,
     state: Mutex<State>,
     attempts: AtomicU32,
     /// Bundles that the server was seen to have.
     held: Mutex<BTreeSet<Digest>>,
+}
+
+/// Where a server is.
+#[derive(Debug, Clone)]
+struct Place {
+    reach: Reach,
+    /// A key to log in with, when it is not the person's own.
+    identity: Option<PathBuf>,
+}
+
+impl Place {
+    /// As people call it: `root@203.0.113.7`.
+    fn words(&self) -> String {
+        match &self.reach.user {
+            Some(user) => format!("{user}@{}", self.reach.address),
+            None => self.reach.address.clone(),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -58,16 +75,13 @@ impl SshServer {
     /// A server, by its name in documents. `identity` is a key to log in with, when it is not the
     /// person's own. Nothing is connected before somebody speaks to it.
     pub fn new(name: ServerName, reach: Reach, identity: Option<PathBuf>, pins: Pins) -> Self {
-        let place = match &reach.user {
-            Some(user) => format!("{user}@{}", reach.address),
-            None => reach.address.clone(),
-        };
+        let words = PathBuf::from(name.as_str());
+        let place = Mutex::new(Place { reach, identity });
         let way = Way {
             name,
-            reach,
-            identity,
+            place,
             pins,
-            place: place.into(),
+            words,
             state: Mutex::default(),
             attempts: AtomicU32::new(0),
             held: Mutex::default(),
@@ -81,19 +95,25 @@ impl SshServer {
     }
 
     /// How it is reached.
-    pub fn reach(&self) -> &Reach {
-        &self.way.reach
+    pub fn reach(&self) -> Reach {
+        self.way.place().reach
+    }
+
+    /// It is somewhere else from now on: it was made just now.
+    pub fn is_at(&self, reach: Reach, identity: Option<PathBuf>) {
+        *locked(&self.way.place) = Place { reach, identity };
+        *locked(&self.way.state) = State::default();
     }
 
     /// The host that the address means: of a `Host` of the person's configuration, its `HostName`.
     pub fn host(&self) -> String {
-        let address = &self.way.reach.address;
-        host_name(address).unwrap_or_else(|| address.clone())
+        let address = self.reach().address;
+        host_name(&address).unwrap_or(address)
     }
 
     /// How people call its place: `root@203.0.113.7`.
     pub fn place(&self) -> String {
-        self.way.place.display().to_string()
+        self.way.place().words()
     }
 
     /// A way for clients and links.
@@ -200,8 +220,12 @@ impl AgentSilence {
 }
 
 impl Way {
+    fn place(&self) -> Place {
+        locked(&self.place).clone()
+    }
+
     fn pin(&self) -> Option<String> {
-        let given = self.reach.host_key.as_ref().map(|key| key.as_str().to_owned());
+        let given = self.place().reach.host_key.as_ref().map(|key| key.as_str().to_owned());
         given.or_else(|| self.pins.get(&self.name))
     }
 
@@ -288,9 +312,10 @@ impl Way {
         if_bare: IfBare,
     ) -> Result<Connection, SshError> {
         let onward = std::env::current_exe().map_err(|error| SshError::here(&error))?;
+        let Place { reach, identity } = self.place();
         let invocation = Invocation {
-            reach: &self.reach,
-            identity: self.identity.as_deref(),
+            reach: &reach,
+            identity: identity.as_deref(),
             trust,
             shown: shown.map(|shown| (shown, onward.as_path())),
         };
@@ -318,7 +343,7 @@ impl Dial for Way {
     }
 
     fn place(&self) -> &Path {
-        &self.place
+        &self.words
     }
 }
 
