@@ -225,7 +225,7 @@ fn the_document_of_the_store_is_followed_and_the_report_is_kept_there() {
     let mut document = Document::first(app, environment, WriteId::new("w"), now);
     let roles = ["web".parse().unwrap()].into();
     let server = "local".parse().unwrap();
-    document.servers.insert(server, Server { address: "127.0.0.1".into(), roles });
+    document.servers.insert(server, Server { address: "127.0.0.1".into(), roles, reach: None });
     let order = world.releases[&ReleaseNumber(1)].clone();
     let release = Release {
         number: ReleaseNumber(1),
