@@ -15,6 +15,7 @@ use crate::cli::context::agent_complaint;
 use crate::project::init::CannotTell;
 use crate::project::{Findings, LoadError, UnknownEnvironment};
 use crate::providers::local::AgentError;
+use crate::providers::ssh::SshError;
 
 fn path(text: &str) -> PathBuf {
     PathBuf::from(text)
@@ -164,13 +165,15 @@ fn the_agent_does_not_start() {
         ),
         AgentError::Upgrade(_) => AgentError::Upgrade("app.json says `gpu`".to_owned()),
         AgentError::Silent { .. } => AgentError::Silent { pid: Some(4711) },
+        AgentError::Ssh(_) => AgentError::Ssh(SshError::Silent { seconds: 20 }),
     };
     let log = Path::new("/shop/.onward/agent.log");
     let told = AgentError::Ended {
         lines: vec!["onward: port 27393, the address of this project, is used".to_owned()],
     };
     let all = all.into_iter().chain([("with a reason", told)]);
-    let complaints = all.map(|(name, error)| (name, agent_complaint("this machine", log, &error)));
+    let complaints =
+        all.map(|(name, error)| (name, agent_complaint("this machine", Some(log), &error)));
     insta::assert_snapshot!(page(complaints.collect::<Vec<_>>()));
 }
 
