@@ -5,6 +5,7 @@
 //! They need root on Linux and some programs. Where that is missing a test says that it was left
 //! out, and why.
 
+mod skew;
 mod ssh;
 
 use std::path::Path;

@@ -148,3 +148,22 @@ fn a_disk_can_be_full_and_stays_so_over_a_power_cut() {
     assert!(more.stderr.contains("No space left on device"), "{more:?}");
     fleet.run(0, "rm /root/fill /root/more && echo room > /root/room");
 }
+
+#[test]
+fn the_clock_of_onward_on_a_server_can_be_moved() {
+    let Some(fleet) = Fleet::boot(2) else { return };
+    let ahead = |index: usize, unit: &str| {
+        let command = format!("systemd-run --quiet --wait --pipe --unit {unit} date +%s");
+        let there: i64 = fleet.run(index, &command).trim().parse().expect("a time");
+        let here = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        there - i64::try_from(here.expect("it is after 1970").as_secs()).expect("a time")
+    };
+    for seconds in [600, -600] {
+        fleet.skew(0, seconds);
+        let moved = ahead(0, "onward-clock");
+        assert!((moved - seconds).abs() < 30, "{moved} instead of {seconds}");
+    }
+    for (index, unit) in [(0, "clock"), (1, "onward-clock")] {
+        assert!(ahead(index, unit).abs() < 30, "a control: {unit} of {index}");
+    }
+}

@@ -5,8 +5,8 @@
 //! - a power cut loses what runs, but nothing that was written: files are kept by this machine's
 //!   kernel, which goes on. Loss of what was not synced needs another file system;
 //! - the clock is this machine's. Linux has no name space for the time of day, so one server alone
-//!   cannot have another. What can be moved is the clock of one program that is not linked
-//!   statically, by libfaketime: that of the command, against all servers;
+//!   cannot have another. Tests move the time that single programs see, by libfaketime
+//!   (`tests/fleet/src/skew.rs`), which does not reach programs that are linked statically;
 //! - the kernel is this machine's: a server cannot have another one, nor crash it alone.
 
 use onward_core::model::ServerName;
