@@ -155,7 +155,8 @@ UMask=0007
     )
 }
 
-/// What a proxy is kept from.
+/// What a proxy is kept from. Not `RestrictSUIDSGID`: it takes `openat2` away, with which the files of
+/// a site are opened beneath its root.
 const HARDENING: &str = "\
 NoNewPrivileges=yes
 KeyringMode=private
@@ -176,7 +177,6 @@ RemoveIPC=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 RestrictNamespaces=yes
 RestrictRealtime=yes
-RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
