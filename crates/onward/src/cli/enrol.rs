@@ -24,6 +24,22 @@ fn stays_here(verb: &Verb) -> bool {
     matches!(verb, Verb::Rehearse(_) | Verb::Bundle(_))
 }
 
+/// Whether a verb is likely to speak to every server.
+fn speaks_to_all(verb: &Verb) -> bool {
+    matches!(
+        verb,
+        Verb::Deploy(_)
+            | Verb::Rollback(_)
+            | Verb::Scale(_)
+            | Verb::Maintenance(_)
+            | Verb::Abort
+            | Verb::Status
+            | Verb::Logs(_)
+            | Verb::Events
+            | Verb::Doctor
+    )
+}
+
 /// Reaches the servers that a verb needs before anything else: all that the project file wishes for
 /// `up`, the one that keeps the documents for the others.
 ///
@@ -46,6 +62,9 @@ pub fn ready(
             _ if lab.state()?.is_empty() => return Err(not_made(context)),
             _ => {}
         }
+    }
+    if speaks_to_all(verb) {
+        ways.warm_up();
     }
     let without: &[_] = match verb {
         Verb::Up(args) => &args.release.without,

@@ -70,9 +70,10 @@ pub fn agents(servers: &[Server]) -> Vec<Result<Client, AgentError>> {
     on_each(servers, Server::agent)
 }
 
-/// Asks all agents at once who they are: so all that hang are waited for together, and only once.
+/// Asks all agents of this machine at once who they are: so all that hang are waited for together, and only once.
 pub fn greet(servers: &[Server]) {
-    on_each(servers, |server| drop(server.contact()));
+    let local: Vec<Server> = servers.iter().filter(|own| own.local().is_some()).cloned().collect();
+    on_each(&local, |server| drop(server.contact()));
 }
 
 /// Starts the agent of every server that the document has, and says in what state each was found:
@@ -302,7 +303,8 @@ pub fn retire(context: &Context, document: &Document) {
     }
 }
 
-fn on_each<T: Send>(servers: &[Server], what: impl Fn(&Server) -> T + Sync) -> Vec<T> {
+/// Does something with all servers at once.
+pub fn on_each<T: Send>(servers: &[Server], what: impl Fn(&Server) -> T + Sync) -> Vec<T> {
     match servers {
         [only] => vec![what(only)],
         _ => thread::scope(|scope| {

@@ -19,7 +19,7 @@ use crate::providers::local::{self, AgentError, Renewal, Replaced};
 
 /// Before a command acts: agent and proxy are of its build, or newer.
 pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
-    for server in &servers(context)? {
+    for server in &others(servers(context)?) {
         let place = place(context, server);
         let exchanged = match exchange(context, server, false) {
             // Which of the others a command can do without it, it finds out itself.
@@ -70,6 +70,14 @@ fn servers(context: &Context) -> Result<Vec<Server>, Complaint> {
     servers.sort_by_key(|server| fleet::balances(document, server));
     fleet::greet(&servers);
     Ok(servers)
+}
+
+/// The servers without those behind SSH that run this very build: they are asked all at once.
+fn others(servers: Vec<Server>) -> Vec<Server> {
+    let is_same =
+        |server: &Server| server.ssh().is_some() && server.build().ok() == server.running_build();
+    let same = fleet::on_each(&servers, is_same);
+    servers.into_iter().zip(same).filter(|(_, same)| !same).map(|(server, _)| server).collect()
 }
 
 /// Which server is meant, where there are several.

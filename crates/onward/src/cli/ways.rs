@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
 
 use onward_core::document::{self, Document};
 use onward_core::model::ServerName;
@@ -84,6 +85,14 @@ impl Ways {
             SshServer::new(name.clone(), reach, None, self.pins.clone())
         });
         server.clone()
+    }
+
+    /// Begins to connect to every server, so that nobody waits for one after the other. Whoever needs
+    /// one waits for its connection, and hears why there is none.
+    pub fn warm_up(&self) {
+        for server in locked(&self.servers).values().cloned() {
+            thread::spawn(move || drop(server.connect()));
+        }
     }
 
     /// The servers, when they are made on this machine.
