@@ -5,8 +5,10 @@
 //! They need root on Linux and some programs. Where that is missing a test says that it was left
 //! out, and why.
 
+mod line;
 mod skew;
 mod ssh;
+pub mod traces;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,11 +17,10 @@ use onward::providers::nspawn::{self, Lab, LabError, Machine, ServerSpec};
 use onward_core::model::ServerName;
 use tempfile::TempDir;
 
+pub use line::Line;
 pub use onward_load as load;
 pub use ssh::{Answer, Ssh};
 
-/// The names of the directories of fleets: `onward-fleet-PID-XXXXXX`.
-const PREFIX: &str = "onward-fleet-";
 /// The time that anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -56,11 +57,10 @@ impl Fleet {
             eprintln!("LEFT OUT: a test on real servers: {reason}");
             return None;
         }
-        remove_what_was_killed();
-        let directory = tempfile::Builder::new()
-            .prefix(&format!("{PREFIX}{}-", std::process::id()))
-            .tempdir()
-            .expect("a directory");
+        traces::remove_what_was_killed();
+        let directory =
+            tempfile::Builder::new().prefix("onward-fleet-").tempdir().expect("a directory");
+        traces::mark(directory.path());
         let lab = Lab::of(directory.path(), "fleet");
         let mut fleet = Self { lab, machines: Vec::new(), directory };
         fleet.machines = fleet.up(servers).expect("the servers boot");
@@ -117,19 +117,7 @@ impl Drop for Fleet {
         if let Err(error) = self.lab.down() {
             let id = self.lab.id();
             eprintln!("lab {id} was not removed, and the next test will: {error}");
-        }
-    }
-}
-
-/// Removes the labs of tests whose process is gone.
-fn remove_what_was_killed() {
-    for lab in Lab::all().unwrap_or_default() {
-        let name = lab.place().file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
-        if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-            // Another test may be at it.
-            let _ = lab.down();
-            let _ = std::fs::remove_dir_all(lab.place());
+            self.directory.disable_cleanup(true);
         }
     }
 }
@@ -143,7 +131,7 @@ pub fn is_long() -> bool {
 ///
 /// # Panics
 /// When it is not within [`PATIENCE`].
-pub fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");

@@ -1,5 +1,6 @@
 //! Real servers.
 
 mod lab;
+mod line;
 mod rootfs;
 mod traces;

@@ -7,26 +7,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use onward::providers::nspawn::{Lab, ServerSpec};
+use onward_fleet_tests::traces::all;
 use onward_fleet_tests::{Fleet, is_long};
-
-/// Everything on this machine that has the lab in its name.
-fn traces(id: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for (program, arguments) in [
-        ("ip", &["-o", "link"][..]),
-        ("nft", &["list", "tables"]),
-        ("cat", &["/proc/self/mountinfo"]),
-        ("ps", &["-eo", "args"]),
-        ("losetup", &["--list", "--output", "BACK-FILE"]),
-        ("find", &["/sys/fs/cgroup", "/run", "/var/lib/onward-nspawn/labs", "-name", "*"]),
-    ] {
-        let output = Command::new(program).args(arguments).output().expect("it runs");
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let lines = text.lines().filter(|line| line.contains(id)).map(str::to_owned);
-        found.extend(lines.map(|line| format!("{program}: {line}")));
-    }
-    found
-}
 
 #[test]
 fn down_leaves_no_trace() {
@@ -36,7 +18,7 @@ fn down_leaves_no_trace() {
     };
     let Some(fleet) = Fleet::of(&[spec("small", Some(64)), spec("one", None)]) else { return };
     let id = fleet.lab().id().to_owned();
-    let there = traces(&id);
+    let there = all(&id);
     for kind in ["ip", "nft", "cat", "ps", "losetup", "find"] {
         let is_seen = there.iter().any(|trace| trace.starts_with(kind));
         assert!(is_seen, "a control: {kind} shows what is there: {there:#?}");
@@ -44,7 +26,7 @@ fn down_leaves_no_trace() {
     let lock = lock_of(&fleet.lab().directory().join("servers/one/root"));
     assert!(lock.exists(), "a control: {}", lock.display());
     fleet.lab().down().expect("down");
-    assert_eq!(traces(&id), Vec::<String>::new());
+    assert_eq!(all(&id), Vec::<String>::new());
     assert!(!lock.exists(), "{}", lock.display());
     fleet.lab().down().expect("twice is fine");
 }
@@ -115,7 +97,7 @@ fn whoever_is_killed_at_whatever_moment_the_next_one_finishes_it() {
         kills += 1;
         if at % 2 == 0 {
             lab.down().expect("a half-made lab is removed");
-            assert_eq!(traces(lab.id()), Vec::<String>::new(), "killed after {:?}", step * at);
+            assert_eq!(all(lab.id()), Vec::<String>::new(), "killed after {:?}", step * at);
         } else {
             let machines = lab.up(&specs, &|_| {}).expect("a half-made lab is finished");
             assert_eq!(machines.len(), 2);
@@ -132,10 +114,10 @@ fn whoever_is_killed_at_whatever_moment_the_next_one_finishes_it() {
         kills_of_down += 1;
         if at % 2 == 0 {
             lab.down().expect("a half-removed lab is removed");
-            assert_eq!(traces(lab.id()), Vec::<String>::new(), "killed after {:?}", step / 2 * at);
+            assert_eq!(all(lab.id()), Vec::<String>::new(), "killed after {:?}", step / 2 * at);
         }
     }
     lab.down().expect("down");
-    assert_eq!(traces(lab.id()), Vec::<String>::new());
+    assert_eq!(all(lab.id()), Vec::<String>::new());
     assert!(kills > 2 && kills_of_down > 1, "a control: {kills} and {kills_of_down} were killed");
 }

@@ -1,0 +1,49 @@
+//! The whole line on real servers.
+
+use onward_fleet_tests::{Line, eventually, traces};
+
+const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
+                       { name = \"one\", roles = [\"web\"] }, { name = \"two\", roles = [\"web\"] }";
+
+#[test]
+fn a_lab_serves_loses_nothing_in_a_deploy_and_goes_without_a_trace() {
+    let Some(line) = Line::of_hello(SERVERS, "[release]\nwatch = \"1s\"") else { return };
+    let up = line.onward(&["up"]);
+    assert!(up.stdout.contains("Release 1"), "{up:?}");
+    assert!(line.visit("front").contains("release 1"));
+
+    let visitors = line.visitors("front");
+    for _ in 0..2 {
+        line.onward(&["deploy", "--force"]);
+    }
+    let seen = visitors.end();
+    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.answers.len() > 100, "a control: {} answers", seen.answers.len());
+    assert!(seen.answers.iter().any(|answer| answer.release == 3), "the last one was seen");
+
+    let id = line.lab().id().to_owned();
+    assert!(!traces::all(&id).is_empty(), "a control");
+    line.onward(&["down", "-y", "--confirm", "lab"]);
+    assert_eq!(traces::all(&id), Vec::<String>::new());
+}
+
+#[test]
+fn a_server_whose_power_was_cut_serves_again_by_itself_once_it_has_booted() {
+    let servers = "{ name = \"alone\" }";
+    let Some(line) = Line::of_hello(servers, "[release]\nwatch = \"1s\"") else { return };
+    line.onward(&["up"]);
+    let name = "alone".parse().expect("a name");
+    let (address, machine) = (line.address("alone"), line.lab().clone());
+    let visitors = line.visitors("alone");
+    machine.power_cut(&name).expect("cut");
+    eventually("visitors notice, a control", || visitors.losses() > 0);
+    visitors.end();
+
+    let spec = onward::providers::nspawn::ServerSpec::of(name);
+    machine.up(&[spec], &|_| {}).expect("it boots");
+    assert_eq!(line.address("alone"), address);
+    let mut visitor = onward_fleet_tests::load::Connection::to(&address);
+    eventually("it serves without a command", || {
+        visitor.get("/").is_ok_and(|(answer, _)| answer.release == 1)
+    });
+}
