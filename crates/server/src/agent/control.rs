@@ -118,10 +118,10 @@ impl Control {
         }
     }
 
-    /// Whether a proxy that is about to take over answers.
-    pub(super) async fn next_answers(&self) -> bool {
+    /// The process of a proxy that is about to take over, when one answers.
+    pub(super) async fn next_answers(&self) -> Option<u32> {
         let ask = |own: &Self| Client::connect(&next_proxy_socket(&own.runtime))?.status();
-        self.blocking(ask).await.is_ok()
+        self.blocking(ask).await.ok().map(|status| status.pid)
     }
 
     /// Puts the proxy that is about to take over in the place of the proxy `old`.

@@ -39,6 +39,8 @@ const LIVES_AT_LEAST: Duration = Duration::from_secs(1);
 const SHORT_LIVES_MAX: u32 = 5;
 /// How many lives in a row without an answer are followed by a new start at once.
 const SILENT_LIVES_MAX: u32 = 1;
+/// How many proxies that killed agents have begun may be in the way of a new one.
+const STRAYS_MAX: u32 = 5;
 /// The pause before a proxy is started that answers and does not live long: whoever waits in the
 /// queue of the socket shall not notice it.
 const SHORT_PAUSE: Duration = Duration::from_millis(200);
@@ -198,20 +200,38 @@ impl Keeper {
         }
     }
 
-    /// Starts a proxy beside the one that runs, and puts it in its place once it answers.
+    /// Starts a proxy beside the one that runs and puts it in its place. What killed agents have begun
+    /// may be in its way a few times.
     async fn succeed(&self, old: Identity) -> Result<Running, String> {
+        for _ in 0..STRAYS_MAX {
+            if let Some(running) = self.try_succeed(old).await? {
+                return Ok(running);
+            }
+        }
+        Err(format!("{STRAYS_MAX} others were in its way"))
+    }
+
+    /// The same once.
+    /// `None` when another one was in its way, which is ended.
+    async fn try_succeed(&self, old: Identity) -> Result<Option<Running>, String> {
         let next = next_proxy_socket(&self.config.runtime_dir);
         let said = std::fs::metadata(self.tree.proxy_log()).map_or(0, |log| log.len());
         let started = self.spawn(&next, Some(&proxy_socket(&self.config.runtime_dir)));
         let started = started.map_err(|error| format!("a new one cannot be started: {error}"))?;
         let mut own = Unclaimed { running: Some(Running::of(started)), socket: &next };
         let child = own.running.as_mut().expect("it was just put there");
+        let pid = child.identity.pid;
         let ready = async {
-            while !self.control.next_answers().await {
-                sleep(TRY_EVERY).await;
+            loop {
+                match self.control.next_answers().await {
+                    Some(answers) if answers == pid => return Ok(()),
+                    // One that an agent began that was killed has only now come to its socket.
+                    Some(stray) => return Err(stray),
+                    None => sleep(TRY_EVERY).await,
+                }
             }
         };
-        let is_ready = tokio::select! {
+        let ready = tokio::select! {
             exit = child.ended() => {
                 // The proxy knows no secret of an app.
                 let lines = logs::tail(&self.tree.proxy_log(), 1, &Masker::default());
@@ -219,9 +239,14 @@ impl Keeper {
                 let line = lines.first().filter(|_| grew).map_or_else(String::new, |l| format!(": {l}"));
                 return Err(format!("the new one {}{line}", exit.words()));
             }
-            ready = timeout(ANSWERS_WITHIN, ready) => ready.is_ok(),
+            ready = timeout(ANSWERS_WITHIN, ready) => ready,
         };
-        if !is_ready {
+        if let Ok(Err(stray)) = ready {
+            drop(own);
+            Identity::of(stray).map(process::kill_group);
+            return Ok(None);
+        }
+        if ready.is_err() {
             return Err(format!(
                 "the new one did not answer within {} s",
                 ANSWERS_WITHIN.as_secs()
@@ -230,7 +255,7 @@ impl Keeper {
         self.control.promote(old.pid).await?;
         let running = own.running.take().expect("it is only taken here");
         self.record(running.identity);
-        Ok(running)
+        Ok(Some(running))
     }
 
     /// Ends the proxy and those that it replaced: nothing is routed any more.

@@ -154,7 +154,7 @@ impl UnitKeeper {
         blocking(start).await.map_err(|error| format!("a new one cannot be started: {error}"))?;
         let promoted = async {
             let until = Instant::now() + ANSWERS_WITHIN;
-            while !self.control.next_answers().await {
+            while self.control.next_answers().await.is_none() {
                 if Instant::now() >= until {
                     let limit = ANSWERS_WITHIN.as_secs();
                     return Err(format!("the new one did not answer within {limit} s"));
