@@ -57,6 +57,7 @@ fn in_flight(now: Timestamp) -> Document {
         probe: None,
         stop: Stop { signal: "TERM".to_owned(), within_ms: 10_000 },
         overlap: false,
+        limits: onward_core::model::Limits::default(),
         count: 1,
         total: None,
         on: BTreeSet::new(),

@@ -14,6 +14,7 @@ fn process(run: &str) -> Process {
         probe: None,
         stop,
         overlap: false,
+        limits: onward_core::model::Limits::default(),
         count: 1,
         total: None,
         on: BTreeSet::new(),

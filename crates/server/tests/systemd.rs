@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use onward_server::systemd::units::{self, File, PROXY, Setup};
+use onward_server::systemd::transient;
+use onward_server::systemd::units::{self, AGENT, File, PROXY, Setup};
 
 fn files() -> Vec<File> {
     let server = "one".parse().expect("a name");
@@ -56,7 +57,15 @@ fn units_may_do_little() {
         return;
     };
     assert!(control > 90, "a bare unit may do everything: {control}");
-    let text = files().into_iter().find(|file| file.name == PROXY).unwrap().text;
-    let proxy = exposure(&written(directory.path(), PROXY, &text)).unwrap();
-    assert!(proxy <= 16, "a proxy is exposed by {proxy} tenths");
+    let most = [(AGENT, 15), (PROXY, 16)].into_iter();
+    for (name, most) in most {
+        let text = files().into_iter().find(|file| file.name == name).unwrap().text;
+        let found = exposure(&written(directory.path(), name, &text)).unwrap();
+        assert!(found <= most, "{name} is exposed by {found} tenths");
+    }
+    let confined: String =
+        transient::confined().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let app = format!("[Service]\nExecStart=/bin/true\nUser=app\n{confined}");
+    let found = exposure(&written(directory.path(), "app.service", &app)).unwrap();
+    assert!(found <= 20, "an app is exposed by {found} tenths");
 }

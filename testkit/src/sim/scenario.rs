@@ -162,6 +162,7 @@ fn config(bits: u32) -> Config {
         probe: None,
         stop: Stop { signal: "TERM".to_owned(), within_ms: 1_000 },
         overlap: bits == 13,
+        limits: onward_core::model::Limits::default(),
         count: if bits == 8 { 2 } else { 1 },
         total: None,
         on: BTreeSet::new(),

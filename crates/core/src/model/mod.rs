@@ -1,6 +1,7 @@
 //! The words that everybody shares: names, numbers, digests, releases.
 
 mod digest;
+mod limits;
 mod name;
 mod number;
 mod release;
@@ -10,6 +11,7 @@ mod schedule;
 mod strategy;
 
 pub use digest::{Digest, InvalidDigest};
+pub use limits::Limits;
 pub use name::{
     AppName, EnvironmentName, InvalidName, NAME_BYTES_MAX, ProcessName, Role, ServerName,
 };

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, ProcessName, ReleaseNumber, Role, Routing, Runtime, Schedule, Strategy};
+use super::{
+    Digest, Limits, ProcessName, ReleaseNumber, Role, Routing, Runtime, Schedule, Strategy,
+};
 use crate::secrets::{SecretName, SecretVersion};
 
 /// Release number n of an environment. It never changes once it is written.
@@ -111,6 +113,9 @@ pub struct Process {
     /// Whether it may run in two releases at once although it has no traffic.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub overlap: bool,
+    /// What one instance may use of its server.
+    #[serde(default, skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
     /// How many instances run on each server. In the order of a server: how many run there.
     pub count: u32,
     /// How many instances run in all, spread evenly over the servers that run it. When it is

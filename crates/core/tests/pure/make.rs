@@ -34,6 +34,7 @@ pub fn config(processes: &[&str]) -> Config {
         probe: None,
         stop: Stop { signal: "TERM".to_owned(), within_ms: 10_000 },
         overlap: false,
+        limits: onward_core::model::Limits::default(),
         count: 1,
         total: None,
         on: BTreeSet::new(),
@@ -52,7 +53,8 @@ pub fn config(processes: &[&str]) -> Config {
 pub fn servers(names: &[&str]) -> BTreeMap<ServerName, Server> {
     let roles: BTreeSet<_> =
         ["web", "worker"].iter().map(|role| role.parse().expect("a legal name")).collect();
-    let server = |n: &str| Server { address: format!("{n}.example.com"), roles: roles.clone(), reach: None };
+    let server =
+        |n: &str| Server { address: format!("{n}.example.com"), roles: roles.clone(), reach: None };
     names.iter().map(|n| (name(n), server(n))).collect()
 }
 

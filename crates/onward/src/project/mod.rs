@@ -8,6 +8,7 @@ mod commands;
 mod diagnostic;
 mod files;
 pub mod init;
+mod limits;
 mod load;
 mod machine;
 mod model;

@@ -5,8 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use onward_core::model::{
-    AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule, ServerName,
-    SiteRules, Strategy,
+    AppName, EnvironmentName, Limits, ProcessName, RenderedFile, Role, Routing, Schedule,
+    ServerName, SiteRules, Strategy,
 };
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
@@ -77,6 +77,8 @@ pub struct Process {
     /// `overlap`: the old release's instance may run beside the new one. Only for processes
     /// without traffic.
     pub overlap: bool,
+    /// `limits`: what one instance may use of its server.
+    pub limits: Limits,
     /// `on`: the roles of the servers that run it; empty: the role of its own name.
     pub on: Vec<Role>,
     /// `count`: how many instances run in all; none: one on each server that runs it.

@@ -8,7 +8,7 @@ use super::model::{Probe, ProbeKind, Process, Serves, Stop};
 use super::parse::{command, name, unknown_word, word};
 use super::read::{Item, Section, Sink, Text};
 use super::words::{ProjectPath, Signal, Why};
-use super::{servers, times, unbuilt};
+use super::{limits, servers, times, unbuilt};
 
 /// The statuses that a server can finally answer with.
 const STATUS: (u32, u32) = (200, 599);
@@ -57,8 +57,9 @@ fn process(item: &Item<'_>, sink: &mut Sink) -> Option<Process> {
     let probe = section.get("probe");
     let stop = section.get("stop");
     let overlap = section.get("overlap");
+    let limits = section.get("limits");
     if is_static {
-        for item in [&probe, &stop, &overlap].into_iter().flatten() {
+        for item in [&probe, &stop, &overlap, &limits].into_iter().flatten() {
             let message = format!("`{}` means nothing for a static site", item.path);
             let why = "onward serves the directory itself: there is no process of yours";
             meaningless(sink, item, message, why);
@@ -67,10 +68,11 @@ fn process(item: &Item<'_>, sink: &mut Sink) -> Option<Process> {
     let probe = probe.and_then(|item| read_probe(&item, traffic, sink));
     let stop = stop.and_then(|item| read_stop(&item, sink)).unwrap_or_default();
     let overlap = overlap.is_some_and(|item| read_overlap(&item, traffic && !is_static, sink));
+    let limits = limits.and_then(|item| limits::read(&item, sink)).unwrap_or_default();
     let on = servers::on(&mut section, sink);
     let count = section.get("count").and_then(|item| item.number(sink, 1, INSTANCES_MAX));
     section.finish(sink);
-    Some(Process { name: name?, serves: serves?, probe, stop, overlap, on, count })
+    Some(Process { name: name?, serves: serves?, probe, stop, overlap, limits, on, count })
 }
 
 fn meaningless(sink: &mut Sink, item: &Item<'_>, message: String, why: &str) {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use onward_core::model::{
-    AppName, EnvironmentName, ProcessName, RenderedFile, Role, Routing, Schedule, Strategy,
+    AppName, EnvironmentName, Limits, ProcessName, RenderedFile, Role, Routing, Schedule, Strategy,
 };
 use onward_core::secrets::SecretName;
 use onward_store::state::StoreUrl;
@@ -114,6 +114,8 @@ pub struct ResolvedProcess {
     pub stop_within: Duration,
     /// Whether a new instance may run beside the old release's. Always so with traffic.
     pub overlap: bool,
+    /// What one instance may use of its server.
+    pub limits: Limits,
     /// The roles of the servers that run it; empty: the role of its own name.
     pub on: Vec<Role>,
     /// How many instances run in all; none: one on each server that runs it.
@@ -327,6 +329,7 @@ fn process(process: &Process) -> ResolvedProcess {
         stop_signal: signal.unwrap_or(STOP_SIGNAL),
         stop_within: within.unwrap_or(STOP_WITHIN),
         overlap: process.overlap || traffic,
+        limits: process.limits,
         on: process.on.clone(),
         count: process.count,
     }

@@ -119,6 +119,7 @@ fn process(resolved: &Resolved, wish: &ResolvedProcess) -> Process {
         probe,
         stop,
         overlap: overlaps(&wish.name, wish.overlap),
+        limits: wish.limits,
         count: 1,
         total: None,
         on: on(wish),

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use onward_core::document::Failure;
-use onward_core::model::{OperationNumber, ReleaseNumber, Stop};
+use onward_core::model::{Limits, OperationNumber, ReleaseNumber, Stop};
 use onward_core::order::{CommandKind, Order, WatchOrder};
 use onward_core::reconcile::{Kept, RouteFact, SlotId};
 use onward_core::report::{Progress, Report};
@@ -22,7 +22,8 @@ use super::one_off::OneOff;
 use super::record::Record;
 use super::vault::Vault;
 use crate::layout::AppTree;
-use crate::process::Identity;
+use crate::process::{Confine, End, Group, Identity, Supervisor};
+use crate::systemd::{Account, Names};
 
 /// The pause until it is tried again to keep what could not be kept.
 const KEEP_AGAIN: Duration = Duration::from_secs(1);
@@ -31,6 +32,9 @@ const KEEP_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct App {
     pub(super) key: AppKey,
     pub(super) tree: AppTree,
+    /// Who keeps what it runs, and what that is called there.
+    pub(super) supervisor: Supervisor,
+    pub(super) names: Names,
     /// Its secrets.
     pub(super) vault: Vault,
     /// What is durably kept.
@@ -226,8 +230,10 @@ impl Instance {
 
 impl App {
     /// An app of which nothing is known yet.
-    pub(super) fn new(key: AppKey, tree: AppTree) -> Self {
+    pub(super) fn new(key: AppKey, tree: AppTree, supervisor: Supervisor) -> Self {
         Self {
+            names: Names::new(&key.0, &key.1),
+            supervisor,
             key,
             vault: Vault::load(tree.clone()),
             tree,
@@ -259,6 +265,37 @@ impl App {
     /// The name of its route in the proxy.
     pub(super) fn route_name(&self) -> String {
         format!("{}/{}", self.key.0, self.key.1)
+    }
+
+    /// What is said of something that is started, to whoever keeps it.
+    pub(super) fn confine(
+        &self,
+        unit: String,
+        source: String,
+        release: ReleaseNumber,
+        end: End,
+    ) -> Confine<'_> {
+        Confine {
+            names: &self.names,
+            unit,
+            source,
+            release,
+            tree: &self.tree,
+            app: self.route_name(),
+            end,
+            limits: Limits::default(),
+        }
+    }
+
+    /// The user that the app runs as, where that is not the agent's own.
+    pub(super) fn account(&self) -> Option<Account> {
+        let is_another = matches!(self.supervisor, Supervisor::Systemd { .. });
+        is_another.then(|| Account::new(self.names.user(), self.tree.clone()))
+    }
+
+    /// An instance with all that it has started.
+    pub(super) fn group_of(&self, slot: &SlotId, identity: Identity) -> Group {
+        self.supervisor.group(identity, &self.names.instance(slot))
     }
 
     /// Reads what is kept. A damaged file is left as it is.

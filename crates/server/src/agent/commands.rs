@@ -22,7 +22,7 @@ use super::instances::{LINES_TOLD, runtime_is_there};
 use super::note::note;
 use super::record::CommandRecord;
 use crate::layout::command_word;
-use crate::process::{self, End, Exit, Program, Spawn, logs};
+use crate::process::{self, End, Exit, Group, Program, Spawn, logs};
 
 /// The time that a release command or a check has. A migration of a large table takes minutes; one
 /// that takes longer hangs, or should not stand between two releases.
@@ -97,16 +97,17 @@ impl App {
             log: &self.tree.command_log(order.release, order.kind),
             stdin: None,
         };
-        let started = spawn.start().map_err(|error| error.to_string())?;
-        let mut child = started.child;
-        let exit = async move { child.wait().await.map_or(Exit::Unknown, Exit::Status) };
+        let unit = self.names.command(order.operation, order.kind);
+        let source = command_word(order.kind).to_owned();
+        let confine = self.confine(unit, source, order.release, end_of_command());
+        let started = self.supervisor.start(spawn, &confine).map_err(|error| error.to_string())?;
         let record = CommandRecord {
             operation: order.operation,
             kind: order.kind,
             release: order.release,
-            identity: started.identity,
+            identity: started.group.identity,
         };
-        Ok(self.attend(&record, exit, context))
+        Ok(self.attend(&record, started.exit, context))
     }
 
     /// Takes a command of an earlier life of the agent over, and learns how those ended that ended
@@ -125,11 +126,7 @@ impl App {
             }
         }
         self.command = running.map(|own| {
-            let identity = own.identity;
-            let exit = async move {
-                let _ = process::wait_for_exit(identity).await;
-                Exit::Unknown
-            };
+            let exit = self.group_of_command(&own).exit();
             self.attend(&own, exit, context)
         });
     }
@@ -144,25 +141,30 @@ impl App {
         let &CommandRecord { operation, kind, release, identity } = record;
         let (stop, stopped) = oneshot::channel::<()>();
         let teller = context.teller(&self.key);
+        let group = self.group_of_command(record);
         tokio::spawn(async move {
-            let end = End { signal: Signal::TERM, within: STOPS_WITHIN };
+            let end = end_of_command();
             tokio::pin!(exit);
             let ended = tokio::select! {
                 exit = &mut exit => CommandEnd::Exited(exit),
                 () = tokio::time::sleep(WITHIN) => {
-                    process::end_group(identity.pid, end).await;
+                    group.clone().end(end).await;
                     CommandEnd::TookTooLong
                 }
                 // Also when the agent ends, which drops the sender: then this task ends with it.
                 Ok(()) = stopped => {
-                    let (exit, ()) = tokio::join!(exit, process::end_group(identity.pid, end));
+                    let (exit, ()) = tokio::join!(exit, group.clone().end(end));
                     CommandEnd::Exited(exit)
                 }
             };
-            process::end_group(identity.pid, end).await;
+            group.end(end).await;
             teller.tell(News::CommandEnded { operation, kind, ended }).await;
         });
         RunningCommand { operation, kind, release, identity: Some(identity), stop: Some(stop) }
+    }
+
+    fn group_of_command(&self, own: &CommandRecord) -> Group {
+        self.supervisor.group(own.identity, &self.names.command(own.operation, own.kind))
     }
 
     /// Asks the running command to stop.
@@ -221,6 +223,10 @@ impl App {
             self.kept = kept;
         }
     }
+}
+
+fn end_of_command() -> End {
+    End { signal: Signal::TERM, within: STOPS_WITHIN }
 }
 
 /// The exit status that the wrapper wrote, once it did.

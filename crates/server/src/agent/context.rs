@@ -16,7 +16,7 @@ use super::event::{AppKey, Event, Events, Life, News};
 use super::vault::Maskers;
 use super::{Config, gather};
 use crate::layout::Tree;
-use crate::process;
+use crate::process::{self, Supervisor};
 use crate::runtimes;
 
 /// How many releases have their files handled at a time; each uses several threads already.
@@ -33,6 +33,8 @@ pub(super) struct Context {
     pub(super) files: Arc<Semaphore>,
     /// What takes secrets out of what apps printed.
     pub(super) maskers: Maskers,
+    /// Who keeps what apps run.
+    pub(super) supervisor: Supervisor,
     control: Control,
     lives: Cell<Life>,
 }
@@ -42,7 +44,11 @@ impl Context {
         let tree = Tree::new(&config.root);
         let files = Arc::new(Semaphore::new(FILES_AT_ONCE));
         let (boot, lives) = (process::boot_id(), Cell::new(0));
-        Self { config, tree, events, boot, files, control, maskers, lives }
+        let supervisor = match config.systemd {
+            Some(_) => Supervisor::Systemd { runtime: config.runtime_dir.clone() },
+            None => Supervisor::Own,
+        };
+        Self { config, tree, events, boot, files, supervisor, control, maskers, lives }
     }
 
     /// A number that no other start of an instance has.

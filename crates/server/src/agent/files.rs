@@ -11,6 +11,7 @@ use onward_store::bundle::{self, Entry, Manifest, StageMode, Store, verify_tree}
 
 use super::rendering::Rendering;
 use crate::layout::AppTree;
+use crate::systemd::Account;
 
 /// Files that only keep an otherwise empty directory in Git.
 const KEEPERS: [&str; 2] = [".keep", ".gitkeep"];
@@ -26,6 +27,16 @@ pub(super) struct Wanted {
     pub(super) rendered: Rendering,
     /// Whether something runs from the files, which then stay where they are.
     pub(super) in_use: bool,
+    /// The user that runs from them, where that is another one: it may read them, and write only what
+    /// it shares.
+    pub(super) account: Option<Account>,
+}
+
+impl Wanted {
+    /// Files that nothing can write to may be those of other releases as well.
+    fn mode(&self) -> StageMode {
+        if self.account.is_some() { StageMode::Link } else { StageMode::Copy }
+    }
 }
 
 /// Why files cannot be run from.
@@ -58,7 +69,7 @@ pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(
         }
     }
     store
-        .stage(wanted.bundle, &directory, StageMode::Copy, None)
+        .stage(wanted.bundle, &directory, wanted.mode(), None)
         .map_err(|error| failure(wanted, &error))?;
     Ok(())
 }
@@ -74,13 +85,38 @@ pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<
     // Every process is told of it, also where nothing is shared by name.
     let shared = tree.shared();
     fs::create_dir_all(&shared).map_err(|error| Unfit::Failed(io_failure(&shared, &error)))?;
+    if let Some(account) = &wanted.account {
+        hand_over(tree, account, wanted).map_err(Unfit::Failed)?;
+    }
     for shared in &wanted.shared_dirs {
         link_shared(tree, &directory, shared).map_err(Unfit::Failed)?;
     }
     for shared in &wanted.shared_files {
         link_shared_file(tree, &directory, shared).map_err(Unfit::Failed)?;
     }
-    wanted.rendered.write(&directory).map_err(Unfit::Failed)
+    let account = wanted.account.as_ref();
+    wanted.rendered.write(&directory, account).map_err(Unfit::Failed)
+}
+
+/// Makes what another user shares: its directories, and the first content of its files. Then nothing
+/// of that is left to be made by this one.
+fn hand_over(tree: &AppTree, account: &Account, wanted: &Wanted) -> Result<(), Failure> {
+    let failed = |reason| Failure { reason, ..Failure::default() };
+    account.ensure().map_err(failed)?;
+    let shared = tree.shared();
+    let mut directories: Vec<PathBuf> =
+        wanted.shared_dirs.iter().map(|path| shared.join(path)).collect();
+    let parent_of = |path: &String| shared.join(path).parent().map(Path::to_owned);
+    directories.extend(wanted.shared_files.iter().filter_map(parent_of));
+    account.directories(&directories).map_err(failed)?;
+    for path in &wanted.shared_files {
+        let (first, target) = (tree.release(wanted.release).join(path), shared.join(path));
+        let is_first = fs::symlink_metadata(&first).is_ok_and(|meta| meta.is_file());
+        if is_first && fs::symlink_metadata(&target).is_err() {
+            account.copy(&first, &target).map_err(failed)?;
+        }
+    }
+    Ok(())
 }
 
 /// The manifest without the directories and files that are shared, which are links once the release is made

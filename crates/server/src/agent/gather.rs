@@ -298,11 +298,8 @@ pub(super) fn is_memory_short(app: &App) -> bool {
         app.instances
             .iter()
             .filter(|(id, _)| id.release == *number)
-            .filter_map(|(_, own)| own.identity)
+            .filter_map(|(id, own)| Some(app.group_of(id, own.identity?)))
     });
-    let used: u64 = groups
-        .flat_map(|identity| process::members(identity.pid))
-        .map(process::resident_memory)
-        .sum();
+    let used: u64 = groups.map(|group| group.memory()).sum();
     available < used
 }

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use onward_core::document::Failure;
-use onward_core::model::{Process, Run};
+use onward_core::model::{Process, Run, Stop};
 use onward_core::order::{Level, ReleaseOrder};
 use onward_core::reconcile::{SlotId, backoff_ms};
 use rustix::process::Signal;
@@ -17,7 +17,7 @@ use super::event::{Life, News};
 use super::note::note;
 use super::probe::{self, Verdict};
 use super::record::InstanceRecord;
-use crate::process::{self, End, Exit, Identity, Program, Spawn, logs};
+use crate::process::{self, Confine, End, Exit, Group, Identity, Program, Spawn, logs};
 
 /// How long an instance must have been ready to be forgiven its earlier ends.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
@@ -106,14 +106,16 @@ impl App {
             log: &self.tree.log(slot),
             stdin: None,
         };
-        let started = spawn.start()?;
+        let source = format!("{}.{}", slot.process, slot.index);
+        let unit = self.names.instance(slot);
+        let confine = self.confine(unit, source, slot.release, end_of(&process.stop));
+        let confine = Confine { limits: process.limits, ..confine };
+        let started = self.supervisor.start(spawn, &confine)?;
         let (teller, slot, life) = (context.teller(&self.key), slot.clone(), own.life);
-        let mut child = started.child;
         tokio::spawn(async move {
-            let exit = child.wait().await.map_or(Exit::Unknown, Exit::Status);
-            teller.tell(News::Exited(slot, life, exit)).await;
+            teller.tell(News::Exited(slot, life, started.exit.await)).await;
         });
-        Ok(started.identity)
+        Ok(started.group.identity)
     }
 
     fn probe(
@@ -134,6 +136,13 @@ impl App {
             environment,
             log: self.tree.log(slot),
             masker: self.vault.masker(),
+            keeper: probe::Keeper {
+                supervisor: self.supervisor.clone(),
+                names: self.names.clone(),
+                slot: slot.clone(),
+                tree: self.tree.clone(),
+                app: self.route_name(),
+            },
         };
         let probe = probe::effective(process.probe.as_ref(), slot.process.has_traffic());
         let is_ready = matches!(own.state, State::Ready { .. });
@@ -183,12 +192,15 @@ impl App {
             own.probe = Some(self.probe(&slot, &own, &order, &process, context));
         }
         let (teller, life, name) = (context.teller(&self.key), own.life, slot.clone());
+        let group = self.group_of(&slot, identity);
         tokio::spawn(async move {
-            if let Err(error) = process::wait_for_exit(identity).await {
+            if group.unit.is_none()
+                && let Err(error) = process::wait_for_exit(identity).await
+            {
                 note(format_args!("process {} cannot be watched: {error}", identity.pid));
                 return;
             }
-            teller.tell(News::Exited(name, life, Exit::Unknown)).await;
+            teller.tell(News::Exited(name, life, group.exit().await)).await;
         });
         self.instances.insert(slot, own);
     }
@@ -218,15 +230,16 @@ impl App {
         if asked {
             own.state = State::Ended { retry_at: Instant::now() };
         } else {
-            let failure = self.failure_of(slot, Exit::Unknown, &own);
+            let ended = own.identity.map(|identity| self.group_of(slot, identity).ended());
+            let failure = self.failure_of(slot, ended.unwrap_or(Exit::Unknown), &own);
             self.ended_unseen.insert(slot.release, failure.clone());
             own.ends(failure);
         }
-        let left = own.identity.take().filter(|own| !process::members(own.pid).is_empty());
+        let left = own.identity.take().map(|identity| self.group_of(slot, identity));
         let life = own.life;
-        if let Some(left) = left {
+        if let Some(left) = left.filter(Group::has_left) {
             own.state = State::Stopping { crashed: !asked };
-            own.identity = Some(left);
+            own.identity = Some(left.identity);
             clear(left, end_of_leftovers(), slot.clone(), life, context.teller(&self.key));
         }
         self.instances.insert(slot.clone(), own);
@@ -235,18 +248,17 @@ impl App {
     /// Asks an instance to stop, and kills it when its time is over.
     pub(super) fn stop(&mut self, slot: &SlotId, context: &Context) {
         let teller = context.teller(&self.key);
+        let identity = self.instances.get(slot).and_then(|own| own.identity);
+        let group = identity.map(|identity| self.group_of(slot, identity));
         let Some(own) = self.instances.get_mut(slot) else { return };
         own.probe = None;
-        let Some(identity) = own.identity else {
+        let Some(group) = group else {
             own.state = State::Ended { retry_at: Instant::now() };
             return;
         };
         own.state = State::Stopping { crashed: false };
-        let end = own.stop.as_ref().map_or_else(default_end, |stop| End {
-            signal: process::signal_by_name(&stop.signal).unwrap_or(Signal::TERM),
-            within: Duration::from_millis(stop.within_ms),
-        });
-        clear(identity, end, slot.clone(), own.life, teller);
+        let end = own.stop.as_ref().map_or_else(default_end, end_of);
+        clear(group, end, slot.clone(), own.life, teller);
     }
 
     /// The leader of an instance ended.
@@ -261,12 +273,13 @@ impl App {
             watch.ended.get_or_insert_with(|| failure.clone());
         }
         let teller = context.teller(&self.key);
+        let group = own.identity.map(|identity| self.group_of(slot, identity));
         let Some(own) = self.instances.get_mut(slot) else { return };
-        let identity = own.identity.take();
+        own.identity = None;
         own.ends(failure);
-        if let Some(left) = identity.filter(|own| !process::members(own.pid).is_empty()) {
+        if let Some(left) = group.filter(Group::has_left) {
             own.state = State::Stopping { crashed: true };
-            own.identity = Some(left);
+            own.identity = Some(left.identity);
             clear(left, end_of_leftovers(), slot.clone(), life, teller);
         }
     }
@@ -374,9 +387,16 @@ fn end_of_leftovers() -> End {
     End { signal: Signal::TERM, within: LEFTOVERS_WITHIN }
 }
 
-fn clear(group: Identity, end: End, slot: SlotId, life: Life, teller: Teller) {
+fn end_of(stop: &Stop) -> End {
+    End {
+        signal: process::signal_by_name(&stop.signal).unwrap_or(Signal::TERM),
+        within: Duration::from_millis(stop.within_ms),
+    }
+}
+
+fn clear(group: Group, end: End, slot: SlotId, life: Life, teller: Teller) {
     tokio::spawn(async move {
-        process::end_group(group.pid, end).await;
+        group.end(end).await;
         teller.tell(News::GroupGone(slot, life)).await;
     });
 }

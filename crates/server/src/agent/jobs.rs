@@ -229,10 +229,14 @@ impl App {
             log: &self.tree.job_log(release, name),
             stdin: None,
         };
-        let started = spawn.start().map_err(|error| error.to_string())?;
-        let (identity, mut child) = (started.identity, started.child);
-        // Its end is seen through its identity; this only collects what is left of it.
-        tokio::spawn(async move { child.wait().await });
+        let unit = self.names.job(&name.to_string());
+        let confine = self.confine(unit, name.to_string(), release, default_end());
+        let started = self.supervisor.start(spawn, &confine).map_err(|error| error.to_string())?;
+        let identity = started.group.identity;
+        if started.group.unit.is_none() {
+            // Its end is seen through its identity; this only collects what is left of it.
+            tokio::spawn(started.exit);
+        }
         Ok(JobRecord { name: name.clone(), release, identity, command, started: unix_ms() })
     }
 
@@ -250,6 +254,7 @@ impl App {
         let left = within.map(|within| {
             within.saturating_sub(Duration::from_millis(unix_ms().saturating_sub(started)))
         });
+        let group = self.supervisor.group(identity, &self.names.job(&name.to_string()));
         tokio::spawn(async move {
             let exit = process::wait_for_exit(identity);
             tokio::pin!(exit);
@@ -262,16 +267,16 @@ impl App {
             let ended = tokio::select! {
                 _ = &mut exit => CommandEnd::Exited(Exit::Unknown),
                 () = over => {
-                    process::end_group(identity.pid, end).await;
+                    group.clone().end(end).await;
                     CommandEnd::TookTooLong
                 }
                 // Also when the agent ends, which drops the sender: then this task ends with it.
                 Ok(()) = stopped => {
-                    process::end_group(identity.pid, end).await;
+                    group.clone().end(end).await;
                     CommandEnd::Exited(Exit::Unknown)
                 }
             };
-            process::end_group(identity.pid, end).await;
+            group.end(end).await;
             teller.tell(News::JobEnded(own, ended)).await;
         });
         self.jobs.insert(name, Job { release, identity, command, started, stop: Some(stop) });

@@ -13,12 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::document::Failure;
-use onward_core::model::{Probe, ProbeKind};
+use onward_core::model::{Limits, Probe, ProbeKind};
+use onward_core::reconcile::SlotId;
 use onward_secret::Masker;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::{self, Identity, Program, Spawn};
+use crate::layout::AppTree;
+use crate::process::{self, Confine, End, Identity, Program, Spawn, Supervisor};
+use crate::systemd::Names;
 
 /// When a new instance is asked for the first time.
 const FIRST: Duration = Duration::from_millis(10);
@@ -36,6 +39,8 @@ const FAILURES_MAX: u32 = 2;
 const STAYS_UP: Duration = Duration::from_millis(200);
 /// The time in which the processes of a probe are cleared away that did not end.
 const CLEARED_WITHIN: Duration = Duration::from_secs(1);
+/// How a probe is ended that has not ended by itself.
+const KILL: End = End { signal: rustix::process::Signal::KILL, within: Duration::ZERO };
 /// The probe of a process with traffic that has none of its own.
 const DEFAULT: Probe =
     Probe { kind: ProbeKind::Tcp, within_ms: 30_000, interval_ms: 5_000, timeout_ms: 2_000 };
@@ -61,6 +66,33 @@ pub(super) struct Target {
     pub(super) log: PathBuf,
     /// Takes secrets out of what it answers.
     pub(super) masker: Arc<Masker>,
+    /// Who keeps a command that asks.
+    pub(super) keeper: Keeper,
+}
+
+/// Who keeps a command that asks, and what it is told.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    pub(super) supervisor: Supervisor,
+    pub(super) names: Names,
+    pub(super) slot: SlotId,
+    pub(super) tree: AppTree,
+    pub(super) app: String,
+}
+
+impl Keeper {
+    fn confine(&self) -> Confine<'_> {
+        Confine {
+            names: &self.names,
+            unit: self.names.probe(&self.slot),
+            source: format!("{}.{}", self.slot.process, self.slot.index),
+            release: self.slot.release,
+            tree: &self.tree,
+            app: self.app.clone(),
+            end: KILL,
+            limits: Limits::default(),
+        }
+    }
 }
 
 /// The probe that is used for a process; none when staying up is all that is asked of it.
@@ -216,19 +248,20 @@ async fn command(line: &str, target: &Target, within: Duration) -> Result<(), Fa
         log: &target.log,
         stdin: None,
     };
-    let started = spawn.start().map_err(|e| says(format!("its probe cannot be started: {e}")))?;
-    let mut child = started.child;
-    let group = started.identity.pid;
-    let kill = process::End { signal: rustix::process::Signal::KILL, within: Duration::ZERO };
-    match timeout(within, child.wait()).await {
-        Ok(Ok(status)) if status.success() => Ok(()),
-        Ok(Ok(status)) => Err(says(format!("its probe {}", process::Exit::Status(status).words()))),
-        Ok(Err(error)) => Err(says(format!("its probe was lost: {error}"))),
-        Err(_) => {
-            let _ = child.start_kill();
-            let (_, _) = tokio::join!(child.wait(), process::end_group(group, kill));
-            Err(says(format!("its probe did not end within {} ms", within.as_millis())))
-        }
+    let started = target.keeper.supervisor.start(spawn, &target.keeper.confine());
+    let started = started.map_err(|e| says(format!("its probe cannot be started: {e}")))?;
+    let (mut exit, group) = (started.exit, started.group);
+    let Ok(ended) = timeout(within, &mut exit).await else {
+        group.kill();
+        let (_, ()) = tokio::join!(exit, group.end(KILL));
+        return Err(says(format!("its probe did not end within {} ms", within.as_millis())));
+    };
+    if group.unit.is_some() {
+        group.end(KILL).await;
+    }
+    match ended {
+        ended if ended.is_success() => Ok(()),
+        ended => Err(says(format!("its probe {}", ended.words()))),
     }
 }
 
@@ -276,6 +309,18 @@ mod tests {
             environment: BTreeMap::new(),
             log: PathBuf::new(),
             masker: Arc::default(),
+            keeper: Keeper {
+                supervisor: Supervisor::Own,
+                names: Names::new(&"shop".parse().unwrap(), &"local".parse().unwrap()),
+                slot: SlotId {
+                    release: onward_core::model::ReleaseNumber(1),
+                    process: "web".parse().unwrap(),
+                    index: 1,
+                },
+                tree: crate::layout::Tree::new("/nowhere")
+                    .app(&"shop".parse().unwrap(), &"local".parse().unwrap()),
+                app: "shop/local".to_owned(),
+            },
         };
         let reason = stranger(&target).unwrap().reason;
         assert_eq!(

@@ -243,7 +243,9 @@ impl Keeper {
         };
         if let Ok(Err(stray)) = ready {
             drop(own);
-            Identity::of(stray).map(process::kill_group);
+            if let Some(stray) = Identity::of(stray) {
+                process::kill_group(stray);
+            }
             return Ok(None);
         }
         if ready.is_err() {

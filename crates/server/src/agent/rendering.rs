@@ -18,10 +18,14 @@ use onward_core::order::ReleaseOrder;
 
 use super::app::App;
 use super::files::io_failure;
+use crate::systemd::Account;
 use crate::template::{self, Given, Rendered, TEMPLATE_BYTES_MAX};
 
 /// Only the app's own user reads it.
 const PRIVATE: u32 = 0o600;
+/// The same, where that user is not the one who writes it: its group is given it. Until then the group
+/// is that of who writes it.
+const GIVEN: u32 = 0o640;
 /// Everybody may read it, as files of bundles.
 const PUBLIC: u32 = 0o644;
 
@@ -63,7 +67,8 @@ impl Rendering {
     }
 
     /// Renders all, then writes them: when one cannot be rendered, none is written.
-    pub(super) fn write(&self, directory: &Path) -> Result<(), Failure> {
+    /// Secret ones are for the user alone who runs the app.
+    pub(super) fn write(&self, directory: &Path, account: Option<&Account>) -> Result<(), Failure> {
         let mut all = Vec::new();
         for (path, file) in &self.files {
             let source = read(&directory.join(&file.template), &file.template)?;
@@ -71,7 +76,17 @@ impl Rendering {
                 .map_err(|wrong| failed(format!("{path} cannot be rendered: {wrong}")))?;
             all.push((path, rendered));
         }
-        all.iter().try_for_each(|(path, rendered)| place(directory, path, rendered))
+        let mode = |rendered: &Rendered| match (rendered.private, account) {
+            (false, _) => PUBLIC,
+            (true, None) => PRIVATE,
+            (true, Some(_)) => GIVEN,
+        };
+        let mut places = all.iter();
+        places.try_for_each(|(path, rendered)| place(directory, path, rendered, mode(rendered)))?;
+        let Some(account) = account else { return Ok(()) };
+        let private = all.iter().filter(|(_, rendered)| rendered.private);
+        let private: Vec<PathBuf> = private.map(|(path, _)| directory.join(path)).collect();
+        account.let_read(&private).map_err(failed)
     }
 }
 
@@ -91,10 +106,9 @@ fn read(path: &Path, name: &str) -> Result<String, Failure> {
 }
 
 /// Puts a file where the app expects it, when it is not there already.
-fn place(directory: &Path, path: &str, rendered: &Rendered) -> Result<(), Failure> {
+fn place(directory: &Path, path: &str, rendered: &Rendered, mode: u32) -> Result<(), Failure> {
     let target = directory.join(path);
     let parent = own_parent(directory, path)?;
-    let mode = if rendered.private { PRIVATE } else { PUBLIC };
     if is_there(&target, &rendered.text, mode) {
         return Ok(());
     }

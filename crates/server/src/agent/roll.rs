@@ -120,7 +120,8 @@ impl Agent {
     fn open(&mut self, key: AppKey) {
         let context = &self.context;
         self.apps.entry(key).or_insert_with_key(|key| {
-            let mut app = App::new(key.clone(), context.tree.app(&key.0, &key.1));
+            let mut app =
+                App::new(key.clone(), context.tree.app(&key.0, &key.1), context.supervisor.clone());
             app.load_kept();
             app.take_over(context);
             app
@@ -550,6 +551,7 @@ impl Agent {
             shared_files: order.config.shared_files.clone(),
             rendered: Rendering::new(app, release, order, server),
             in_use: app.uses(release),
+            account: app.account(),
         })
     }
 }

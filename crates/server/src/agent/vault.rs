@@ -31,10 +31,9 @@ use onward_secret::{Identity, Masker, Secret, open_value};
 use super::event::AppKey;
 use super::note::note;
 use crate::layout::AppTree;
+use crate::systemd::transient::SECRETS_VARIABLE;
 use crate::template::Hidden;
 
-/// The variable that says where the files are.
-pub(super) const DIRECTORY_VARIABLE: &str = "ONWARD_SECRETS_DIR";
 /// How many keys are kept: the one in use, and those that are on their way in.
 const KEYS_MAX: usize = 8;
 
@@ -197,7 +196,7 @@ impl Vault {
             (name.to_owned(), OsString::from_vec(value.expose().to_vec()))
         };
         let mut all: BTreeMap<_, _> = values.into_iter().map(variable).collect();
-        all.insert(DIRECTORY_VARIABLE.to_owned(), directory.into_os_string());
+        all.insert(SECRETS_VARIABLE.to_owned(), directory.into_os_string());
         Ok(all)
     }
 

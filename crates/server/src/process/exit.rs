@@ -10,6 +10,8 @@ use rustix::process::Signal;
 pub enum Exit {
     /// It was a child of this process, so the system told.
     Status(ExitStatus),
+    /// The same, and the system killed it because it used more memory than it may.
+    OutOfMemory(ExitStatus),
     /// It was not, so only the end is known.
     Unknown,
 }
@@ -23,7 +25,7 @@ impl Exit {
     /// The signal that ended it.
     pub fn signal(self) -> Option<i32> {
         match self {
-            Self::Status(status) => status.signal(),
+            Self::Status(status) | Self::OutOfMemory(status) => status.signal(),
             Self::Unknown => None,
         }
     }
@@ -34,13 +36,15 @@ impl Exit {
             Self::Unknown => {
                 "ended; an earlier agent had started it, so its exit status is not known".into()
             }
-            Self::Status(status) => match (status.code(), status.signal()) {
-                (Some(code), _) => format!("exited with status {code}{}", hint(code)),
-                (None, Some(number)) => {
-                    format!("was killed by signal {number} ({})", signal_name(number))
+            Self::Status(status) | Self::OutOfMemory(status) => {
+                match (status.code(), status.signal()) {
+                    (Some(code), _) => format!("exited with status {code}{}", hint(code)),
+                    (None, Some(number)) => {
+                        format!("was killed by signal {number} ({})", signal_name(number))
+                    }
+                    (None, None) => "ended".into(),
                 }
-                (None, None) => "ended".into(),
-            },
+            }
         }
     }
 }

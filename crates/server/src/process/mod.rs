@@ -9,6 +9,7 @@ pub mod logs;
 mod ports;
 mod procfs;
 mod spawn;
+mod supervisor;
 pub mod terminal;
 
 pub use exit::{Exit, signal_by_name, signal_name};
@@ -19,3 +20,7 @@ pub use procfs::{
     own_groups, resident_memory, session_members,
 };
 pub use spawn::{Program, Spawn, Spawned, command, inherited_environment, with_exec};
+pub use supervisor::{
+    APP_FIELD, Confine, Group, LOG_FIELD, RELEASE_FIELD, SOURCE_FIELD, Started, Supervisor,
+    log_name,
+};

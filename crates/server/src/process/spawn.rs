@@ -78,15 +78,21 @@ pub struct Spawned {
 }
 
 impl Spawn<'_> {
+    /// Makes its log when it is not there. Where the journal has the lines, the file says that there
+    /// are some.
+    pub(crate) fn touch_log(&self) -> io::Result<File> {
+        if let Some(parent) = self.log.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        File::options().create(true).append(true).mode(0o600).open(self.log)
+    }
+
     /// Starts it.
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be executed.
     pub fn start(self) -> io::Result<Spawned> {
-        if let Some(parent) = self.log.parent() {
-            fs::create_dir_all(parent)?;
-        }
-        let log = File::options().create(true).append(true).mode(0o600).open(self.log)?;
+        let log = self.touch_log()?;
         let mut command = command(self.program);
         command
             .current_dir(self.directory)

@@ -160,7 +160,7 @@ fn user() -> Result<(), Error> {
 }
 
 /// The number of a user or group in a file like `/etc/passwd`.
-fn id_of(file: &str, name: &str) -> Option<u32> {
+pub(super) fn id_of(file: &str, name: &str) -> Option<u32> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let mut lines = text.lines().map(|line| line.split(':').collect::<Vec<_>>());
     lines.find(|fields| fields.first() == Some(&name))?.get(2)?.parse().ok()

@@ -1,8 +1,12 @@
 //! Asking systemd, by its own programs. Their words are stable and the same for every version of it.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
+
+use crate::process::Exit;
 
 /// There is nothing else that says that systemd is the first process.
 const SIGN: &str = "/run/systemd/system";
@@ -55,7 +59,26 @@ impl Manager {
         text.lines().count() == units.len() && text.lines().all(|line| line == "active")
     }
 
+    /// How a unit is, and how its program ended.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn show(self, unit: &str) -> Result<Shown, Refused> {
+        let wanted =
+            "--property=ActiveState,MainPID,ExecMainPID,ExecMainCode,ExecMainStatus,Result";
+        self.systemctl(&["show", wanted, unit]).map(|text| Shown::parse(&text))
+    }
+
+    /// Removes what systemd remembers of a unit that failed.
+    pub fn forget(self, unit: &str) {
+        // One that did not fail is not remembered.
+        let _ = self.systemctl(&["reset-failed", unit]);
+    }
+
     /// The units that match a pattern and that run or are about to.
+    ///
+    /// # Errors
+    /// See [`Refused`].
     pub fn live(self, pattern: &str) -> Result<Vec<String>, Refused> {
         let text = self.systemctl(&[
             "list-units",
@@ -69,9 +92,71 @@ impl Manager {
     }
 }
 
+/// How a unit is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// `active`, `failed` and so on; `inactive` of one that is not known.
+    pub active: String,
+    /// The process that leads it, 0 when there is none.
+    pub main_pid: u32,
+    /// The process that led it last.
+    pub last_pid: u32,
+    /// How that process ended: 0 not yet, 1 exited, 2 killed, 3 killed with its memory written down.
+    pub code: u32,
+    /// Its exit status or signal.
+    pub status: i32,
+    /// `success`, `exit-code`, `signal`, `oom-kill` and so on.
+    pub result: String,
+}
+
+impl Shown {
+    fn parse(text: &str) -> Self {
+        let pairs = text.lines().filter_map(|line| line.split_once('='));
+        let mut shown = Self::default();
+        for (name, value) in pairs {
+            match name {
+                "ActiveState" => value.clone_into(&mut shown.active),
+                "MainPID" => shown.main_pid = value.parse().unwrap_or(0),
+                "ExecMainPID" => shown.last_pid = value.parse().unwrap_or(0),
+                "ExecMainCode" => shown.code = value.parse().unwrap_or(0),
+                "ExecMainStatus" => shown.status = value.parse().unwrap_or(0),
+                "Result" => value.clone_into(&mut shown.result),
+                _ => {}
+            }
+        }
+        shown
+    }
+
+    /// Whether anything of the unit may still run.
+    pub fn is_live(&self) -> bool {
+        !matches!(self.active.as_str(), "failed" | "inactive" | "")
+    }
+
+    /// How its program ended; `None` while it has not.
+    pub fn exit(&self) -> Option<Exit> {
+        let raw = match self.code {
+            1 => (self.status & 0xff) << 8,
+            2 | 3 => self.status & 0x7f,
+            _ => return None,
+        };
+        let status = ExitStatus::from_raw(raw);
+        Some(if self.result == "oom-kill" {
+            Exit::OutOfMemory(status)
+        } else {
+            Exit::Status(status)
+        })
+    }
+}
+
 /// Runs a program; returns what it printed.
-pub(super) fn run(program: &str, words: &[&str]) -> Result<String, Refused> {
-    let command = || format!("{program} {}", words.join(" "));
+pub(super) fn run(program: &str, words: &[impl AsRef<OsStr>]) -> Result<String, Refused> {
+    let text = |word: &_| AsRef::<OsStr>::as_ref(word).to_string_lossy().into_owned();
+    let command = || {
+        // How a thing was confined helps nobody; what was asked does.
+        let shown: Vec<String> =
+            words.iter().map(text).filter(|word| !word.starts_with("--property=")).collect();
+        format!("{program} {}", shown.join(" "))
+    };
     let output = output(program, words)
         .map_err(|source| Refused::NotAsked { command: command(), source })?;
     if output.status.success() {
@@ -82,7 +167,7 @@ pub(super) fn run(program: &str, words: &[&str]) -> Result<String, Refused> {
     Err(Refused::Said { command: command(), said })
 }
 
-fn output(program: &str, words: &[&str]) -> io::Result<Output> {
+fn output(program: &str, words: &[impl AsRef<OsStr>]) -> io::Result<Output> {
     Command::new(program)
         .args(words)
         .stdin(Stdio::null())
@@ -131,7 +216,7 @@ mod tests {
         assert_eq!(run("echo", &["yes"]).unwrap(), "yes\n");
         let error = run("ls", &["/nowhere"]).unwrap_err().to_string();
         assert!(error.contains("`ls /nowhere` failed: "), "{error}");
-        let error = run("no-such-program", &[]).unwrap_err().to_string();
+        let error = run("no-such-program", &[""; 0]).unwrap_err().to_string();
         assert!(error.contains("cannot be run"), "{error}");
     }
 }

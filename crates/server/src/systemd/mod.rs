@@ -11,13 +11,18 @@
 //! The units are texts made by pure functions ([`units`]); [`install`] makes a machine have them and
 //! [`remove`] takes every trace away. Nothing here is used where systemd is not the first process.
 
+mod account;
 mod install;
 mod manager;
+mod names;
 mod notify;
 mod remove;
+pub mod transient;
 pub mod units;
 
+pub use account::{Account, outside};
 pub use install::{Error, Install, install};
-pub use manager::{Manager, Refused, is_running_here, unit_of};
+pub use manager::{Manager, Refused, Shown, is_running_here, unit_of};
+pub use names::Names;
 pub use notify::ready;
 pub use remove::remove;

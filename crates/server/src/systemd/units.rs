@@ -73,6 +73,7 @@ pub fn files(setup: &Setup<'_>) -> Vec<File> {
 fn agent(setup: &Setup<'_>) -> String {
     let (root, runtime) = (path(setup.root), path(setup.runtime));
     let Setup { server, http, .. } = setup;
+    let hardening = HARDENING;
     format!(
         "\
 [Unit]
@@ -86,11 +87,23 @@ Type=notify
 ExecStart={root}/bin/current agent run --root {root} --runtime {runtime} --server {server} --home {root} --systemd {http}
 Restart=always
 RestartSec=100ms
-KillMode=process
 TimeoutStopSec=10s
 OOMScoreAdjust=-900
 LimitNOFILE=65536
-TasksMax=infinity
+TasksMax=1024
+
+{hardening}# It is root to be obeyed by systemd, and has none of root's rights over what is another user's. What
+# needs them is done by units of its own.
+CapabilityBoundingSet=
+PrivateUsers=yes
+RestrictSUIDSGID=yes
+# It looks after processes of other users.
+ProtectProc=default
+# It asks the apps of this server whether they are well, and speaks to nobody else.
+IPAddressAllow=localhost
+IPAddressDeny=any
+ReadWritePaths={root} {runtime}
+UMask=0077
 
 [Install]
 WantedBy=multi-user.target
@@ -155,7 +168,7 @@ UMask=0007
     )
 }
 
-/// What a proxy is kept from. Not `RestrictSUIDSGID`: it takes `openat2` away, with which the files of
+/// What agent and proxies are kept from. Not `RestrictSUIDSGID`: it takes `openat2` away, with which the files of
 /// a site are opened beneath its root.
 const HARDENING: &str = "\
 NoNewPrivileges=yes

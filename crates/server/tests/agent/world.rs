@@ -74,6 +74,7 @@ pub fn command(line: &str) -> Process {
         probe: None,
         stop: Stop { signal: "TERM".into(), within_ms: 2_000 },
         overlap: false,
+        limits: onward_core::model::Limits::default(),
         count: 1,
         total: None,
         on: BTreeSet::new(),

@@ -1,0 +1,285 @@
+//! A real server with onward installed on it, and orders for its agent.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use onward_core::model::{
+    BundleRef, Config, Generation, Limits, OperationNumber, Probe, ProbeKind, Process,
+    ReleaseNumber, Run, Stop,
+};
+use onward_core::order::{Level, Order, ReleaseOrder};
+use onward_core::report::{InstanceReport, Report};
+use onward_fleet_tests::{Fleet, PATIENCE, eventually};
+use onward_server::client::Client;
+use onward_server::protocol::Hello;
+use onward_store::bundle::{AddOptions, Source, Store, TreeSource};
+
+/// An app in Perl, which every Debian has.
+pub const SERVER: &str = r#"
+use IO::Socket::INET;
+use Cwd;
+$| = 1;
+$SIG{TERM} = sub { print "asked to stop\n"; exit 0 };
+my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $ENV{PORT},
+    Listen => 64, ReuseAddr => 1) or die "cannot listen: $!";
+print "listening\n";
+while (my $client = $listener->accept) {
+    my $line = <$client>;
+    while (my $header = <$client>) { last if $header =~ /^\r?\n$/ }
+    my ($path) = $line =~ /^GET (\S+)/;
+    my $body = "release $ENV{ONWARD_RELEASE} pid $$";
+    if ($path eq "/exit") { print "told to exit\n"; exit 3 }
+    if ($path eq "/eat") { my @all; push @all, "x" x 1000000 while 1 }
+    if ($path eq "/env") { $body = join "", map { "$_=$ENV{$_}\n" } sort keys %ENV }
+    if ($path eq "/who") { $body = (getpwuid $<)[0] . " in " . getcwd }
+    my $file;
+    if ($path =~ m{^/read(/.*)}) { $body = open($file, "<", $1) ? join("", <$file>) : "refused: $!" }
+    if ($path =~ m{^/write(/.*)}) { $body = open($file, ">", $1) ? "written" : "refused: $!" }
+    if ($path =~ m{^/say/(.*)}) { print "$1\n" }
+    print $client "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " . length($body)
+        . "\r\n\r\n$body";
+    close $client;
+}
+"#;
+
+/// A server with an agent and a proxy of the onward under test.
+pub struct Installed {
+    pub fleet: Fleet,
+    forward: Child,
+    generation: u64,
+    pub releases: BTreeMap<ReleaseNumber, ReleaseOrder>,
+}
+
+impl Installed {
+    /// Boots a server and installs onward on it; `None` where that is not possible.
+    pub fn boot() -> Option<Self> {
+        let fleet = Fleet::boot(1)?;
+        put(&fleet, &program(), "0123456789abcdef");
+        fleet.run(0, "/var/lib/onward/bin/current agent install --server one");
+        let forward = forward(&fleet);
+        let (generation, releases) = (0, BTreeMap::new());
+        Some(Self { fleet, forward, generation, releases })
+    }
+
+    /// Runs a command line on the server; what it printed.
+    pub fn run(&self, command: &str) -> String {
+        self.fleet.run(0, command)
+    }
+
+    /// The agent.
+    pub fn client(&self) -> Client {
+        Client::connect(&self.fleet.directory().join("agent.sock")).expect("the agent answers")
+    }
+
+    /// Opens the way to the agent's socket anew: after the server was started again.
+    pub fn reconnect(&mut self) {
+        let _ = self.forward.kill();
+        let _ = self.forward.wait();
+        self.forward = forward(&self.fleet);
+    }
+
+    /// Makes a bundle of files and names the release of it, at the level `staged`.
+    pub fn release(&mut self, number: u64, files: &[(&str, &str)], config: Config) {
+        let source = tempfile::tempdir().expect("a directory");
+        for (path, text) in files {
+            std::fs::write(source.path().join(path), text).expect("a file");
+        }
+        let bundles = tempfile::tempdir().expect("a directory");
+        let store = Store::open(bundles.path()).expect("a store");
+        let tree = TreeSource { root: source.path().into(), include: vec![] };
+        let options = AddOptions { now: SystemTime::now(), progress: None };
+        let added = store.add(&Source::Tree(tree), options).expect("a bundle");
+        drop(store);
+        let mut tar = Command::new("tar")
+            .args(["-C"])
+            .arg(bundles.path())
+            .args(["--exclude=lock", "-cf", "-", "."])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("tar runs");
+        let unpack = "mkdir -p /var/lib/onward/bundles && tar -C /var/lib/onward/bundles -xf -";
+        self.feed(unpack, Stdio::from(tar.stdout.take().expect("it is piped")));
+        assert!(tar.wait().expect("tar ends").success());
+        let order = ReleaseOrder {
+            level: Level::Staged,
+            background: false,
+            warm_ms: None,
+            bundle: BundleRef { digest: added.digest, label: format!("v{number}") },
+            config: Arc::new(config),
+        };
+        self.releases.insert(ReleaseNumber(number), order);
+    }
+
+    fn feed(&self, command: &str, input: Stdio) {
+        let status = self.fleet.ssh(0).command().arg(command).stdin(input).status();
+        assert!(status.expect("ssh runs").success(), "{command}");
+    }
+
+    /// The next order.
+    pub fn order(&mut self) -> Order {
+        self.generation += 1;
+        Order {
+            app: "shop".parse().expect("a name"),
+            environment: "production".parse().expect("a name"),
+            server: "one".parse().expect("a name"),
+            generation: Generation(self.generation),
+            operation: OperationNumber(self.generation),
+            releases: self.releases.clone(),
+            command: None,
+            watch: None,
+            secrets: None,
+            fleet_key: None,
+            balance: None,
+            maintenance: None,
+        }
+    }
+
+    /// The order that was given last.
+    pub fn last_order(&mut self) -> Order {
+        self.generation -= 1;
+        self.order()
+    }
+
+    /// Who the agent is, when it answers.
+    pub fn try_hello(&self) -> Option<Hello> {
+        Client::connect(&self.fleet.directory().join("agent.sock")).ok()?.hello().ok()
+    }
+
+    /// Brings an order until the report is as wanted.
+    pub fn until(&self, order: &Order, wanted: impl Fn(&Report) -> bool) -> Report {
+        let mut client = self.client();
+        let began = Instant::now();
+        let mut known = None;
+        loop {
+            let seen = client.deliver(order, known, 1_000).expect("the order is accepted");
+            if wanted(&seen.report) {
+                return seen.report;
+            }
+            let late = began.elapsed() > PATIENCE;
+            assert!(!late, "not as wanted: {:#?}\n{}", seen.report, self.run(JOURNAL));
+            known = Some(seen.revision);
+        }
+    }
+
+    /// Routes traffic to a release, and to no other.
+    pub fn serve(&mut self, number: u64) -> Report {
+        for (other, own) in &mut self.releases {
+            let serves = other.0 == number;
+            own.level = if serves { Level::Routed } else { Level::Staged };
+            own.background = serves;
+        }
+        let order = self.order();
+        self.until(&order, |report| report.converged)
+    }
+
+    /// Asks the app through the proxy: the status and the body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        get(&format!("{}:80", self.fleet.machines()[0].address), path).expect("an answer")
+    }
+}
+
+/// What happened, for who reads a test that failed.
+const JOURNAL: &str = "journalctl --no-pager -n 60 -u 'onward*'";
+
+impl Drop for Installed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.fleet.ssh(0).run(JOURNAL).stdout);
+        }
+        let _ = self.forward.kill();
+        let _ = self.forward.wait();
+    }
+}
+
+/// Puts a program on a server as onward does it.
+pub fn put(fleet: &Fleet, program: &Path, digest: &str) {
+    let file = std::fs::File::open(program).expect("the program is built");
+    let name = format!("onward-0.1.0-{digest}");
+    let command = format!(
+        "cd /var/lib && mkdir -p onward/bin && cd onward/bin && cat > {name} && chmod 755 {name} \
+         && ln -sfn {name} current"
+    );
+    let status = fleet.ssh(0).command().arg(command).stdin(file).status();
+    assert!(status.expect("ssh runs").success());
+}
+
+/// The onward under test: `ONWARD_BIN`, else the one that was built beside this test.
+pub fn program() -> PathBuf {
+    std::env::var_os("ONWARD_BIN").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("this program has a path");
+            test.ancestors().nth(2).expect("it lies below target").join("onward")
+        },
+        PathBuf::from,
+    )
+}
+
+fn forward(fleet: &Fleet) -> Child {
+    let here = fleet.directory().join("agent.sock");
+    let _ = std::fs::remove_file(&here);
+    let way = format!("{}:/run/onward/agent.sock", here.display());
+    let child = fleet.ssh(0).command().args(["-N", "-L", &way]).spawn().expect("ssh runs");
+    eventually("the agent answers", || {
+        Client::connect(&here).is_ok_and(|mut client| client.hello().is_ok())
+    });
+    child
+}
+
+/// A process that runs a command line.
+pub fn command(line: &str) -> Process {
+    Process {
+        run: Run::Command(line.to_owned()),
+        probe: None,
+        stop: Stop { signal: "TERM".into(), within_ms: 2_000 },
+        overlap: false,
+        limits: Limits::default(),
+        count: 1,
+        total: None,
+        on: Default::default(),
+    }
+}
+
+/// The web process of [`SERVER`].
+pub fn web() -> Process {
+    let kind = ProbeKind::Http { path: "/up".into(), statuses: vec![], body: None };
+    let probe = Probe { kind, within_ms: 10_000, interval_ms: 100, timeout_ms: 1_000 };
+    Process { probe: Some(probe), ..command("perl server.pl") }
+}
+
+/// A release of these processes.
+pub fn config(processes: &[(&str, Process)]) -> Config {
+    let named =
+        |(name, process): &(&str, Process)| (name.parse().expect("a name"), process.clone());
+    Config {
+        processes: processes.iter().map(named).collect(),
+        watch_ms: 300,
+        warm_ms: 60_000,
+        ..Config::default()
+    }
+}
+
+/// The only instance of a process of a release.
+pub fn instance<'a>(report: &'a Report, release: u64, process: &str) -> &'a InstanceReport {
+    let instances = &report.releases[&ReleaseNumber(release)].instances;
+    let mut own = instances.iter().filter(|own| own.process.as_str() == process);
+    own.next().unwrap_or_else(|| panic!("no {process} of {release}: {report:#?}"))
+}
+
+/// Asks for a path: the status and the body.
+pub fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    status
+        .map(|status| (status, body.to_owned()))
+        .ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+}
