@@ -12,9 +12,9 @@ use crate::Fleet;
 const SETUP: &str = r#"
 set -e
 if ! dpkg -s libfaketime > /dev/null 2>&1; then
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends libfaketime
-fi > /dev/null 2>&1
+  apt-get update -qq -o Acquire::Retries=3
+  DEBIAN_FRONTEND=noninteractive apt-get install -o Acquire::Retries=3 -qq -y --no-install-recommends libfaketime
+fi > /dev/null
 library=$(dpkg -L libfaketime | grep '/libfaketime\.so\.1$')
 mkdir -p /etc/systemd/system/onward-.service.d
 printf '[Service]\nEnvironment=LD_PRELOAD=%s FAKETIME=%s FAKETIME_DONT_FAKE_MONOTONIC=1\n' \

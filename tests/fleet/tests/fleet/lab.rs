@@ -36,7 +36,7 @@ fn servers_reach_each_other_and_the_internet_and_no_other_lab() {
     // Debian's servers by name: addresses, masquerading, name servers. No list of packages is kept
     // in the root file system, so one that is there came through this.
     fleet.run(0, "! ls /var/lib/apt/lists/*Packages* 2> /dev/null");
-    fleet.run(0, "apt-get update -qq && ls /var/lib/apt/lists/*Packages*");
+    fleet.run(0, "apt-get update -qq -o Acquire::Retries=3 && ls /var/lib/apt/lists/*Packages*");
 }
 
 #[test]
