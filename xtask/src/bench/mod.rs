@@ -6,6 +6,7 @@ mod bundle;
 mod converged;
 mod figure;
 mod figures;
+mod fleet;
 mod kill;
 mod kill_control;
 mod load;
@@ -29,7 +30,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Gate = fn(&Mode) -> Outcome<bool>;
 
 /// The gates and figures, by name.
-const ALL: [(&str, Gate); 9] = [
+const ALL: [(&str, Gate); 10] = [
     ("load", load::run),
     ("scale", scale::run),
     ("kill", kill::run),
@@ -39,6 +40,7 @@ const ALL: [(&str, Gate); 9] = [
     ("proxy", |_| beside_nginx(proxy::run)),
     ("static", |_| beside_nginx(sites::run)),
     ("bundle", |_| bundle::run()),
+    ("fleet", fleet::run),
 ];
 
 const USAGE: &str = "\
@@ -53,6 +55,7 @@ usage: cargo xtask bench [NAME …] [OPTIONS]
   proxy     CPU for each request, with nginx beside it
   static    requests per CPU for static files, with nginx beside it
   bundle    bundles, with tar and zstd beside them
+  fleet     releases to real servers, with Ansible, pyinfra and a bare loop beside them
 
   --quick    the short form, as CI runs it
   --strict   end with 1 when a bound is missed

@@ -224,7 +224,8 @@ pub fn test_app() -> Outcome<PathBuf> {
     Ok(target().join("release/test-app"))
 }
 
-fn hello() -> Outcome<&'static Path> {
+/// The compiled `hello`.
+pub fn hello() -> Outcome<&'static Path> {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     if let Some(built) = BUILT.get() {
         return Ok(built);
