@@ -62,8 +62,8 @@ impl Agent {
 
     fn stage(&mut self, key: &AppKey, release: ReleaseNumber) {
         let Some(app) = self.apps.get_mut(key) else { return };
-        let server = &self.context.config.server;
-        let Some(wanted) = Self::wanted_files(app, release, server) else { return };
+        let server = app.server(&self.context).clone();
+        let Some(wanted) = Self::wanted_files(app, release, &server) else { return };
         let failures = match app.files.get(&release) {
             Some(FilesState::Failed { failures, .. }) => *failures,
             _ => 0,
@@ -79,8 +79,8 @@ impl Agent {
 
     fn verify(&mut self, key: &AppKey, release: ReleaseNumber) {
         let Some(app) = self.apps.get_mut(key) else { return };
-        let server = &self.context.config.server;
-        let Some(wanted) = Self::wanted_files(app, release, server) else { return };
+        let server = app.server(&self.context).clone();
+        let Some(wanted) = Self::wanted_files(app, release, &server) else { return };
         app.files.insert(release, FilesState::Verifying);
         let (tree, bundles) = (app.tree.clone(), self.context.config.bundles.clone());
         let (teller, places) = (self.context.teller(key), self.context.files.clone());

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use onward_core::document::Failure;
-use onward_core::model::{Limits, OperationNumber, ReleaseNumber, Stop};
+use onward_core::model::{Limits, OperationNumber, ReleaseNumber, ServerName, Stop};
 use onward_core::order::{CommandKind, Order, WatchOrder};
 use onward_core::reconcile::{Kept, RouteFact, SlotId};
 use onward_core::report::{Progress, Report};
@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::context::Context;
 use super::durable::{self, Survives};
 use super::event::{AppKey, Life, Reply};
 use super::jobs::{Job, JobName};
@@ -356,6 +357,17 @@ impl App {
             || self.command.is_some()
             || !self.jobs.is_empty();
         self.damaged.is_some() || ordered || runs || self.route.is_some()
+    }
+
+    /// The name of this server for the app: that of the order that is kept.
+    pub(super) fn server<'a>(&'a self, context: &'a Context) -> &'a ServerName {
+        let kept = self.kept.order.as_ref();
+        kept.map_or(&context.config.server, |order| &order.server)
+    }
+
+    /// Whether something is here under a name that this server has for the app.
+    pub(super) fn is_named(&self) -> bool {
+        self.kept.order.as_ref().is_some_and(|order| !order.releases.is_empty())
     }
 
     /// Whether something runs from the files of a release.

@@ -211,7 +211,7 @@ impl Agent {
     /// Where the reports of an app are sent to be kept in the store.
     fn reports_of(&mut self, key: &AppKey) -> Option<&watch::Sender<Option<Report>>> {
         let store = self.context.config.store.clone()?;
-        let server = self.context.config.server.clone();
+        let server = self.apps.get(key)?.server(&self.context).clone();
         let reports = self.reports.entry(key.clone()).or_insert_with(|| {
             let (sender, receiver) = watch::channel(None);
             tokio::spawn(pull::put_reports(store, key.clone(), server, receiver));
@@ -487,13 +487,15 @@ impl Agent {
 
     /// The fence. An order is durable before anything follows from it.
     fn admit(&mut self, order: Order) -> Result<(), String> {
-        let own = &self.context.config.server;
-        if order.server != *own {
-            return Err(format!("the order is for server {}, and this is {own}", order.server));
-        }
         let key = (order.app.clone(), order.environment.clone());
         self.open(key.clone());
         let Some(app) = self.apps.get_mut(&key) else { return Ok(()) };
+        // Environments that share a machine may each have a name of their own for it.
+        let may_name = self.context.config.systemd.is_some() && !app.is_named();
+        let own = app.server(&self.context);
+        if order.server != *own && !may_name {
+            return Err(format!("the order is for server {}, and this is {own}", order.server));
+        }
         if app.damaged.is_some() {
             // It may have been repaired or moved away.
             app.load_kept();
