@@ -6,6 +6,7 @@ mod history;
 mod http;
 mod log;
 mod page;
+mod redis_log;
 mod visits;
 
 use std::io;
@@ -16,6 +17,8 @@ use std::{env, process};
 
 use file_log::FileLog;
 use history::Release;
+use log::Log;
+use redis_log::RedisLog;
 use visits::Visits;
 
 /// Where the log is: a shared directory when deployed, a plain one when run by hand.
@@ -41,9 +44,7 @@ fn run() -> io::Result<()> {
     let label = variable("ONWARD_LABEL").unwrap_or_else(|| "not deployed".to_owned());
     let release = Release::new(number, &label);
 
-    let log = FileLog::open(Path::new(STORAGE))
-        .map_err(|error| about(&format!("cannot open the log in {STORAGE}"), &error))?;
-    let visits = Arc::new(Visits::open(Box::new(log), release, host())?);
+    let visits = Arc::new(Visits::open(log(variable("REDIS_URL"))?, release, host())?);
     let listener = TcpListener::bind(("127.0.0.1", port))
         .map_err(|error| about(&format!("cannot listen on port {port}"), &error))?;
     println!("visits: release {number} ({label}) listens on 127.0.0.1:{port}");
@@ -52,6 +53,22 @@ fn run() -> io::Result<()> {
         &listener,
         Arc::new(move |request: &http::Request| visits.answer(request, clock::now())),
     )
+}
+
+/// One server keeps the log in a file; several share a Redis.
+fn log(redis: Option<String>) -> io::Result<Box<dyn Log>> {
+    match redis.filter(|url| !url.is_empty()) {
+        Some(url) => {
+            let log = RedisLog::open(&url)
+                .map_err(|error| about("cannot use the Redis of REDIS_URL", &error))?;
+            Ok(Box::new(log))
+        }
+        None => {
+            let log = FileLog::open(Path::new(STORAGE))
+                .map_err(|error| about(&format!("cannot open the log in {STORAGE}"), &error))?;
+            Ok(Box::new(log))
+        }
+    }
 }
 
 fn about(what: &str, detail: &dyn std::fmt::Display) -> io::Error {
