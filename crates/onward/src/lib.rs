@@ -1,11 +1,12 @@
 //! The inside of the `onward` binary.
 //!
 //! `cli` is what a person types and reads, `project` what the project file wishes, `providers`
-//! where servers come from, `runtimes` where languages come from, and `runner` the driver that
+//! where servers come from, `machine` how they are set up, `runtimes` where languages come from, and `runner` the driver that
 //! carries the engine's decisions out.
 
 pub mod cli;
 pub mod eject;
+pub mod machine;
 pub mod project;
 pub mod providers;
 pub mod runner;

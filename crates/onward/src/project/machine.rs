@@ -72,7 +72,8 @@ pub(super) fn admins(root: &mut Section<'_>, sink: &mut Sink) -> BTreeMap<UserNa
 }
 
 fn account(text: &str, span: Span, sink: &mut Sink) -> Option<UserName> {
-    let name = text.parse::<UserName>().ok().filter(|name| !name.is_root());
+    let name = text.parse::<UserName>().ok();
+    let name = name.filter(|name| !name.is_root() && name.can_be_made());
     if name.is_none() {
         let message = format!("`{}` cannot be the account of an admin", shown(text));
         let (label, help) = match text {

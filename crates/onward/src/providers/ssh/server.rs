@@ -89,6 +89,13 @@ impl SshServer {
         Self { way: Arc::new(way) }
     }
 
+    /// The same server, over another connection, which is made when somebody speaks to it.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let Way { name, reach, identity, pins, .. } = &*self.way;
+        Self::new(name.clone(), reach.clone(), identity.clone(), pins.clone())
+    }
+
     /// Its name in documents.
     pub fn name(&self) -> &ServerName {
         &self.way.name

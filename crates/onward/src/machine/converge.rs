@@ -1,0 +1,149 @@
+//! Making one machine what it shall be, and coming back to it to confirm what could have locked us
+//! out.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use onward_core::machine::{Change, Event, Question, Setup, Token};
+use onward_core::model::ServerName;
+use onward_server::client::ClientError;
+
+use crate::providers::ssh::{AgentSilence, SshServer};
+
+/// The pause between two tries to come back: sshd reads its configuration, and for a moment nobody
+/// listens.
+const TRY_EVERY: Duration = Duration::from_millis(100);
+
+/// Told what goes on, with the server's name.
+pub type Telling<'a> = dyn Fn(&ServerName, &Event) + Sync + 'a;
+
+/// How a machine took its set-up.
+#[derive(Debug)]
+pub enum Converged {
+    /// It is what it shall be; so many changes were made.
+    Done(usize),
+    /// It is not, and this is why.
+    Trouble(Trouble),
+}
+
+/// Why a machine is not what it shall be.
+#[derive(Debug)]
+pub enum Trouble {
+    /// There is no connection to its agent, or none any more. What was begun goes on there; what could
+    /// lock out is undone unless it is confirmed.
+    Lost(AgentSilence),
+    /// It has questions that were not there when it was looked at. Nothing was changed.
+    Asks(Vec<Question>),
+    /// What could have locked out was taken back, and why nobody came back to confirm it.
+    Undone {
+        /// As the server says it.
+        text: String,
+        /// Why the last new connection was not made, when that was it.
+        no_way_in: Option<String>,
+    },
+    /// Some changes could not be made: each as a sentence, with its reason. The others are made.
+    Failed(Vec<(String, String)>),
+}
+
+impl Trouble {
+    /// What happened, as sentences.
+    pub fn sentences(&self) -> Vec<String> {
+        match self {
+            Self::Lost(reason) => vec![
+                format!("it {reason}"),
+                "what was begun there goes on; the same command again says what became of it"
+                    .to_owned(),
+            ],
+            Self::Asks(questions) => {
+                questions.iter().map(|question| question.text.clone()).collect()
+            }
+            Self::Undone { text, no_way_in } => {
+                let mut all = vec![format!("the server took the changes back: {text}")];
+                all.extend(no_way_in.iter().map(|why| format!("with them, it {why}")));
+                all
+            }
+            Self::Failed(failed) => {
+                failed.iter().map(|(what, why)| format!("{what}: {why}")).collect()
+            }
+        }
+    }
+}
+
+/// Makes one machine what it shall be.
+pub(super) fn converge(server: &SshServer, setup: &Setup, tell: &Telling<'_>) -> Converged {
+    let mut course = Course::default();
+    let result = server.agent().and_then(|(mut client, _)| {
+        let each = |event: Event| {
+            tell(server.name(), &event);
+            course.take(server, event);
+        };
+        client.set_up(setup, each).map_err(AgentSilence::Agent)
+    });
+    match result {
+        Ok(true) => Converged::Done(course.changed),
+        Ok(false) => Converged::Trouble(course.trouble()),
+        Err(reason) => Converged::Trouble(Trouble::Lost(reason)),
+    }
+}
+
+/// What a set-up has said so far.
+#[derive(Default)]
+struct Course {
+    changes: Vec<Change>,
+    changed: usize,
+    asked: Vec<Question>,
+    failed: Vec<(String, String)>,
+    undone: Option<String>,
+    no_way_in: Option<String>,
+}
+
+impl Course {
+    fn take(&mut self, server: &SshServer, event: Event) {
+        match event {
+            Event::Planned { changes, .. } => self.changes = changes,
+            Event::Asks { questions } => self.asked = questions,
+            Event::Failed { change, text } => {
+                let what = self.changes.get(change).map(|change| change.sentence.clone());
+                self.failed.push((what.unwrap_or_default(), text));
+            }
+            Event::Confirm { token, within_s } => {
+                self.no_way_in = come_back(server, &token, within_s).err();
+            }
+            Event::Undone { text } => self.undone = Some(text),
+            Event::Finished { changed, .. } => self.changed = changed,
+            Event::Begun { .. } | Event::Says { .. } | Event::Made { .. } | Event::Confirmed => {}
+        }
+    }
+
+    fn trouble(self) -> Trouble {
+        if !self.asked.is_empty() {
+            return Trouble::Asks(self.asked);
+        }
+        match self.undone {
+            Some(text) if self.failed.is_empty() => {
+                Trouble::Undone { text, no_way_in: self.no_way_in }
+            }
+            _ => Trouble::Failed(self.failed),
+        }
+    }
+}
+
+/// Confirms over a new connection, tried until the server gives up waiting. Why not, when it was not
+/// confirmed.
+fn come_back(server: &SshServer, token: &Token, within_s: u32) -> Result<(), String> {
+    let end = Instant::now() + Duration::from_secs(within_s.into());
+    loop {
+        // A connection that failed for good is not tried again by the same one.
+        let again = server.anew();
+        let confirmed = again
+            .agent()
+            .and_then(|(mut client, _)| client.confirm_set_up(token).map_err(AgentSilence::Agent));
+        match confirmed {
+            Ok(()) => return Ok(()),
+            // It was undone already.
+            Err(AgentSilence::Agent(ClientError::Refused(text))) => return Err(text),
+            Err(reason) if Instant::now() >= end => return Err(reason.to_string()),
+            Err(_) => thread::sleep(TRY_EVERY),
+        }
+    }
+}

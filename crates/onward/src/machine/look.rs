@@ -1,0 +1,207 @@
+//! Looking at all machines: what differs, and what has to be asked.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use onward_core::machine::{Facts, OwnedByAnother, Plan, Question, Setup, UserName, plan};
+use onward_core::model::ServerName;
+use onward_server::client::ClientError;
+
+use super::converge::{Converged, Telling, converge};
+use super::wishes::{Known, setups};
+use crate::project::{Machine, Resolved};
+use crate::providers::ssh::{AgentSilence, SshServer};
+
+/// Why a machine cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// Its agent cannot be spoken to.
+    #[error("server {server} {source}")]
+    Silent {
+        /// The server.
+        server: ServerName,
+        /// The reason.
+        source: AgentSilence,
+    },
+    /// Its agent says no.
+    #[error("the machine of server {server} cannot be set up: {source}")]
+    Refused {
+        /// The server.
+        server: ServerName,
+        /// The reason.
+        source: ClientError,
+    },
+    /// Another environment sets it up, and this one asks for something else.
+    #[error("{owned}: server {server} takes the settings of its machine from there alone")]
+    Owned {
+        /// The server.
+        server: ServerName,
+        /// Whose it is.
+        owned: OwnedByAnother,
+    },
+}
+
+/// One machine that was looked at.
+#[derive(Debug)]
+pub struct Look {
+    /// The server.
+    pub server: SshServer,
+    /// What its machine is.
+    pub facts: Facts,
+    /// What it shall be.
+    pub setup: Setup,
+    /// What differs; none when another environment sets it up.
+    pub plan: Result<Plan, OwnedByAnother>,
+}
+
+impl Look {
+    /// Whether there is something to do, or to remember on the server.
+    fn is_behind(&self) -> bool {
+        let is_known = || {
+            let record = self.facts.record.as_ref();
+            record.is_some_and(|record| {
+                let answered = record.setup.answered.clone();
+                record.setup == Setup { answered, ..self.setup.clone() }
+            })
+        };
+        self.plan.as_ref().is_ok_and(|plan| !plan.changes.is_empty() || !is_known())
+    }
+}
+
+/// All machines of an environment that were looked at.
+#[derive(Debug)]
+pub struct Looks {
+    all: Vec<Look>,
+}
+
+impl Looks {
+    /// Asks all servers at once what their machines are. `login` says who onward signs in as, and
+    /// with which keys of its own.
+    ///
+    /// # Errors
+    /// The first server that cannot be asked; one whose machine belongs to another environment,
+    /// when this one's file has settings for it.
+    pub fn of(
+        resolved: &Resolved,
+        servers: &[SshServer],
+        login: impl Fn(&SshServer) -> (UserName, Vec<onward_core::machine::AuthorizedKey>),
+    ) -> Result<Self, MachineError> {
+        let mut known = BTreeMap::new();
+        for (server, facts) in servers.iter().zip(facts(servers)) {
+            let (user, login_keys) = login(server);
+            let about = Known {
+                address: server.reach().address.clone(),
+                port: server.reach().port,
+                login: user,
+                login_keys,
+                facts: Some(facts?),
+            };
+            known.insert(server.name().clone(), about);
+        }
+        let mut setups = setups(resolved, &known);
+        let mut all = Vec::new();
+        for server in servers {
+            let about = known.remove(server.name()).and_then(|about| about.facts);
+            let (Some(facts), Some(setup)) = (about, setups.remove(server.name())) else {
+                continue;
+            };
+            let plan = plan(&setup, &facts);
+            if let Err(owned) = &plan
+                && resolved.machine != Machine::default()
+            {
+                let (server, owned) = (server.name().clone(), owned.clone());
+                return Err(MachineError::Owned { server, owned });
+            }
+            all.push(Look { server: server.clone(), facts, setup, plan });
+        }
+        Ok(Self { all })
+    }
+
+    /// Each machine.
+    pub fn all(&self) -> &[Look] {
+        &self.all
+    }
+
+    /// What would change, a line each, as `plan` prints it. Those that begin with `·` change nothing.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for look in &self.all {
+            let name = look.server.name();
+            let plan = match &look.plan {
+                Ok(plan) => plan,
+                Err(owned) => {
+                    lines.push(format!("· machine {name}: {owned}"));
+                    continue;
+                }
+            };
+            for change in &plan.changes {
+                let guard = if change.is_guarded() { " (to be confirmed)" } else { "" };
+                lines.push(format!("~ machine {name}: {}{guard}", change.sentence));
+                lines.extend(change.details.iter().map(|detail| format!("    {detail}")));
+            }
+            lines.extend(plan.notes.iter().map(|note| format!("· machine {name}: {note}")));
+            for Question { text, instead, .. } in &plan.questions {
+                lines.push(format!("? machine {name}: {text}; {instead}"));
+            }
+        }
+        lines
+    }
+
+    /// What has to be answered before anything is changed, with the server that each is about.
+    pub fn questions(&self) -> Vec<(&ServerName, &Question)> {
+        let mut all = Vec::new();
+        for look in &self.all {
+            let questions = look.plan.iter().flat_map(|plan| &plan.questions);
+            all.extend(questions.map(|question| (look.server.name(), question)));
+        }
+        all
+    }
+
+    /// Answers every question with yes.
+    pub fn agree(&mut self) {
+        for look in &mut self.all {
+            if let Ok(plan) = &mut look.plan {
+                let ids = plan.questions.drain(..).map(|question| question.id);
+                look.setup.answered.extend(ids);
+            }
+        }
+    }
+
+    /// Whether nothing has to be done.
+    pub fn is_converged(&self) -> bool {
+        self.all.iter().all(|look| !look.is_behind())
+    }
+
+    /// Makes all machines at once what they shall be. What goes on is told with the server's name, from
+    /// several threads.
+    pub fn converge(&self, tell: &Telling<'_>) -> BTreeMap<ServerName, Converged> {
+        thread::scope(|scope| {
+            let behind = self.all.iter().filter(|look| look.is_behind());
+            let each: Vec<_> = behind
+                .map(|look| {
+                    let name = look.server.name().clone();
+                    (name, scope.spawn(move || converge(&look.server, &look.setup, tell)))
+                })
+                .collect();
+            let joined = each.into_iter().map(|(name, own)| {
+                (name, own.join().expect("speaking to an agent does not panic"))
+            });
+            joined.collect()
+        })
+    }
+}
+
+/// What each machine is.
+fn facts(servers: &[SshServer]) -> Vec<Result<Facts, MachineError>> {
+    let ask = |server: &SshServer| {
+        let name = || server.name().clone();
+        let (mut client, _) =
+            server.agent().map_err(|source| MachineError::Silent { server: name(), source })?;
+        client.machine().map_err(|source| MachineError::Refused { server: name(), source })
+    };
+    thread::scope(|scope| {
+        let each: Vec<_> = servers.iter().map(|server| scope.spawn(move || ask(server))).collect();
+        let joined = each.into_iter().map(thread::ScopedJoinHandle::join);
+        joined.map(|done| done.expect("speaking to an agent does not panic")).collect()
+    })
+}
