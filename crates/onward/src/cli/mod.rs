@@ -25,6 +25,7 @@ mod key_problem;
 mod lab;
 mod likeness;
 mod live;
+mod machines;
 mod numbers;
 pub(crate) mod operator;
 mod outcome;

@@ -89,9 +89,10 @@ impl Looks {
         let mut known = BTreeMap::new();
         for (server, facts) in servers.iter().zip(facts(servers)) {
             let (user, login_keys) = login(server);
+            let reach = server.reach();
             let about = Known {
-                address: server.reach().address.clone(),
-                port: server.reach().port,
+                address: reach.address,
+                port: reach.port,
                 login: user,
                 login_keys,
                 facts: Some(facts?),

@@ -35,6 +35,7 @@ use super::complaint::Complaint;
 use super::context::Context;
 use super::enrol;
 use super::exit::Exit;
+use super::machines;
 use super::outcome;
 use super::problem::Problem;
 use super::screen::Screen;
@@ -69,6 +70,7 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         screen.warn(&warnings.render(screen.colour()));
     }
     enrol::ready(&context, &cli.verb, &cli.global, screen)?;
+    machines::ready(&context, &cli.verb, &cli.global, screen)?;
     if matches!(cli.verb, Verb::Status | Verb::Logs(_)) && !screen.is_json() {
         skew::tell(&context, screen);
     }

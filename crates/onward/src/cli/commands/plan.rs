@@ -16,6 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::edits;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::machines;
 use crate::cli::outcome;
 use crate::cli::reading;
 use crate::cli::runtimes;
@@ -40,7 +41,8 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
     let reading = reading::read(context, screen)?;
     let document = reading.as_ref().map(|reading| &*reading.stored.document);
     let config = secrets::wished_config(context, &runtimes, document);
-    let changes = changes(context, document, &bundle, &config)?;
+    let mut changes = changes(context, document, &bundle, &config)?;
+    changes.splice(0..0, machines::lines(context));
     let generation = document.map_or(0, |document| document.generation.0);
     for change in &changes {
         screen.line(&format!("  {change}"));
@@ -63,7 +65,7 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
 
 /// Some lines only say what stays, or what is done first.
 fn is_change(line: &str) -> bool {
-    !line.starts_with("· scaled")
+    !line.starts_with("· scaled") && !line.starts_with("· machine")
 }
 
 fn changes(

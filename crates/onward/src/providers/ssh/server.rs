@@ -92,8 +92,8 @@ impl SshServer {
     /// The same server, over another connection, which is made when somebody speaks to it.
     #[must_use]
     pub fn anew(&self) -> Self {
-        let Way { name, reach, identity, pins, .. } = &*self.way;
-        Self::new(name.clone(), reach.clone(), identity.clone(), pins.clone())
+        let Place { reach, identity } = self.way.place();
+        Self::new(self.way.name.clone(), reach, identity, self.way.pins.clone())
     }
 
     /// Its name in documents.
@@ -115,7 +115,14 @@ impl SshServer {
     /// The host that the address means: of a `Host` of the person's configuration, its `HostName`.
     pub fn host(&self) -> String {
         let address = self.reach().address;
-        host_name(&address).unwrap_or(address)
+        said_by_ssh(&address, "hostname ").unwrap_or(address)
+    }
+
+    /// The account that one signs in as: the one of the project file, else the one of the person's
+    /// configuration.
+    pub fn login(&self) -> String {
+        let Reach { address, user, .. } = self.reach();
+        user.or_else(|| said_by_ssh(&address, "user ")).unwrap_or_else(|| "root".to_owned())
     }
 
     /// How people call its place: `root@203.0.113.7`.
@@ -330,12 +337,12 @@ impl Way {
     }
 }
 
-/// What `ssh` makes of an address.
-fn host_name(address: &str) -> Option<String> {
+/// What `ssh` makes of an address: the value of a keyword, which ends with a space.
+fn said_by_ssh(address: &str, keyword: &str) -> Option<String> {
     let out = Command::new("ssh").args(["-G", "--", address]).output().ok()?;
     let text = String::from_utf8(out.stdout).ok()?;
-    let name = text.lines().find_map(|line| line.strip_prefix("hostname "))?;
-    Some(name.trim().to_owned())
+    let value = text.lines().find_map(|line| line.strip_prefix(keyword))?;
+    Some(value.trim().to_owned())
 }
 
 /// Whether `ssh` ended because of the host key, and not because of what came after it.

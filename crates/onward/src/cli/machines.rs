@@ -1,0 +1,177 @@
+//! The machines of servers behind SSH: what differs from the project file is told by `plan`, and made
+//! so by `up`, before a release comes to them.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, IsTerminal, Write};
+
+use onward_core::machine::{AuthorizedKey, Event, Question, UserName};
+use onward_core::model::ServerName;
+use serde_json::json;
+
+use super::args::{Global, Verb};
+use super::complaint::Complaint;
+use super::context::Context;
+use super::exit::Exit;
+use super::numbers;
+use super::screen::Screen;
+use crate::machine::{Converged, Looks, MachineError, Trouble};
+use crate::project::wishes;
+use crate::providers::ssh::SshServer;
+
+/// Makes the machines what the project file says, when the verb is `up`.
+///
+/// # Errors
+/// When something has to be answered first, and when a machine is not what it shall be.
+pub fn ready(
+    context: &Context,
+    verb: &Verb,
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Complaint> {
+    let Verb::Up(args) = verb else { return Ok(()) };
+    let without: BTreeSet<&ServerName> = args.release.without.iter().collect();
+    let Some(mut looks) = look(context, &without)? else { return Ok(()) };
+    let questions = looks.questions();
+    if !questions.is_empty() {
+        agree(&questions, global, screen)?;
+        looks.agree();
+    }
+    for line in looks.lines() {
+        screen.note(&format!("  {line}"));
+    }
+    let tell = |server: &ServerName, event: &Event| tell(server, event, screen);
+    let mut troubled = Vec::new();
+    for (server, converged) in looks.converge(&tell) {
+        match converged {
+            Converged::Done(_) => {}
+            Converged::Trouble(trouble) => troubled.push((server, trouble)),
+        }
+    }
+    match troubled.is_empty() {
+        true => Ok(()),
+        false => Err(not_made(&troubled)),
+    }
+}
+
+/// What `up` would change of the machines, a line each. A server that onward is not on yet, or that
+/// does not answer, says so.
+pub fn lines(context: &Context) -> Vec<String> {
+    if context.ways().is_none() {
+        return Vec::new();
+    }
+    match look(context, &BTreeSet::new()) {
+        Ok(Some(looks)) => looks.lines(),
+        Ok(None) => Vec::new(),
+        Err(complaint) => vec![format!("? machines: {}", complaint.text())],
+    }
+}
+
+/// What the machines are and shall be; none where there is none to set up.
+fn look(context: &Context, without: &BTreeSet<&ServerName>) -> Result<Option<Looks>, Complaint> {
+    let Some(ways) = context.ways() else { return Ok(None) };
+    let wished = wishes::servers(&context.resolved).into_iter().map(|(name, _)| name);
+    let asked = wished.filter(|name| !without.contains(name));
+    let servers: Vec<SshServer> = asked.map(|name| ways.server(&name)).collect();
+    let lab_key: Option<AuthorizedKey> = ways.lab().and_then(|lab| {
+        let public = lab.key_file().with_extension("pub");
+        std::fs::read_to_string(public).ok()?.trim().parse().ok()
+    });
+    let login = |server: &SshServer| {
+        let user: Option<UserName> = server.login().parse().ok();
+        (user.unwrap_or_else(UserName::root), lab_key.clone().into_iter().collect())
+    };
+    Ok(Some(Looks::of(&context.resolved, &servers, login)?))
+}
+
+/// Asks once about everything; without somebody to ask, nothing is changed.
+fn agree(
+    questions: &[(&ServerName, &Question)],
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Complaint> {
+    let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
+    if global.yes {
+        for (server, Question { text, .. }) in questions {
+            screen.note(&format!("  {server}: {text}"));
+        }
+        return Ok(());
+    }
+    if asks && says_yes(questions) {
+        return Ok(());
+    }
+    let mut complaint =
+        Complaint::new(Exit::Refused, "setting the machines up would cut off what works there now");
+    for (server, Question { text, instead, .. }) in questions {
+        complaint =
+            complaint.fact(format!("{server}: {text}")).hint(format!("{server}: {instead}"));
+    }
+    Err(complaint
+        .nothing_changed()
+        .hint("`onward up -y` goes on, and so does `harden = \"full\"` in onward.toml"))
+}
+
+fn says_yes(questions: &[(&ServerName, &Question)]) -> bool {
+    println!("Setting the machines up would cut off what works there now:");
+    for (server, Question { text, instead, .. }) in questions {
+        println!("  {server}: {text}\n    instead: {instead}");
+    }
+    print!("Go on? (yes/no) ");
+    let _ = std::io::stdout().flush();
+    let mut answer = String::new();
+    let _ = std::io::stdin().lock().read_line(&mut answer);
+    matches!(answer.trim(), "yes" | "y")
+}
+
+fn tell(server: &ServerName, event: &Event, screen: &Screen) {
+    screen.event(&json!({"event": "machine", "server": server, "step": event}));
+    match event {
+        Event::Says { line } if screen.is_verbose() => screen.note(&format!("  {server}: {line}")),
+        Event::Confirm { .. } => {
+            screen.note(&format!("  {server}: a new connection confirms the changes"));
+        }
+        Event::Finished { ok: true, changed, took_ms } => {
+            let took = numbers::duration(std::time::Duration::from_millis(*took_ms));
+            let changes = if *changed == 1 { "change" } else { "changes" };
+            screen.note(&format!("  {server}: its machine is set up, {changed} {changes}, {took}"));
+        }
+        _ => {}
+    }
+}
+
+/// The complaint about machines that are not what they shall be.
+fn not_made(troubled: &[(ServerName, Trouble)]) -> Complaint {
+    let names: Vec<&str> = troubled.iter().map(|(name, _)| name.as_str()).collect();
+    let what = match &names[..] {
+        [one] => format!("the machine of server {one} is not set up"),
+        all => format!("the machines of {} are not set up", all.join(", ")),
+    };
+    let mut complaint = Complaint::new(Exit::Failed, what);
+    for (server, trouble) in troubled {
+        for sentence in trouble.sentences() {
+            complaint = complaint.fact(format!("{server}: {sentence}"));
+        }
+    }
+    let was_undone = troubled.iter().any(|(_, own)| matches!(own, Trouble::Undone { .. }));
+    match was_undone {
+        true => complaint.hint(
+            "see that the key and the address that you come with are among `admins` and `ssh_from` \
+             of onward.toml, then repeat the command",
+        ),
+        false => complaint.hint("mend that, and repeat the command: what is made already stays"),
+    }
+}
+
+impl From<MachineError> for Complaint {
+    fn from(error: MachineError) -> Self {
+        let complaint = Self::new(Exit::Refused, error.to_string()).nothing_changed();
+        match error {
+            MachineError::Silent { .. } => complaint.hint("`onward doctor` looks for the reason"),
+            MachineError::Refused { .. } => {
+                complaint.hint("`onward agent upgrade` brings an agent that knows how")
+            }
+            MachineError::Owned { .. } => complaint.hint(
+                "take `harden`, `admins`, `open`, `packages` and the like out of this environment",
+            ),
+        }
+    }
+}
