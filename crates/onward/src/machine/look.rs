@@ -61,7 +61,8 @@ impl Look {
             let record = self.facts.record.as_ref();
             record.is_some_and(|record| {
                 let answered = record.setup.answered.clone();
-                record.setup == Setup { answered, ..self.setup.clone() }
+                let confirm_within_s = record.setup.confirm_within_s;
+                record.setup == Setup { answered, confirm_within_s, ..self.setup.clone() }
             })
         };
         self.plan.as_ref().is_ok_and(|plan| !plan.changes.is_empty() || !is_known())
@@ -166,6 +167,11 @@ impl Looks {
                 look.setup.answered.extend(ids);
             }
         }
+    }
+
+    /// Another time for coming back to confirm what could lock out, in seconds.
+    pub fn confirm_within(&mut self, within_s: u32) {
+        self.all.iter_mut().for_each(|look| look.setup.confirm_within_s = within_s);
     }
 
     /// Whether nothing has to be done.

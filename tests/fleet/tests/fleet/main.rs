@@ -3,6 +3,7 @@
 mod installed;
 mod lab;
 mod line;
+mod machine;
 mod rootfs;
 mod traces;
 mod units;
