@@ -56,7 +56,11 @@ fn ports(setup: &Setup, facts: &Facts) -> Vec<Question> {
         };
         let id = format!("port {port}/{protocol}");
         let is_proxys = protocol == Protocol::Tcp && PROXY_PORTS.contains(&port);
-        if is_proxys && !PROXY_PROGRAMS.contains(&program) {
+        if is_proxys && PROXY_PROGRAMS.contains(&program) {
+            // It is for whoever the openings are for.
+            continue;
+        }
+        if is_proxys {
             questions.push(Question {
                 id,
                 text: format!("{program} has port {port}, which the proxy needs"),

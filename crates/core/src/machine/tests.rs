@@ -199,6 +199,7 @@ fn what_would_be_cut_off_is_asked_first() {
         listener(Protocol::Tcp, 80, "0.0.0.0", "nginx"),
         listener(Protocol::Tcp, 443, "::", "systemd"),
         listener(Protocol::Tcp, 5432, "0.0.0.0", "postgres"),
+        listener(Protocol::Tcp, 443, "0.0.0.0", "onward"),
         listener(Protocol::Tcp, 6379, "127.0.0.1", "redis-server"),
         listener(Protocol::Udp, 68, "0.0.0.0", "dhclient"),
         listener(Protocol::Udp, 51820, "::", ""),
@@ -208,13 +209,7 @@ fn what_would_be_cut_off_is_asked_first() {
     facts
         .accounts
         .insert(user("old"), Account { own_keys: vec![KEYS[1].to_owned()], ..Account::default() });
-    let mut setup = with_admins(&[("ana", 0)]);
-    setup.openings.push(Opening {
-        protocol: Protocol::Tcp,
-        ports: 443.into(),
-        from: None,
-        why: "everybody".to_owned(),
-    });
+    let setup = with_admins(&[("ana", 0)]);
     let found = plan(&setup, &facts).unwrap();
     let all = [
         "port 80/tcp",

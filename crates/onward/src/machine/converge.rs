@@ -132,6 +132,7 @@ impl Course {
 /// confirmed.
 fn come_back(server: &SshServer, token: &Token, within_s: u32) -> Result<(), String> {
     let end = Instant::now() + Duration::from_secs(within_s.into());
+    let mut last = "was reached over a new connection too late".to_owned();
     loop {
         // A connection that failed for good is not tried again by the same one.
         let again = server.anew();
@@ -141,9 +142,10 @@ fn come_back(server: &SshServer, token: &Token, within_s: u32) -> Result<(), Str
         match confirmed {
             Ok(()) => return Ok(()),
             // It was undone already.
-            Err(AgentSilence::Agent(ClientError::Refused(text))) => return Err(text),
+            Err(AgentSilence::Agent(ClientError::Refused(_))) => return Err(last),
             Err(reason) if Instant::now() >= end => return Err(reason.to_string()),
-            Err(_) => thread::sleep(TRY_EVERY),
+            Err(reason) => last = reason.to_string(),
         }
+        thread::sleep(TRY_EVERY);
     }
 }

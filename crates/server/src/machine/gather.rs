@@ -124,7 +124,7 @@ fn files(place: &Place) -> Result<BTreeMap<String, FileFact>, MachineError> {
 }
 
 /// The units that something asks for at boot.
-fn enabled(place: &Place) -> BTreeSet<String> {
+pub(super) fn enabled(place: &Place) -> BTreeSet<String> {
     let directory = "/etc/systemd/system";
     let wants = place.names(directory).into_iter().filter(|name| name.ends_with(".wants"));
     wants.flat_map(|name| place.names(&format!("{directory}/{name}"))).collect()

@@ -226,6 +226,7 @@ fn end(place: &Place, verdict: &str) -> Result<(), MachineError> {
 
 /// The way back from `effects`, in the order of [`Step`], whatever the order of the effects.
 fn steps(place: &Place, effects: &[Effect]) -> Result<Vec<Step>, MachineError> {
+    let enabled = gather::enabled(place);
     let mut steps = Vec::new();
     for effect in effects {
         match effect {
@@ -240,8 +241,12 @@ fn steps(place: &Place, effects: &[Effect]) -> Result<Vec<Step>, MachineError> {
             Effect::Leave(name) if accounts::is_member(place, name) => {
                 steps.push(Step::Join(name.clone()));
             }
-            Effect::Enable { unit, .. } => steps.push(Step::Disable(unit.clone())),
-            Effect::Disable(unit) => steps.push(Step::Enable(unit.clone())),
+            Effect::Enable { unit, .. } if !enabled.contains(unit) => {
+                steps.push(Step::Disable(unit.clone()));
+            }
+            Effect::Disable(unit) if enabled.contains(unit) => {
+                steps.push(Step::Enable(unit.clone()));
+            }
             Effect::LoadFirewall | Effect::UnloadFirewall => {
                 steps.push(Step::Rules(gather::loaded_rules()));
             }
