@@ -408,17 +408,6 @@ impl Agent {
                     _ => Answer::Key { held: true },
                 }
             }
-            Request::Logs(_)
-            | Request::KeepCopy { .. }
-            | Request::Copy { .. }
-            | Request::State { .. }
-            | Request::HoldsBundle { .. }
-            | Request::TakeBundle { .. }
-            | Request::TakePack { .. }
-            | Request::CompleteBundle
-            | Request::Machine
-            | Request::SetUp { .. }
-            | Request::ConfirmSetUp { .. } => answered_elsewhere(),
             Request::Quit => {
                 let _ = reply.send(Reply::Answer(Answer::Ending));
                 return Next::Quit;
@@ -430,6 +419,8 @@ impl Agent {
                 }
                 Some(text) => Answer::Refused { text },
             },
+            // Logs, documents, bundles, the machine.
+            _ => answered_elsewhere(),
         };
         // Whoever asked may be gone.
         let _ = reply.send(Reply::Answer(answer));

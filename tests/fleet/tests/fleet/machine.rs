@@ -2,7 +2,6 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,6 +14,8 @@ use onward_core::machine::{
 };
 use onward_fleet_tests::{Fleet, eventually};
 
+use super::installed::{program, put};
+
 /// Where onward is on a server.
 const ONWARD: &str = "/var/lib/onward/bin/current";
 /// A key that nobody here has the other half of.
@@ -23,23 +24,10 @@ const STRANGER: &str =
 /// The time that the operator has in these tests, in seconds.
 const CONFIRM_WITHIN_S: u32 = 4;
 
-/// The onward under test: `ONWARD_BIN`, else the one that was built beside this test.
-fn program() -> PathBuf {
-    let beside = || {
-        let test = std::env::current_exe().expect("this program has a path");
-        test.ancestors().nth(2).expect("it lies below target").join("onward")
-    };
-    std::env::var_os("ONWARD_BIN").map_or_else(beside, PathBuf::from)
-}
-
-/// Boots a server with onward on it.
+/// Boots a server with onward on it, and no agent.
 fn boot() -> Option<Fleet> {
     let fleet = Fleet::boot(1)?;
-    let program = std::fs::File::open(program()).expect("the program is built");
-    let command = "mkdir -p /var/lib/onward/bin && cd /var/lib/onward/bin && N=onward-0.1.0-0123456789abcdef \
-                   && cat > $N && chmod 755 $N && ln -s $N current";
-    let put = fleet.ssh(0).command().arg(command).stdin(program).status();
-    assert!(put.expect("ssh runs").success());
+    put(&fleet, &program(), "0123456789abcdef");
     Some(fleet)
 }
 
