@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -115,6 +116,9 @@ impl SshServer {
     /// The host that the address means: of a `Host` of the person's configuration, its `HostName`.
     pub fn host(&self) -> String {
         let address = self.reach().address;
+        if address.parse::<IpAddr>().is_ok() {
+            return address;
+        }
         said_by_ssh(&address, "hostname ").unwrap_or(address)
     }
 
