@@ -11,6 +11,7 @@ mod growth;
 mod others;
 mod ours;
 mod probe;
+mod thousand;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -42,9 +43,12 @@ fn main() -> ExitCode {
 }
 
 fn run(quick: bool) -> Outcome<bool> {
+    let mut figures = Figures::default();
+    // First: the memory is that of the whole process so far.
+    thousand::measure(&mut figures)?;
+    println!();
     let Some(fleet) = Fleet::boot(SERVERS) else { return Ok(true) };
     let rounds = if quick { 1 } else { ROUNDS };
-    let mut figures = Figures::default();
     let app = App::make(fleet.directory())?;
     let ours = Ours::new(&fleet, &app)?;
     println!("onward, {SERVERS} servers, an app of {} files, {} KiB", app.files(), app.kib());

@@ -17,6 +17,9 @@ use crate::probe;
 /// The port at which the plain unit answers.
 const PORT: u16 = 8080;
 
+/// How often the servers are tried to be made ready for the tools.
+const TRIES: u32 = 3;
+
 /// A tool beside onward.
 #[derive(Debug)]
 pub struct Other {
@@ -65,8 +68,16 @@ apt-get install -qq -y --no-install-recommends zstd python3 >/dev/null
 /// Puts the unit and what the tools need on every server.
 pub fn prepare(fleet: &Fleet) -> Outcome<()> {
     on_all(fleet, |index| {
-        let answer = fleet.ssh(index).run(PLAIN);
-        if answer.is_success() { Ok(()) } else { Err(format!("{answer:?}")) }
+        let mut last = String::new();
+        // A mirror of packages may fail once.
+        for _ in 0..TRIES {
+            let answer = fleet.ssh(index).run(PLAIN);
+            if answer.is_success() {
+                return Ok(());
+            }
+            last = format!("{answer:?}");
+        }
+        Err(last)
     })
 }
 
