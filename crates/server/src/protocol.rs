@@ -12,6 +12,9 @@
 //! | `take_bundle` and its manifest, `take_pack` and its bytes, `complete_bundle` | `lacks`, nothing, `lacks`; or `refused` |
 //! | `holds_key`, `take_key` | `key`, or `refused` |
 //! | `logs` | `line` for each line, then `end` |
+//! | `access` | `access` for each line, then `end` |
+//! | `proxy` | `proxy`, or `refused` |
+//! | `checkup` | `checkup` |
 //! | `run` | `attached`, then frames of [`crate::stream`] until the connection ends; `detached`; `not_started`, or `refused` |
 //! | `machine` | `machine`, or `refused` |
 //! | `set_up` | `set_up` for each event, the last one `finished`; or `refused` |
@@ -28,17 +31,21 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::machine::{Event, Facts, Setup, Token};
 use onward_core::model::{AppName, Digest, EnvironmentName, ProcessName, ReleaseNumber};
 use onward_core::order::Order;
 use onward_core::report::Report;
 use onward_core::secrets::PublicKey;
+use onward_proxy::Status;
 use onward_secret::Identity;
 use onward_store::state::remote::{Ask, Said};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::build::Build;
+use crate::looking::{AccessRequest, Checkup};
 use crate::stream::Size;
 
 /// The version of these words. It rises when what is there already changes its meaning.
@@ -143,6 +150,17 @@ pub enum Request {
     },
     /// What did the processes print?
     Logs(LogsRequest),
+    /// Which requests did the proxy answer?
+    Access(AccessRequest),
+    /// How is the proxy?
+    Proxy,
+    /// How is the server besides what it reports?
+    Checkup {
+        /// The app whose files are compared.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+    },
     /// Run this command in the release that serves.
     Run(Box<RunRequest>),
     /// What is the machine?
@@ -284,8 +302,20 @@ pub enum Answer {
     },
     /// One line that a process printed.
     Line(LogLine),
+    /// One line of the access log.
+    Access {
+        /// As the proxy wrote it.
+        line: Value,
+    },
     /// There are no more lines.
     End,
+    /// The proxy.
+    Proxy {
+        /// How it is.
+        status: Box<Status>,
+    },
+    /// The server.
+    Checkup(Box<Checkup>),
     /// The command runs. Frames follow, in both directions.
     Attached {
         /// Its name, as `run.3`.
@@ -349,6 +379,9 @@ pub struct Hello {
     /// The proxy's process, when there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy: Option<ProxyState>,
+    /// What the server's clock says; none from an agent that is too old to say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<Timestamp>,
 }
 
 impl Hello {
@@ -384,4 +417,7 @@ pub struct LogLine {
     pub source: String,
     /// The line without its end. What is not UTF-8 is replaced.
     pub text: String,
+    /// When it was printed, by the server's clock, as exactly as that is known; none when it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }

@@ -10,6 +10,8 @@ use super::args_eject::EjectArgs;
 use super::args_run::{ExecArgs, RunArgs, TaskArgs};
 use super::args_scale::ScaleArgs;
 use super::args_secret::SecretVerb;
+use super::args_ssh::SshArgs;
+use super::args_where::Where;
 use super::exit::Exit;
 
 /// Takes a web application from a Git commit to running, and never leaves anything half-done.
@@ -71,6 +73,8 @@ pub enum Verb {
     Status,
     /// Show what the processes printed
     Logs(LogsArgs),
+    /// Open a shell on a server, or run a command there, by the way that onward takes itself
+    Ssh(SshArgs),
     /// Run a command beside a running process, in its release
     Exec(ExecArgs),
     /// Run a one-off command in the release that serves
@@ -96,7 +100,7 @@ pub enum Verb {
         count: usize,
     },
     /// Print what changes, as it changes
-    Events,
+    Events(Where),
     /// Read and change the truth
     #[command(subcommand)]
     State(StateVerb),
@@ -218,6 +222,9 @@ pub struct LogsArgs {
     /// The requests that the proxy answered, where the project file turns that on
     #[arg(long, conflicts_with = "process")]
     pub access: bool,
+    /// Of which servers
+    #[command(flatten)]
+    pub place: Where,
 }
 
 /// A process, or one instance of it.

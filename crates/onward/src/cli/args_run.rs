@@ -1,7 +1,9 @@
 //! The arguments of commands that run something in the release that serves.
 
 use clap::Args;
-use onward_core::model::{ProcessName, ServerName};
+use onward_core::model::ProcessName;
+
+use super::args_where::Where;
 
 /// What `exec` takes.
 #[derive(Debug, Clone, Args)]
@@ -61,9 +63,9 @@ pub struct TaskArgs {
 /// How a command runs.
 #[derive(Debug, Clone, Default, Args)]
 pub struct How {
-    /// The server; by default the first that serves
-    #[arg(long, value_name = "NAME")]
-    pub server: Option<ServerName>,
+    /// Where; by default on a server that manages, else on the first
+    #[command(flatten)]
+    pub place: Where,
     /// No terminal for it, also when there is one here
     #[arg(short = 'T', long)]
     pub no_terminal: bool,

@@ -21,7 +21,7 @@ const QUESTIONS_MAX: usize = 3;
 
 /// Whether a verb works without speaking to any server.
 fn stays_here(verb: &Verb) -> bool {
-    matches!(verb, Verb::Rehearse(_) | Verb::Bundle(_))
+    matches!(verb, Verb::Rehearse(_) | Verb::Bundle(_) | Verb::Ssh(_))
 }
 
 /// Whether a verb is likely to speak to every server.
@@ -35,7 +35,7 @@ fn speaks_to_all(verb: &Verb) -> bool {
             | Verb::Abort
             | Verb::Status
             | Verb::Logs(_)
-            | Verb::Events
+            | Verb::Events(_)
             | Verb::Doctor
     )
 }

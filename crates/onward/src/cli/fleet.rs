@@ -18,9 +18,9 @@ use super::exit::Exit;
 use super::problem::Problem;
 use super::secrets;
 use super::ways;
-use crate::project::{BALANCER, MANAGER, wishes};
+use crate::project::{BALANCER, wishes};
 use crate::providers::Server;
-use crate::providers::local::{self, AgentError, Contact, LocalServer};
+use crate::providers::local::{self, AgentError, Contact};
 use crate::runner::Links;
 
 /// The address of a server that is alone: nobody has to find it.
@@ -206,7 +206,7 @@ pub fn report(context: &Context, server: &Server) -> Option<Report> {
 pub fn url(context: &Context) -> Option<String> {
     let stored = context.store().read().ok().flatten();
     let document = stored.as_ref().map(|stored| &*stored.document);
-    let proxy = entries(context, document).find_map(|server| match &server {
+    let proxy = entries(context, document).into_iter().find_map(|server| match &server {
         Server::Local(server) => Some(server.running_agent()?.hello().ok()?.address),
         Server::Ssh(server) => Some(format!("http://{}", document?.server(server.name())?.address)),
     })?;
@@ -215,13 +215,14 @@ pub fn url(context: &Context) -> Option<String> {
 
 /// The server that people reach first: the only one, of several the first balancer.
 pub fn entry(context: &Context, document: Option<&Document>) -> Option<Server> {
-    entries(context, document).next()
+    entries(context, document).into_iter().next()
 }
 
-fn entries(context: &Context, document: Option<&Document>) -> impl Iterator<Item = Server> {
+/// The servers that people may reach first: the only one, of several the balancers.
+pub fn entries(context: &Context, document: Option<&Document>) -> Vec<Server> {
     let servers = servers(context, document);
     let alone = servers.len() == 1;
-    servers.into_iter().filter(move |server| alone || balances(document, server))
+    servers.into_iter().filter(|server| alone || balances(document, server)).collect()
 }
 
 /// A server by its name.
@@ -241,46 +242,15 @@ pub fn named(
     Err(Problem::no_server(name, &names))
 }
 
-/// A server whose files are looked into, which have to be on this machine.
-///
-/// # Errors
-/// When it is another machine.
-pub fn on_this_machine(server: &Server) -> Result<&LocalServer, Complaint> {
-    server.local().ok_or_else(|| {
-        let what = format!("this is not yet possible with {}, which is behind SSH", server.name());
-        Complaint::new(Exit::Usage, what).hint("`onward logs` and `onward exec` reach it")
-    })
-}
-
 /// Whether a server's proxy sends requests to the other servers too.
 pub fn balances(document: Option<&Document>, server: &Server) -> bool {
     has_role(document, server, BALANCER)
 }
 
-fn has_role(document: Option<&Document>, server: &Server, role: &str) -> bool {
+/// Whether a server has a role. One that the document does not know has every role.
+pub fn has_role(document: Option<&Document>, server: &Server, role: &str) -> bool {
     let own = document.and_then(|document| document.server(server.name()));
     own.is_none_or(|own| own.roles.iter().any(|it| it.as_str() == role))
-}
-
-/// The agent of the server that runs a command of a person: the one that was named, else one that
-/// manages, else the first.
-///
-/// # Errors
-/// When it cannot be started.
-pub fn of_commands(
-    context: &Context,
-    document: &Document,
-    named: Option<&ServerName>,
-) -> Result<Client, Complaint> {
-    context.prepare()?;
-    let servers = servers(context, Some(document));
-    let wanted = |server: &&Server| match named {
-        Some(name) => server.name() == name,
-        None => has_role(Some(document), server, MANAGER),
-    };
-    let server = servers.iter().find(wanted).or_else(|| servers.first());
-    let server = server.ok_or(Problem::Bug("a release serves on no server"))?;
-    server.agent().map_err(|error| complaint(server, &error))
 }
 
 /// Ends the agents and proxies of servers of this environment that the document does not have any

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use onward_core::document::Failure;
 use onward_core::model::{Digest, ReleaseNumber};
+use onward_core::order::ReleaseOrder;
 use onward_store::bundle::{self, Entry, Manifest, StageMode, Store, verify_tree};
 
 use super::rendering::Rendering;
@@ -39,6 +40,13 @@ impl Wanted {
     }
 }
 
+impl Wanted {
+    fn own_part(&self, manifest: &Manifest) -> Result<Manifest, Failure> {
+        let shared = self.shared_dirs.iter().chain(&self.shared_files);
+        own_part(manifest, self.release, &shared.chain(self.rendered.paths()))
+    }
+}
+
 /// Why files cannot be run from.
 #[derive(Debug)]
 pub(super) enum Unfit {
@@ -55,7 +63,7 @@ pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(
     let store = Store::open(bundles).map_err(|error| failure(wanted, &error))?;
     if fs::symlink_metadata(&directory).is_ok() {
         let manifest = store.manifest(wanted.bundle).map_err(|error| failure(wanted, &error))?;
-        match verify_tree(&own_part(&manifest, wanted)?, &directory) {
+        match verify_tree(&wanted.own_part(&manifest)?, &directory) {
             Ok(()) => return Ok(()),
             Err(mismatch) if wanted.in_use => {
                 let reason = format!(
@@ -74,13 +82,29 @@ pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(
     Ok(())
 }
 
+/// How the files of a release differ from its bundle; nothing when they do not, or when that cannot be
+/// found out.
+pub(super) fn changed(
+    tree: &AppTree,
+    bundles: &Path,
+    release: ReleaseNumber,
+    order: &ReleaseOrder,
+) -> Option<String> {
+    let manifest = Store::open(bundles).ok()?.manifest(order.bundle.digest).ok()?;
+    let config = &order.config;
+    let left_out = config.shared_dirs.iter().chain(&config.shared_files).chain(config.files.keys());
+    let own = own_part(&manifest, release, &left_out).ok()?;
+    let mismatch = verify_tree(&own, &tree.release(release)).err()?;
+    Some(mismatch.to_string())
+}
+
 /// Compares the files of a release with its bundle, and links the directories and files that it
 /// shares.
 pub(super) fn verify(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(), Unfit> {
     let directory = tree.release(wanted.release);
     let manifest = Store::open(bundles).and_then(|store| store.manifest(wanted.bundle));
     let manifest = manifest.map_err(|error| Unfit::Failed(failure(wanted, &error)))?;
-    let own = own_part(&manifest, wanted).map_err(Unfit::Failed)?;
+    let own = wanted.own_part(&manifest).map_err(Unfit::Failed)?;
     verify_tree(&own, &directory).map_err(|mismatch| Unfit::Changed(mismatch.to_string()))?;
     // Every process is told of it, also where nothing is shared by name.
     let shared = tree.shared();
@@ -121,19 +145,22 @@ fn hand_over(tree: &AppTree, account: &Account, wanted: &Wanted) -> Result<(), F
 
 /// The manifest without the directories and files that are shared, which are links once the release is made
 /// ready, and without those that are rendered.
-fn own_part(manifest: &Manifest, wanted: &Wanted) -> Result<Manifest, Failure> {
+fn own_part<'a>(
+    manifest: &Manifest,
+    release: ReleaseNumber,
+    left_out: &(impl Iterator<Item = &'a String> + Clone),
+) -> Result<Manifest, Failure> {
     let is_own = |entry: &&Entry| {
         let path = entry.path.as_str();
         let is_below = |shared: &String| {
             path.strip_prefix(shared.as_str())
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let own = wanted.shared_dirs.iter().chain(&wanted.shared_files);
-        !own.chain(wanted.rendered.paths()).any(is_below)
+        !left_out.clone().any(is_below)
     };
     let entries = manifest.entries().iter().filter(is_own).cloned().collect();
     Manifest::new(entries).map_err(|error| Failure {
-        reason: format!("the files of release {} cannot be compared: {error}", wanted.release),
+        reason: format!("the files of release {release} cannot be compared: {error}"),
         ..Failure::default()
     })
 }

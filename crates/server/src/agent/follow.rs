@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use onward_core::model::ReleaseNumber;
 use onward_secret::Masker;
 use tokio::io::{AsyncReadExt, BufReader};
@@ -41,7 +42,7 @@ pub(super) async fn answer(
         // The place comes first: a line that is printed in between is told twice rather than never.
         let place = Place { read: length(&log.path), part: Vec::new() };
         for text in logs::tail(&log.path, lines, &maskers.of(&app)) {
-            write_line(writer, &log.line(text)).await?;
+            write_line(writer, &log.line(text, None)).await?;
         }
         places.insert(log.path, place);
     }
@@ -52,7 +53,8 @@ pub(super) async fn answer(
         for log in logs_of(&tree, &request) {
             let place = places.entry(log.path.clone()).or_default();
             for text in place.new_lines(&log.path, &maskers.of(&app))? {
-                write_line(writer, &log.line(text)).await?;
+                // It was printed since the last look.
+                write_line(writer, &log.line(text, Some(Timestamp::now()))).await?;
             }
         }
         let mut byte = [0];
@@ -71,9 +73,9 @@ struct Log {
 }
 
 impl Log {
-    fn line(&self, text: String) -> Answer {
+    fn line(&self, text: String, at: Option<Timestamp>) -> Answer {
         let (release, source) = (self.release, self.source.clone());
-        Answer::Line(LogLine { release, source, text })
+        Answer::Line(LogLine { release, source, text, at })
     }
 }
 

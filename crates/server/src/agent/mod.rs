@@ -15,11 +15,13 @@
 //! followed after a higher one, also after a restart, and that its own end stops nothing: apps and
 //! proxy go on, and the next agent finds them again. It decides nothing itself.
 
+mod access;
 mod act;
 mod address;
 mod app;
 mod arrivals;
 mod attend;
+mod checkup;
 mod commands;
 mod context;
 mod control;
@@ -101,6 +103,13 @@ pub struct Served {
 }
 
 impl Config {
+    /// How agent and proxy were put into the care of systemd.
+    fn installed(&self) -> Option<checkup::Installed> {
+        let http = self.systemd?.http;
+        let (runtime, server) = (self.runtime_dir.clone(), self.server.clone());
+        Some(checkup::Installed { runtime, server, http })
+    }
+
     /// The directory of the proxies' control sockets.
     fn proxy_dir(&self) -> PathBuf {
         match self.systemd {
@@ -188,6 +197,7 @@ async fn live(
         maskers: maskers.clone(),
         store: config.store.clone(),
         bundles: config.bundles.clone(),
+        installed: config.installed(),
     };
     tokio::spawn(serve::serve(socket, desk));
     if let Some(store) = config.store.clone() {

@@ -62,7 +62,7 @@ impl Rendering {
     }
 
     /// Where files are rendered to, relative to the release directory.
-    pub(super) fn paths(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn paths(&self) -> impl Iterator<Item = &String> + Clone {
         self.files.keys()
     }
 

@@ -23,7 +23,7 @@ use super::vault::Maskers;
 use super::{Config, files, gather, pull};
 use crate::build::Build;
 use crate::process::logs;
-use crate::protocol::{self, Answer, Hello, ProxyState, Request, WAIT_MS_MAX};
+use crate::protocol::{self, Answer, Hello, ProxyState, Request, RunRequest, WAIT_MS_MAX};
 
 /// How many times in a row actions may follow from actions, before the agent listens again.
 const ROUNDS_MAX: usize = 8;
@@ -382,17 +382,7 @@ impl Agent {
                 return Next::Continue;
             }
             Request::Run(request) => {
-                let key = (request.app.clone(), request.environment.clone());
-                let answer = match self.apps.get_mut(&key) {
-                    Some(app) => app.admit_run(*request, &self.context),
-                    None => never_deployed(&key),
-                };
-                // Whoever asked may be gone; its command is, too.
-                if let Err(Reply::Launch(launch)) = reply.send(answer)
-                    && let Some(app) = self.apps.get_mut(&key)
-                {
-                    app.one_offs.remove(&launch.number);
-                }
+                self.launch(*request, reply);
                 return Next::Continue;
             }
             Request::HoldsKey { app, environment, key } => {
@@ -427,6 +417,20 @@ impl Agent {
         Next::Continue
     }
 
+    fn launch(&mut self, request: RunRequest, reply: oneshot::Sender<Reply>) {
+        let key = (request.app.clone(), request.environment.clone());
+        let answer = match self.apps.get_mut(&key) {
+            Some(app) => app.admit_run(request, &self.context),
+            None => never_deployed(&key),
+        };
+        // Whoever asked may be gone; its command is, too.
+        if let Err(Reply::Launch(launch)) = reply.send(answer)
+            && let Some(app) = self.apps.get_mut(&key)
+        {
+            app.one_offs.remove(&launch.number);
+        }
+    }
+
     fn hello(&self) -> Answer {
         Answer::Hello(Box::new(Hello {
             version: protocol::VERSION,
@@ -438,6 +442,7 @@ impl Agent {
             address: format!("http://127.0.0.1:{}", self.own.port),
             proxy_problem: self.proxy_problem.clone(),
             proxy: self.proxy.clone(),
+            clock: Some(jiff::Timestamp::now()),
         }))
     }
 

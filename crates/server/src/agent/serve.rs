@@ -11,8 +11,10 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::access;
 use super::arrivals::Arrivals;
 use super::attend::attend;
+use super::checkup::{self, Installed};
 use super::control::Control;
 use super::copies;
 use super::documents;
@@ -47,6 +49,8 @@ pub(super) struct Desk {
     pub(super) store: Option<PathBuf>,
     /// The bundles that releases are staged from.
     pub(super) bundles: PathBuf,
+    /// Set where systemd looks after agent and proxy.
+    pub(super) installed: Option<Installed>,
 }
 
 /// Serves clients; never ends by itself.
@@ -80,6 +84,12 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
             Ok(Request::Logs(request)) => {
                 let (tree, maskers) = (&desk.tree, &desk.maskers);
                 follow::answer(tree, maskers, request, &mut reader, &mut writer).await?;
+            }
+            Ok(Request::Access(request)) => {
+                access::answer(&desk.tree, request, &mut reader, &mut writer).await?;
+            }
+            Ok(request @ (Request::Proxy | Request::Checkup { .. })) => {
+                write_line(&mut writer, &look(request, desk).await).await?;
             }
             Ok(Request::KeepCopy { document }) => {
                 write_line(&mut writer, &copies::keep(&desk.tree, *document).await).await?;
@@ -127,6 +137,25 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// How the proxy is, or the server.
+async fn look(request: Request, desk: &Desk) -> Answer {
+    let Request::Checkup { app, environment } = request else {
+        return match desk.control.status().await {
+            Ok(status) => Answer::Proxy { status: Box::new(status) },
+            Err(text) => Answer::Refused { text },
+        };
+    };
+    let desk = desk.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        let Desk { tree, bundles, installed, .. } = &desk;
+        checkup::look(tree, bundles, installed.as_ref(), &app, &environment)
+    });
+    match looked.await {
+        Ok(checkup) => Answer::Checkup(Box::new(checkup)),
+        Err(error) => Answer::Refused { text: error.to_string() },
+    }
 }
 
 /// What the agent lets a client run; none when it said something else, which was passed on.

@@ -1,33 +1,27 @@
 //! `onward logs`: what the processes printed.
 
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::sync::Arc;
 
 use onward_core::document::Document;
 use onward_core::engine::Refusal;
-use onward_core::model::{ReleaseNumber, ServerName};
+use onward_core::model::ReleaseNumber;
 use onward_server::client::Client;
 use onward_server::protocol::{LogLine, LogsRequest};
 use serde_json::json;
 
 use crate::cli::args::LogsArgs;
+use crate::cli::chosen;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::fleet;
-use crate::cli::interrupt::{self, Interrupts};
+use crate::cli::interrupt;
+use crate::cli::merged::{self, Each, Line, Question};
 use crate::cli::problem::Problem;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
-use crate::providers::{Server, local};
 
-/// How many lines may wait to be printed; the agent waits meanwhile.
-const LINES_WAITING: usize = 1000;
 /// What else prints: the commands of a release, and what people leave running.
 const OTHER_SOURCES: [&str; 3] = ["check", "release-command", "run"];
-/// How often Ctrl-C is looked for.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Prints the last lines, and with `-f` what follows.
 pub fn run(context: &Context, args: &LogsArgs, screen: &Screen) -> Result<Exit, Complaint> {
@@ -46,13 +40,20 @@ pub fn run(context: &Context, args: &LogsArgs, screen: &Screen) -> Result<Exit, 
     known(&reading.stored.document, args)?;
     let interrupts = interrupt::watch();
     let document = &*reading.stored.document;
-    let servers = fleet::servers(context, Some(document));
-    let asleep: Vec<_> = servers.iter().filter(|own| own.running_agent().is_none()).collect();
+    let servers = chosen::servers(context, Some(document), &args.place)?;
+    // On another machine systemd sees to it that the agent runs.
+    let here = servers.iter().filter(|own| own.local().is_some());
+    let asleep: Vec<_> = here.filter(|own| own.running_agent().is_none()).collect();
     context.prepare()?;
+    let (question, several) = (question(request), servers.len() > 1);
     let lines = if args.follow {
-        follow(&servers, &request, screen, &interrupts)?
+        merged::follow(&servers, &question, screen, &interrupts, |line| {
+            print(line, several, screen);
+        })?
     } else {
-        last(&servers, &request, screen)?
+        let lines = merged::last(&servers, &question, screen)?;
+        lines.iter().for_each(|line| print(line, several, screen));
+        lines.len() as u64
     };
     if lines == 0 && !args.follow {
         screen.note("Nothing was printed");
@@ -90,103 +91,29 @@ fn known(document: &Document, args: &LogsArgs) -> Result<(), Complaint> {
     Err(Problem::NoProcess { name: name.clone(), names }.into())
 }
 
-/// The last lines of each server, one after the other.
-fn last(servers: &[Server], request: &LogsRequest, screen: &Screen) -> Result<u64, Complaint> {
-    let mut lines = 0;
-    for (server, agent) in servers.iter().zip(fleet::agents(servers)) {
-        let mut agent = match agent {
-            Ok(agent) => agent,
-            Err(error) if servers.len() == 1 => return Err(fleet::complaint(server, &error)),
-            Err(error) => {
-                screen.warn(&format!("{}: {}", server.name(), local::reason(&error)));
-                continue;
-            }
-        };
-        let place = place(servers, server);
-        agent.logs(request.clone(), |line| {
-            print(&place, &line, screen);
-            lines += 1;
-            true
-        })?;
-    }
-    Ok(lines)
+fn question(request: LogsRequest) -> Question<LogLine> {
+    let ask = move |agent: &mut Client, is_first: bool, each: &mut Each<'_, LogLine>| {
+        let lines = if is_first { request.lines } else { 0 };
+        agent.logs(LogsRequest { lines, ..request.clone() }, each)
+    };
+    Question { ask: Arc::new(ask), at: |line| line.at }
 }
 
-/// A line and the server that it comes from.
-type From = (Option<ServerName>, LogLine);
-
-/// Which server a line is from, where there are several.
-fn place(servers: &[Server], server: &Server) -> Option<ServerName> {
-    (servers.len() > 1).then(|| server.name().clone())
-}
-
-/// Goes on until Ctrl-C, also over the end of an agent: the next one is asked for what follows.
-/// Lines of several servers come as they arrive.
-fn follow(
-    servers: &[Server],
-    request: &LogsRequest,
-    screen: &Screen,
-    interrupts: &Interrupts,
-) -> Result<u64, Complaint> {
-    let (sender, lines) = mpsc::sync_channel::<From>(LINES_WAITING);
-    let mut told = 0;
-    let mut readers: Vec<Option<JoinHandle<()>>> = servers.iter().map(|_| None).collect();
-    let mut requests: Vec<_> = servers.iter().map(|_| request.clone()).collect();
-    while interrupts.count() == 0 && screen.is_read() {
-        for ((server, reader), request) in servers.iter().zip(&mut readers).zip(&mut requests) {
-            if reader.as_ref().is_some_and(|reader| !reader.is_finished()) {
-                continue;
-            }
-            let agent = match server.agent() {
-                Ok(agent) => agent,
-                Err(error) if servers.len() == 1 => return Err(fleet::complaint(server, &error)),
-                // Tried again with the next look.
-                Err(_) => continue,
-            };
-            let place = place(servers, server);
-            *reader = Some(read(agent, place, request.clone(), sender.clone()));
-            request.lines = 0;
-        }
-        match lines.recv_timeout(LOOK_EVERY) {
-            Ok((place, line)) => {
-                print(&place, &line, screen);
-                told += 1;
-            }
-            Err(_) => continue,
-        }
-        while let Ok((place, line)) = lines.try_recv() {
-            print(&place, &line, screen);
-            told += 1;
-        }
-    }
-    Ok(told)
-}
-
-/// Reads on a thread of its own, which ends with the command: the connection cannot be waited for
-/// together with Ctrl-C.
-fn read(
-    mut agent: Client,
-    place: Option<ServerName>,
-    request: LogsRequest,
-    sender: mpsc::SyncSender<From>,
-) -> JoinHandle<()> {
-    thread::spawn(move || {
-        // When it breaks off the agent is asked again.
-        let _ = agent.logs(request, |line| sender.send((place.clone(), line)).is_ok());
-    })
-}
-
-fn print(place: &Option<ServerName>, line: &LogLine, screen: &Screen) {
+fn print(line: &Line<LogLine>, several: bool, screen: &Screen) {
+    let Line { server, at, what } = line;
     let mut event = json!({
         "event": "line",
-        "release": line.release,
-        "source": line.source,
-        "text": line.text,
+        "release": what.release,
+        "source": what.source,
+        "text": what.text,
     });
-    if let Some(server) = place {
+    if let Some(at) = at {
+        event["at"] = json!(at);
+    }
+    if several {
         event["server"] = json!(server);
     }
     screen.event(&event);
-    let place = place.as_ref().map_or_else(String::new, |server| format!("{server:<10} "));
-    screen.line(&format!("{place}{} {:<8} | {}", line.release, line.source, line.text));
+    let place = if several { format!("{server:<10} ") } else { String::new() };
+    screen.line(&format!("{place}{} {:<8} | {}", what.release, what.source, what.text));
 }

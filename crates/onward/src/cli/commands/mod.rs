@@ -22,6 +22,7 @@ mod rollback;
 mod run;
 mod scale;
 mod secret;
+mod ssh;
 mod state;
 mod state_move;
 mod status;
@@ -108,6 +109,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Status => status::run(context, screen),
         Verb::Logs(args) if args.access => access::run(context, args, screen),
         Verb::Logs(args) => logs::run(context, args, screen),
+        Verb::Ssh(args) => ssh::run(context, args, screen),
         Verb::Exec(args) => run::exec(context, args, screen),
         Verb::Run(args) => run::run(context, args, screen),
         Verb::Task(args) => run::task(context, args, screen),
@@ -117,7 +119,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Abort => abort::run(context, screen),
         Verb::Why { release } => why::run(context, *release, screen),
         Verb::History { count } => history::run(context, *count, screen),
-        Verb::Events => events::run(context, screen),
+        Verb::Events(place) => events::run(context, place, screen),
         Verb::State(verb) => state::run(context, verb, &cli.global, screen),
         Verb::Bundle(verb) => bundle::run(context, verb, screen),
         Verb::Secret(verb) => secret::run(context, verb, &cli.global, screen),

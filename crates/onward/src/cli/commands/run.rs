@@ -2,7 +2,7 @@
 
 use onward_core::document::Document;
 use onward_core::engine::Refusal;
-use onward_core::model::{ProcessName, ServerName};
+use onward_core::model::ProcessName;
 use onward_core::ports::StateStore;
 use onward_server::attached::{Begun, Left};
 use onward_server::client::ClientError;
@@ -11,10 +11,10 @@ use serde_json::json;
 
 use crate::cli::args_run::{ExecArgs, How, RunArgs, TaskArgs};
 use crate::cli::attached;
+use crate::cli::chosen;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::fleet;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
@@ -27,7 +27,7 @@ pub fn exec(context: &Context, args: &ExecArgs, screen: &Screen) -> Result<Exit,
         None => first_process(&document).ok_or_else(|| nothing_serves(context))?,
     };
     let what = command(&args.command);
-    begin(context, &document, what, Some(beside), false, &args.how, screen)
+    begin(context, &document, what, Some(&beside), false, &args.how, screen)
 }
 
 /// Runs a command of its own.
@@ -87,23 +87,15 @@ fn known_task(context: &Context, document: &Document, name: &ProcessName) -> Res
     Err(Problem::NoTask { name: name.clone(), names: names.join(", "), in_file }.into())
 }
 
-fn known_server(document: &Document, server: Option<&ServerName>) -> Result<(), Complaint> {
-    match server.filter(|name| !document.servers.contains_key(*name)) {
-        Some(name) => Err(Refusal::UnknownServer(name.clone()).into()),
-        None => Ok(()),
-    }
-}
-
 fn begin(
     context: &Context,
     document: &Document,
     what: What,
-    beside: Option<ProcessName>,
+    beside: Option<&ProcessName>,
     detach: bool,
     how: &How,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
-    known_server(document, how.server.as_ref())?;
     let terminal = attached::terminal(screen, how.no_terminal || detach);
     let in_terminal = terminal.is_some();
     let stay = if detach { Stay::Detached } else { Stay::Attached { terminal } };
@@ -111,10 +103,10 @@ fn begin(
         app: context.app().clone(),
         environment: context.environment().clone(),
         what,
-        beside,
+        beside: beside.cloned(),
         stay,
     };
-    let agent = fleet::of_commands(context, document, how.server.as_ref())?;
+    let (_, agent) = chosen::of_commands(context, document, &how.place, beside)?;
     match agent.run(request).map_err(|error| not_begun(&error))? {
         Begun::Detached(name) => {
             screen.success(&format!("{name} runs; `onward logs -f --process {name}` shows it"));

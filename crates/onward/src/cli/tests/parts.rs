@@ -196,6 +196,7 @@ fn the_agent_does_not_answer() {
             address: "http://127.0.0.1:21000".into(),
             proxy_problem: None,
             proxy: None,
+            clock: None,
         })),
         ClientError::NoKey => ClientError::NoKey,
     };

@@ -50,6 +50,21 @@ pub(super) struct Invocation<'a> {
 impl Invocation<'_> {
     /// The command up to the host, without what shall run there.
     pub(super) fn command(&self) -> Command {
+        let mut command = self.options("no");
+        command.arg("-T").arg("--").arg(&self.reach.address);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// The command for a person: a shell, or what shall run there, with the input and output of
+    /// this program.
+    pub(super) fn shell(&self, in_terminal: bool, line: Option<&str>) -> Command {
+        let mut command = self.options(if in_terminal { "yes" } else { "no" });
+        command.arg("--").arg(&self.reach.address).args(line);
+        command
+    }
+
+    fn options(&self, terminal: &str) -> Command {
         let program = std::env::var_os(VARIABLE).filter(|own| !own.is_empty());
         let mut command = Command::new(program.unwrap_or_else(|| PROGRAM.into()));
         let mut option = |text: String| {
@@ -68,7 +83,7 @@ impl Invocation<'_> {
         option("ClearAllForwardings=yes".into());
         option("ForwardAgent=no".into());
         option("PermitLocalCommand=no".into());
-        option("RequestTTY=no".into());
+        option(format!("RequestTTY={terminal}"));
         option("LogLevel=ERROR".into());
         if let Trust::Pinned(file) = &self.trust {
             option(format!("UserKnownHostsFile=\"{}\"", file.display()));
@@ -91,8 +106,6 @@ impl Invocation<'_> {
         if let Some(user) = &self.reach.user {
             option(format!("User={user}"));
         }
-        command.arg("-T").arg("--").arg(&self.reach.address);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 }

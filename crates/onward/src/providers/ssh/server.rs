@@ -210,6 +210,18 @@ impl SshServer {
         Ok((client, hello))
     }
 
+    /// `ssh` to the server, for a person: with the same pin, and the same configuration, as onward's
+    /// own connections.
+    pub fn shell(&self, in_terminal: bool, line: Option<&str>) -> Command {
+        let Place { reach, identity } = self.way.place();
+        let pinned = self.way.pin().filter(|pin| self.way.pins.set(&self.way.name, pin).is_ok());
+        let trust =
+            pinned.map_or(Trust::Own, |_| Trust::Pinned(self.way.pins.file(&self.way.name)));
+        let identity = identity.as_deref();
+        let invocation = Invocation { reach: &reach, identity, trust, shown: None };
+        invocation.shell(in_terminal, line)
+    }
+
     /// Ends the connection. Whoever speaks over it learns that it is lost.
     pub fn disconnect(&self) {
         locked(&self.way.state).connection = None;
