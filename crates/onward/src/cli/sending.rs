@@ -116,7 +116,7 @@ fn show(live: &Live, sent: &Sent, began: Instant) {
 /// Files are counted as they are and sent compressed, so a server is done before the bar is full.
 fn bar(bytes: u64, total: u64) -> String {
     const CELLS: u64 = 24;
-    let full = if total == 0 { CELLS } else { (bytes * CELLS / total).min(CELLS) };
+    let full = (bytes * CELLS).checked_div(total).map_or(CELLS, |full| full.min(CELLS));
     let cells = |count: u64, cell: &str| cell.repeat(usize::try_from(count).unwrap_or(0));
     format!("{}{} {}", cells(full, "█"), cells(CELLS - full, "░"), numbers::bytes(bytes))
 }

@@ -90,7 +90,8 @@ impl Ways {
     /// Begins to connect to every server, so that nobody waits for one after the other. Whoever needs
     /// one waits for its connection, and hears why there is none.
     pub fn warm_up(&self) {
-        for server in locked(&self.servers).values().cloned() {
+        for server in locked(&self.servers).values() {
+            let server = server.clone();
             thread::spawn(move || drop(server.connect()));
         }
     }
