@@ -53,36 +53,44 @@ pub(super) fn has_time(facts: &Facts) -> bool {
     TIME_UNITS.iter().any(|unit| facts.enabled.contains(*unit))
 }
 
-/// The packages that have to be there, with those that the user wants.
-pub(super) fn wanted(setup: &Setup, facts: &Facts) -> BTreeSet<String> {
-    let mut names = setup.packages.clone();
-    let Some(system) = facts.system.packages else { return names };
-    let mut need = |apt: &str, dnf: &str, pacman: &str| {
+/// The packages of a set-up.
+pub(super) struct Packages {
+    /// Those without which the rest cannot be made, and those that the user wants.
+    pub(super) needed: BTreeSet<String>,
+    /// Those that make a server better. One without the Internet does its work without them.
+    pub(super) useful: BTreeSet<String>,
+}
+
+/// The packages that shall be there.
+pub(super) fn wanted(setup: &Setup, facts: &Facts) -> Packages {
+    let needed = setup.packages.clone();
+    let mut packages = Packages { needed, useful: BTreeSet::new() };
+    let Some(system) = facts.system.packages else { return packages };
+    let name = |apt: &str, dnf: &str, pacman: &str| {
         let name = match system {
             PackageSystem::Apt => apt,
             PackageSystem::Dnf => dnf,
             PackageSystem::Pacman => pacman,
         };
-        if !name.is_empty() {
-            names.insert(name.to_owned());
-        }
+        (!name.is_empty()).then(|| name.to_owned())
     };
     if setup.has_exact_accounts() {
-        need("sudo", "sudo", "sudo");
+        packages.needed.extend(name("sudo", "sudo", "sudo"));
     }
     if setup.harden == Harden::Full {
-        need("nftables", "nftables", "nftables");
+        packages.needed.extend(name("nftables", "nftables", "nftables"));
         if !has_time(facts) {
-            need("systemd-timesyncd", "chrony", "");
+            packages.useful.extend(name("systemd-timesyncd", "chrony", ""));
         }
     }
     if setup.updates {
-        need("unattended-upgrades", "dnf-automatic", "");
+        packages.useful.extend(name("unattended-upgrades", "dnf-automatic", ""));
     }
     if setup.locale.as_deref().is_some_and(|locale| !is_built_in(locale)) {
-        need("locales", "glibc-all-langpacks", "");
+        packages.useful.extend(name("locales", "glibc-all-langpacks", ""));
     }
-    names
+    packages.useful.retain(|name| !packages.needed.contains(name));
+    packages
 }
 
 /// Whether a locale is part of the C library.

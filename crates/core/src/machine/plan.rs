@@ -30,7 +30,7 @@ pub fn plan(setup: &Setup, facts: &Facts) -> Result<Plan, OwnedByAnother> {
     }
     let (questions, mut notes) = questions(setup, facts);
     notes.extend(unable(setup, facts));
-    let mut changes: Vec<Change> = install(setup, facts).into_iter().collect();
+    let mut changes = install(setup, facts);
     changes.extend(files::undo_unit(setup, facts));
     changes.extend(accounts::arrivals(setup, facts));
     changes.extend(accounts::guarded(setup, facts));
@@ -47,7 +47,7 @@ pub fn plan(setup: &Setup, facts: &Facts) -> Result<Plan, OwnedByAnother> {
 
 /// What is wanted and this system has no way to do.
 fn unable(setup: &Setup, facts: &Facts) -> Option<String> {
-    let missing = packages::wanted(setup, facts).difference(&facts.packages).count();
+    let missing = packages::wanted(setup, facts).needed.difference(&facts.packages).count();
     let cannot = facts.system.packages.is_none() && missing > 0;
     cannot.then(|| {
         format!(
@@ -57,21 +57,23 @@ fn unable(setup: &Setup, facts: &Facts) -> Option<String> {
     })
 }
 
-fn install(setup: &Setup, facts: &Facts) -> Option<Change> {
-    let system = facts.system.packages?;
-    let wanted = packages::wanted(setup, facts);
-    let missing: BTreeSet<String> = wanted.difference(&facts.packages).cloned().collect();
-    if missing.is_empty() {
-        return None;
-    }
-    let names: Vec<&str> = missing.iter().map(String::as_str).collect();
-    Some(Change {
-        stage: Stage::First,
-        sentence: format!("Packages are installed with {system}: {}", names.join(", ")),
-        details: Vec::new(),
-        undo: "remove them with the system's own program; onward never does".to_owned(),
-        effects: vec![Effect::Install(missing)],
-    })
+fn install(setup: &Setup, facts: &Facts) -> Vec<Change> {
+    let Some(system) = facts.system.packages else { return Vec::new() };
+    let packages::Packages { needed, useful } = packages::wanted(setup, facts);
+    let change = |stage: Stage, wanted: &BTreeSet<String>| {
+        let missing: BTreeSet<String> = wanted.difference(&facts.packages).cloned().collect();
+        let names: Vec<&str> = missing.iter().map(String::as_str).collect();
+        let names = names.join(", ");
+        (!missing.is_empty()).then(|| Change {
+            stage,
+            sentence: format!("Packages are installed with {system}: {names}"),
+            details: Vec::new(),
+            undo: "remove them with the system's own program; onward never does".to_owned(),
+            effects: vec![Effect::Install(missing)],
+        })
+    };
+    let changes = [change(Stage::First, &needed), change(Stage::Last, &useful)];
+    changes.into_iter().flatten().collect()
 }
 
 fn sshd_changes(setup: &Setup, facts: &Facts) -> Option<Change> {

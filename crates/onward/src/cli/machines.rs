@@ -44,6 +44,11 @@ pub fn ready(
     for (server, converged) in looks.converge(&tell) {
         match converged {
             Converged::Done(_) => {}
+            Converged::Partly(failed) => {
+                for (what, why) in failed {
+                    screen.warn(&format!("{server}: not made: {what}: {why}"));
+                }
+            }
             Converged::Trouble(trouble) => troubled.push((server, trouble)),
         }
     }
@@ -64,6 +69,11 @@ pub fn lines(context: &Context) -> Vec<String> {
         Ok(None) => Vec::new(),
         Err(complaint) => vec![format!("? machines: {}", complaint.text())],
     }
+}
+
+/// The same; none when a server cannot be asked.
+pub fn differences(context: &Context) -> Option<Vec<String>> {
+    Some(look(context, &BTreeSet::new()).ok()??.lines())
 }
 
 /// What the machines are and shall be; none where there is none to set up.

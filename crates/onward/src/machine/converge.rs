@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use onward_core::machine::{Change, Event, Question, Setup, Token};
+use onward_core::machine::{Change, Event, Question, Setup, Stage, Token};
 use onward_core::model::ServerName;
 use onward_server::client::ClientError;
 
@@ -22,6 +22,9 @@ pub type Telling<'a> = dyn Fn(&ServerName, &Event) + Sync + 'a;
 pub enum Converged {
     /// It is what it shall be; so many changes were made.
     Done(usize),
+    /// All that has to be is; what would be better could not be made: each as a sentence, with its
+    /// reason.
+    Partly(Vec<(String, String)>),
     /// It is not, and this is why.
     Trouble(Trouble),
 }
@@ -81,6 +84,7 @@ pub(super) fn converge(server: &SshServer, setup: &Setup, tell: &Telling<'_>) ->
     });
     match result {
         Ok(true) => Converged::Done(course.changed),
+        Ok(false) if course.is_good_enough() => Converged::Partly(course.failed),
         Ok(false) => Converged::Trouble(course.trouble()),
         Err(reason) => Converged::Trouble(Trouble::Lost(reason)),
     }
@@ -93,6 +97,8 @@ struct Course {
     changed: usize,
     asked: Vec<Question>,
     failed: Vec<(String, String)>,
+    /// One of those that failed was needed by others.
+    is_stopped: bool,
     undone: Option<String>,
     no_way_in: Option<String>,
 }
@@ -103,8 +109,10 @@ impl Course {
             Event::Planned { changes, .. } => self.changes = changes,
             Event::Asks { questions } => self.asked = questions,
             Event::Failed { change, text } => {
-                let what = self.changes.get(change).map(|change| change.sentence.clone());
-                self.failed.push((what.unwrap_or_default(), text));
+                let change = self.changes.get(change);
+                self.is_stopped |= change.is_none_or(|change| change.stage != Stage::Last);
+                let what = change.map(|change| change.sentence.clone()).unwrap_or_default();
+                self.failed.push((what, text));
             }
             Event::Confirm { token, within_s } => {
                 self.no_way_in = come_back(server, &token, within_s).err();
@@ -113,6 +121,14 @@ impl Course {
             Event::Finished { changed, .. } => self.changed = changed,
             Event::Begun { .. } | Event::Says { .. } | Event::Made { .. } | Event::Confirmed => {}
         }
+    }
+
+    /// Whether only changes failed after which nothing else had to come.
+    fn is_good_enough(&self) -> bool {
+        self.asked.is_empty()
+            && self.undone.is_none()
+            && !self.failed.is_empty()
+            && !self.is_stopped
     }
 
     fn trouble(self) -> Trouble {

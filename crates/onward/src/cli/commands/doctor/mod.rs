@@ -3,6 +3,7 @@
 //! It changes nothing: no agent is started, no directory is made.
 
 mod check;
+mod hardening;
 mod machine;
 mod place;
 mod programs;
@@ -28,6 +29,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
             checks.push(project(&context));
             checks.extend(programs::checks(&context));
             checks.extend(place::checks(&context));
+            checks.extend(hardening::checks(&context));
             checks.extend(state::checks(&context));
         }
         Err(complaint) => checks.push(unreadable(&complaint)),
