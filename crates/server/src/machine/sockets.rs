@@ -11,6 +11,8 @@ use super::place::Place;
 /// How the kernel writes the state of a TCP socket that listens, and of a UDP socket that belongs to
 /// no one peer.
 const STATES: [(Protocol, &str); 2] = [(Protocol::Tcp, "0A"), (Protocol::Udp, "07")];
+/// What has the sockets of units that are not started yet.
+const SYSTEMD: &str = "systemd";
 /// Where onward is on a server.
 const OWN_PROGRAMS: &str = "/var/lib/onward/bin";
 /// Where the ports of outgoing connections begin when the system does not say.
@@ -93,7 +95,7 @@ fn programs(place: &Place) -> BTreeMap<u64, String> {
         for inode in inodes {
             // Who was given a socket by systemd says more than systemd, which still holds it.
             let entry: &mut String = found.entry(inode).or_default();
-            if entry.is_empty() || entry == "systemd" {
+            if entry.is_empty() || entry == SYSTEMD {
                 entry.clone_from(&name);
             }
         }
@@ -104,10 +106,12 @@ fn programs(place: &Place) -> BTreeMap<u64, String> {
 /// What people call a process. onward's own are started by names with a version.
 fn name(place: &Place, pid: &str) -> String {
     let program = fs::read_link(place.path(&format!("/proc/{pid}/exe"))).unwrap_or_default();
-    match program.starts_with(OWN_PROGRAMS) {
-        true => "onward".to_owned(),
-        false => place.text(&format!("/proc/{pid}/comm")).trim().to_owned(),
+    if program.starts_with(OWN_PROGRAMS) {
+        return "onward".to_owned();
     }
+    let name = place.text(&format!("/proc/{pid}/comm")).trim().to_owned();
+    // What systemd calls its children for the moment before they become the program of their unit.
+    if name.starts_with('(') { SYSTEMD.to_owned() } else { name }
 }
 
 #[cfg(test)]

@@ -194,8 +194,7 @@ fn a_bare_server_is_hardened_and_then_nothing_is_left_to_do() {
     // And nothing of it when it is not wanted any more.
     let off = Setup { harden: onward_core::machine::Harden::Off, updates: false, ..setup };
     make(&fleet, &off);
-    let left =
-        "ls /etc/onward /etc/ssh/sshd_config.d /etc/systemd/system/*onward*; nft list ruleset";
+    let left = "find /etc/onward /etc/ssh /etc/systemd -name '*onward*' -type f; nft list ruleset";
     assert_eq!(fleet.run(0, &format!("({left}) 2> /dev/null; true")), "");
 }
 
