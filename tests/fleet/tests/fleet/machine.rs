@@ -21,7 +21,7 @@ const ONWARD: &str = "/var/lib/onward/bin/current";
 /// A key that nobody here has the other half of.
 const STRANGER: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBERERERERERERERERERERERERERERERERERERERERER stranger";
-/// The time that the operator has in these tests, in seconds.
+/// The time that the operator has where nobody shall come back, in seconds.
 const CONFIRM_WITHIN_S: u32 = 4;
 
 /// Boots a server with onward on it, and no agent.
@@ -50,11 +50,7 @@ fn setup() -> Setup {
         from: None,
         why: "everybody".to_owned(),
     };
-    Setup {
-        openings: vec![opening(80), opening(443)],
-        confirm_within_s: CONFIRM_WITHIN_S,
-        ..Setup::new(owner, UserName::root())
-    }
+    Setup { openings: vec![opening(80), opening(443)], ..Setup::new(owner, UserName::root()) }
 }
 
 /// A set-up that runs on a server, as a person would start it by hand.
@@ -269,6 +265,7 @@ fn lockouts(meanwhile: Meanwhile) -> usize {
     ];
     let mut undone = 0;
     for (what, lockout) in cases {
+        let lockout = Setup { confirm_within_s: CONFIRM_WITHIN_S, ..lockout };
         if meanwhile == Meanwhile::Killed {
             kill_later(&fleet);
         }
