@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::https::Https;
 use crate::model::{
     AppName, Digest, EnvironmentName, Generation, Maintenance, OperationNumber, ProcessName,
     Release, ReleaseNumber, RequestId, Role, ServerName, WriteId,
@@ -76,6 +77,9 @@ pub struct Document {
     /// The secrets, sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets: Option<Secrets>,
+    /// Certificates, and who issues them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<Https>,
     /// Releases that can run, by number.
     pub releases: BTreeMap<ReleaseNumber, Release>,
     /// The highest release number that was given.
@@ -415,6 +419,7 @@ impl Document {
             operation: None,
             command: None,
             secrets: None,
+            https: None,
             releases: BTreeMap::new(),
             last_release: ReleaseNumber(0),
             last_operation: OperationNumber(0),
@@ -516,6 +521,7 @@ impl Document {
         if operation.is_some_and(|operation| operation.number > self.last_operation) {
             return Err("operation.number is above last_operation".to_owned());
         }
+        self.validate_https()?;
         self.validate_secrets()
     }
 

@@ -5,6 +5,7 @@
 
 pub mod document;
 pub mod engine;
+pub mod https;
 pub mod machine;
 pub mod model;
 pub mod order;

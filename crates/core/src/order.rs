@@ -14,7 +14,7 @@ use crate::model::{
     ReleaseNumber, ServerName,
 };
 use crate::planted::planted;
-use crate::secrets::OrderSecrets;
+use crate::secrets::{OrderSecrets, SecretVersion};
 
 /// What one server shall be for one app and environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +50,31 @@ pub struct Order {
     /// Visitors get a page instead of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// What those who come with TLS are shown; none where no clients come to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<OrderHttps>,
+}
+
+/// What a server needs to be reached with TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderHttps {
+    /// The certificates.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<OrderCertificate>,
+    /// What is answered to authorities that look whether a name leads here, by token.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub challenges: BTreeMap<String, String>,
+}
+
+/// One certificate in an order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderCertificate {
+    /// The names that it is shown for.
+    pub names: Vec<String>,
+    /// It and those between it and the root, PEM.
+    pub chain: String,
+    /// Which of the secrets in the order is its private key.
+    pub key: SecretVersion,
 }
 
 /// The servers that a balancer spreads requests over, besides the instances on itself.
@@ -75,6 +100,7 @@ impl Order {
             fleet_key: None,
             balance: None,
             maintenance: None,
+            https: None,
         }
     }
 

@@ -42,6 +42,9 @@ pub struct Report {
     /// The schedules that are on, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub schedules: BTreeMap<ProcessName, ScheduleReport>,
+    /// How the server is reached with TLS; none when nothing is ordered about that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<HttpsReport>,
     /// What people run here now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub runs: Vec<RunReport>,
@@ -52,6 +55,19 @@ impl Report {
     pub fn level(&self, release: ReleaseNumber) -> Level {
         self.releases.get(&release).map_or(Level::Gone, |report| report.level)
     }
+}
+
+/// What those who come with TLS, and authorities, find on a server.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpsReport {
+    /// Whether all certificates of the order are shown.
+    pub certificates: bool,
+    /// The tokens of the order that are answered.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub challenges: BTreeSet<String>,
+    /// The port where clients with TLS are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// What one release is on one server.

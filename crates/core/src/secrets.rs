@@ -11,7 +11,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::document::Document;
+use crate::https::Https;
 use crate::model::{Config, Digest};
+use crate::order::OrderHttps;
 
 /// The most secrets that an environment holds.
 pub const SECRETS_MAX: usize = 200;
@@ -27,6 +29,9 @@ pub const OPERATORS_MAX: usize = 100;
 pub const NAME_BYTES_MAX: usize = 128;
 /// What the variables begin with that onward sets itself.
 const RESERVED_PREFIX: &str = "ONWARD_";
+/// What onward keeps itself among the secrets.
+const TLS_KEY: &str = "ONWARD_TLS_KEY";
+const ACME_ACCOUNT: &str = "ONWARD_ACME_ACCOUNT";
 
 /// The name of a secret, which is that of an environment variable and of a file.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,6 +50,21 @@ pub enum InvalidSecretName {
 }
 
 impl SecretName {
+    /// Private keys of certificates.
+    pub fn tls_key() -> Self {
+        Self(TLS_KEY.to_owned())
+    }
+
+    /// Credentials of accounts at authorities.
+    pub fn acme_account() -> Self {
+        Self(ACME_ACCOUNT.to_owned())
+    }
+
+    /// Whether it names something of onward's own, which no process gets.
+    pub fn is_of_onward(&self) -> bool {
+        self.0 == TLS_KEY || self.0 == ACME_ACCOUNT
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -90,7 +110,11 @@ impl Serialize for SecretName {
 impl<'de> Deserialize<'de> for SecretName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        let kept = Self(text);
+        if kept.is_of_onward() {
+            return Ok(kept);
+        }
+        kept.0.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -314,14 +338,36 @@ impl Secrets {
         Some((version, self.versions.get(&version)?))
     }
 
-    pub(crate) fn for_servers(&self) -> OrderSecrets {
+    /// Keeps a text of onward's own, which no process gets and no list shows.
+    ///
+    /// # Errors
+    /// [`TooMuch`]; nothing is changed then.
+    pub fn keep(&mut self, value: Value) -> Result<SecretVersion, TooMuch> {
+        let bytes: usize = self.versions.values().map(|own| own.sealed.text.len()).sum();
+        if bytes + value.sealed.text.len() > SEALED_BYTES_MAX {
+            return Err(TooMuch::Bytes);
+        }
+        self.last_version = self.last_version.next();
+        self.versions.insert(self.last_version, value);
+        Ok(self.last_version)
+    }
+
+    /// What a server gets: those of the app, and those of onward's own that it needs.
+    pub(crate) fn for_servers(&self, https: Option<&OrderHttps>) -> OrderSecrets {
+        let keys = https.into_iter().flat_map(|https| &https.certificates);
+        let keys: BTreeSet<SecretVersion> = keys.map(|own| own.key).collect();
         let value = |(version, value): (&SecretVersion, &Value)| {
             let (name, sealed) = (value.name.clone(), value.sealed.text.clone());
             (*version, OrderValue { name, sealed })
         };
         OrderSecrets {
             key: self.key.public.clone(),
-            versions: self.versions.iter().map(value).collect(),
+            versions: self
+                .versions
+                .iter()
+                .filter(|(version, own)| !own.name.is_of_onward() || keys.contains(version))
+                .map(value)
+                .collect(),
         }
     }
 
@@ -342,6 +388,9 @@ impl Secrets {
             if *version > self.last_version {
                 return Err(format!("secrets.versions.{version} is above secrets.last_version"));
             }
+        }
+        if let Some(name) = self.current.keys().find(|name| name.is_of_onward()) {
+            return Err(format!("secrets.current.{name} is kept by onward for itself"));
         }
         for (name, version) in &self.current {
             match self.versions.get(version) {
@@ -392,6 +441,7 @@ impl Document {
         let mut needed: BTreeSet<SecretVersion> =
             releases.flat_map(|release| release.config.secrets.values().copied()).collect();
         needed.extend(secrets.current.values());
+        needed.extend(self.https.iter().flat_map(Https::secret_versions));
         secrets.versions.retain(|version, _| needed.contains(version));
     }
 
@@ -400,6 +450,9 @@ impl Document {
         let versions = self.secrets.as_ref().map(|secrets| &secrets.versions);
         for (number, release) in &self.releases {
             for (name, version) in &release.config.secrets {
+                if name.is_of_onward() {
+                    return Err(format!("releases.{number}.config.secrets.{name} is no app's"));
+                }
                 let value = versions.and_then(|versions| versions.get(version));
                 if value.is_none_or(|value| value.name != *name) {
                     return Err(format!(

@@ -1,9 +1,11 @@
 //! The inside of the `onward` binary.
 //!
+//! `certificates` knows those that visitors are shown,
 //! `cli` is what a person types and reads, `project` what the project file wishes, `providers`
 //! where servers come from, `machine` how they are set up, `runtimes` where languages come from, and `runner` the driver that
 //! carries the engine's decisions out.
 
+pub mod certificates;
 pub mod cli;
 pub mod eject;
 pub mod machine;

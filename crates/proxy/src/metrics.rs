@@ -253,7 +253,7 @@ mod tests {
     fn every_metric_is_told_once_and_histograms_add_up() {
         let route = Route { name: "shop/\"local\"".into(), release: 1, ..Route::default() };
         let table = Table { version: 1, routes: vec![route], ..Table::default() };
-        let shared = Shared::new(Limits::default(), 1, Some(table), AccessLog::default()).unwrap();
+        let shared = Shared::new(Limits::default(), 1, Some(table), AccessLog::default());
         let counters = shared.snapshot().routes[0].counters.clone();
         for (ms, status) in [(1, 200), (3, 204), (30, 404), (20_000, 503)] {
             let outcome = Outcome::Answered { status };

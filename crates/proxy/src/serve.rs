@@ -144,11 +144,16 @@ fn run_as(
     sockets::raise_descriptor_limit(limits.connections, limits.upstream_connections * workers);
     let table = table_file::load(&table_file)?;
     let access = AccessLog::start(access_log.as_deref()).map_err(failed("start its access log"))?;
-    let shared = Shared::new(limits, workers, table, access).map_err(failed("offer TLS"))?;
-    let shared = Arc::new(prepare(shared));
+    let shared = Arc::new(prepare(Shared::new(limits, workers, table, access)));
     let certificates_file = certificates_file::beside(&table_file);
     shared.door.exchange(kept_keyring(&certificates_file));
     let listeners = Listeners { http: listener, https };
+    if listeners.https.is_some() {
+        let door = shared.door.clone();
+        let warm_up = thread::Builder::new().name("tls-start".to_owned());
+        // Without it the first client waits for what it does.
+        let _ = warm_up.spawn(move || drop(door.acceptor().clone()));
+    }
     let threads = start_workers(&shared, &listeners)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

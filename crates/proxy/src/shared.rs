@@ -4,7 +4,6 @@
 //! after a switch fetches the new snapshot.
 
 use std::collections::VecDeque;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{
     AtomicU8, AtomicU64, AtomicUsize,
@@ -15,7 +14,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
 use tokio::sync::Notify;
-use tokio_rustls::TlsAcceptor;
 
 use crate::access::AccessLog;
 use crate::counters::{Counters, ReleaseCounters};
@@ -103,7 +101,6 @@ pub(crate) struct Shared {
     /// Sessions that clients began and that came to nothing.
     pub(crate) handshakes_failed: AtomicU64,
     pub(crate) door: Arc<Door>,
-    pub(crate) acceptor: TlsAcceptor,
     stage: AtomicU8,
     generation: AtomicU64,
     current: Mutex<Arc<Snapshot>>,
@@ -130,14 +127,12 @@ impl Shared {
         workers: usize,
         table: Option<Table>,
         access: AccessLog,
-    ) -> io::Result<Self> {
+    ) -> Self {
         let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = format!("{:x}-{:x}", since_epoch.as_nanos(), std::process::id());
-        let door = Arc::new(Door::default());
         let shared = Self {
             handshakes_failed: AtomicU64::new(0),
-            acceptor: door.acceptor()?,
-            door,
+            door: Arc::default(),
             limits,
             workers: (0..workers).map(|_| Mailbox::default()).collect(),
             connections: AtomicUsize::new(0),
@@ -159,7 +154,7 @@ impl Shared {
         if let Some(table) = table {
             shared.switch(table);
         }
-        Ok(shared)
+        shared
     }
 
     /// Number of the snapshot in force. A request that was counted into an instance's `in_flight`
@@ -428,7 +423,7 @@ mod tests {
 
     #[test]
     fn the_counters_of_a_route_only_rise_however_many_releases_it_has() {
-        let shared = Shared::new(Limits::default(), 1, None, AccessLog::default()).unwrap();
+        let shared = Shared::new(Limits::default(), 1, None, AccessLog::default());
         for release in 1..=3 * RELEASES_KEPT as u64 {
             let counters = shared.release_counters("shop", release);
             let answered = Outcome::Answered { status: 200 };

@@ -141,7 +141,6 @@ pub(crate) struct Worker {
     now: Cell<Millis>,
     routing: RefCell<Routing>,
     clients: RefCell<Vec<Rc<ClientSide>>>,
-    acceptor: TlsAcceptor,
 }
 
 /// The sockets that clients come to.
@@ -167,9 +166,7 @@ impl Listeners<StdListener> {
 
 impl Worker {
     fn new(shared: Arc<Shared>, number: usize) -> Self {
-        let acceptor = shared.acceptor.clone();
         Self {
-            acceptor,
             shared,
             number,
             born: Instant::now(),
@@ -186,7 +183,7 @@ impl Worker {
 
     /// What begins a session with a client.
     pub(crate) fn acceptor(&self) -> &TlsAcceptor {
-        &self.acceptor
+        self.shared.door.acceptor()
     }
 
     fn mailbox(&self) -> &Mailbox {

@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         ["proxy", "run", ..] => {
             let config = onward_proxy::Config {
-                https: None,
+                https: onward_proxy::https_listener_from_stdout(),
                 listener: onward_proxy::listener_from_stdin()?,
                 control: value("--control").ok_or("--control is missing")?,
                 table_file: value("--table").ok_or("--table is missing")?,

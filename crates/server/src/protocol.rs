@@ -373,6 +373,9 @@ pub struct Hello {
     pub root: PathBuf,
     /// Where the proxy of the tree answers, for example `http://127.0.0.1:21000`.
     pub address: String,
+    /// The port for those who come with TLS, when there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https_port: Option<u16>,
     /// Why the proxy does not answer there, when it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proxy_problem: Option<String>,

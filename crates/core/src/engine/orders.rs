@@ -7,7 +7,6 @@ use super::sides::{Place, peers};
 use crate::document::{Document, Kind, Operation, Phase};
 use crate::model::{OperationNumber, Release, ReleaseNumber, ServerName};
 use crate::order::{Balance, CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
-use crate::secrets::Secrets;
 
 /// How many releases keep their files on the servers, besides those that run.
 pub const STAGED_KEPT: usize = 5;
@@ -23,6 +22,7 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         .filter_map(|(number, wish)| Some((number, wish.of(document.release(number)?, place))))
         .collect();
     let peers = peers(document, name);
+    let https = document.https_of(name);
     Some(Order {
         app: document.app.clone(),
         environment: document.environment.clone(),
@@ -31,11 +31,12 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         operation: operation.map_or(OperationNumber(0), |operation| operation.number),
         releases,
         command: operation.and_then(|operation| command(document, operation, name)),
-        secrets: document.secrets.as_ref().map(Secrets::for_servers),
+        secrets: document.secrets.as_ref().map(|own| own.for_servers(https.as_ref())),
         watch: operation.and_then(|operation| watch(document, operation, place)),
         fleet_key: document.fleet_key.clone(),
         balance: (!peers.is_empty()).then_some(Balance { peers }),
         maintenance: document.demand.maintenance.clone(),
+        https,
     })
 }
 

@@ -17,7 +17,7 @@ pub use name::{
 };
 pub use number::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
 pub use release::{BundleRef, Config, Probe, ProbeKind, Process, Release, RenderedFile, Run, Stop};
-pub use routing::{Maintenance, PAGE_BYTES_MAX, RETRY_AFTER_S_MAX, Routing, SiteRules};
+pub use routing::{HttpsRules, Maintenance, PAGE_BYTES_MAX, RETRY_AFTER_S_MAX, Routing, SiteRules};
 pub use runtime::{Runtime, RuntimeSource};
 pub use schedule::{Schedule, When};
 pub use strategy::{Part, Strategy};

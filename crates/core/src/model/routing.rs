@@ -39,6 +39,9 @@ pub struct Routing {
     /// Requests at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requests: Option<u32>,
+    /// How its names are reached with TLS; none: not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub https: Option<HttpsRules>,
     /// How the files of a static site are offered.
     #[serde(default, skip_serializing_if = "SiteRules::is_default")]
     pub site: SiteRules,
@@ -60,6 +63,18 @@ impl Routing {
     pub fn conflict(&self, other: &Self) -> Option<String> {
         self.claims().find(|own| other.claims().any(|theirs| theirs == *own))
     }
+}
+
+/// How the names of an environment are reached with TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpsRules {
+    /// Those who come without TLS are served too, instead of being sent there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_too: bool,
+    /// For how many seconds browsers shall come with TLS alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsts_s: Option<u64>,
 }
 
 /// How the files of a static site are offered.

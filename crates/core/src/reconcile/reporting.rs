@@ -37,6 +37,7 @@ pub(super) fn report(order: &Order, kept: &Kept, facts: &Facts, idle: bool) -> R
         maintenance: facts.route.as_ref().and_then(|route| route.maintenance),
         traffic: None,
         schedules: schedules::reports(order, kept, facts),
+        https: None,
         runs: Vec::new(),
         releases,
     }

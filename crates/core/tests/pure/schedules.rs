@@ -61,6 +61,7 @@ fn order(generation: u64, serving: u64) -> Order {
         secrets: None,
         watch: None,
         fleet_key: None,
+        https: None,
         balance: None,
         maintenance: None,
     }

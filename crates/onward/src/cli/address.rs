@@ -7,13 +7,17 @@ use onward_core::ports::StateStore;
 use super::context::Context;
 use super::problem::Problem;
 
-/// The address that people type: the proxy's own, under the name and path of what serves.
-pub fn of(context: &Context, proxy: &str) -> String {
-    let serving = context.store().read().ok().flatten().and_then(|stored| {
-        let document = &stored.document;
-        Some(document.release(document.serving?)?.config.routing.clone())
-    });
+/// The address that people type: the proxy's own, under the name and path of what serves, with TLS
+/// once there is a certificate for the name.
+pub fn of(context: &Context, proxy: &str, https_port: Option<u16>) -> String {
+    let stored = context.store().read().ok().flatten();
+    let document = stored.as_ref().map(|stored| &*stored.document);
+    let serving = document
+        .and_then(|document| Some(document.release(document.serving?)?.config.routing.clone()));
     let routing = serving.unwrap_or_else(|| context.resolved.routing.clone());
+    if let Some(address) = document.and_then(|own| with_tls(own, &routing, https_port?)) {
+        return address;
+    }
     let (scheme, place) = proxy.split_once("://").unwrap_or(("http", proxy));
     let (host, port) = place.rsplit_once(':').map_or((place, ""), |(host, port)| (host, port));
     let canonical = routing.hosts.iter().find(|name| !name.starts_with('*'));
@@ -32,6 +36,17 @@ pub fn of(context: &Context, proxy: &str) -> String {
     } else {
         format!("{scheme}://{name}:{port}{path}")
     }
+}
+
+fn with_tls(document: &Document, routing: &Routing, port: u16) -> Option<String> {
+    let name = routing.hosts.iter().find(|name| !name.starts_with('*'))?;
+    routing.https.as_ref()?;
+    document.https.as_ref()?.certificate(name)?;
+    let path = &routing.path;
+    Some(match port {
+        443 => format!("https://{name}{path}"),
+        port => format!("https://{name}:{port}{path}"),
+    })
 }
 
 /// Refuses names that another environment on this machine answers to. The agent refuses them too;

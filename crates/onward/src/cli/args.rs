@@ -6,6 +6,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use onward_core::model::{EnvironmentName, ProcessName, ServerName};
 
+use super::args_certificate::CertificateVerb;
 use super::args_eject::EjectArgs;
 use super::args_run::{ExecArgs, RunArgs, TaskArgs};
 use super::args_scale::ScaleArgs;
@@ -110,6 +111,9 @@ pub enum Verb {
     /// Give the app values that nobody else sees
     #[command(subcommand)]
     Secret(SecretVerb),
+    /// Show and renew what visitors with HTTPS are shown
+    #[command(subcommand)]
+    Certificate(CertificateVerb),
     /// Put a page in front of the app, or take it away
     #[command(subcommand)]
     Maintenance(MaintenanceVerb),

@@ -23,6 +23,9 @@ use crate::providers::Server;
 use crate::providers::local::{self, AgentError, Contact};
 use crate::runner::Links;
 
+/// The port of TLS on servers of their own.
+const HTTPS_PORT: u16 = 443;
+
 /// The address of a server that is alone: nobody has to find it.
 const ALONE: &str = "127.0.0.1";
 
@@ -206,11 +209,17 @@ pub fn report(context: &Context, server: &Server) -> Option<Report> {
 pub fn url(context: &Context) -> Option<String> {
     let stored = context.store().read().ok().flatten();
     let document = stored.as_ref().map(|stored| &*stored.document);
-    let proxy = entries(context, document).into_iter().find_map(|server| match &server {
-        Server::Local(server) => Some(server.running_agent()?.hello().ok()?.address),
-        Server::Ssh(server) => Some(format!("http://{}", document?.server(server.name())?.address)),
+    let (proxy, https_port) = entries(context, document).into_iter().find_map(|server| match &server {
+        Server::Local(server) => {
+            let hello = server.running_agent()?.hello().ok()?;
+            Some((hello.address, hello.https_port))
+        }
+        Server::Ssh(server) => {
+            let address = &document?.server(server.name())?.address;
+            Some((format!("http://{address}"), Some(HTTPS_PORT)))
+        }
     })?;
-    Some(address::of(context, &proxy))
+    Some(address::of(context, &proxy, https_port))
 }
 
 /// The server that people reach first: the only one, of several the first balancer.

@@ -2,6 +2,7 @@
 
 mod address;
 mod args;
+mod args_certificate;
 mod args_eject;
 mod args_run;
 mod args_scale;
@@ -23,7 +24,9 @@ mod enrol;
 mod exit;
 mod fleet;
 mod hooks;
+mod https;
 mod interrupt;
+mod issuing;
 mod key_problem;
 mod lab;
 mod likeness;

@@ -1,6 +1,7 @@
 //! Secrets as other commands need them: keys for servers, what a deploy lacks, what a plan says.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -8,10 +9,13 @@ use onward_core::document::Document;
 use onward_core::model::{Config, WriteId};
 use onward_core::outcome::Outcome;
 use onward_core::ports::{StateStore, WriteRefused};
-use onward_core::secrets::{PublicKey, SecretName, SecretVersion, Secrets};
-use onward_secret::{Identity, open_identity};
+use onward_core::secrets::{
+    EnvironmentKey, Operator, PublicKey, Sealed, SecretName, SecretVersion, Secrets,
+};
+use onward_secret::{Identity, SealError, open_identity, seal_identity};
 use onward_server::client::OpenKey;
 
+use super::carry;
 use super::complaint::{self, Complaint};
 use super::context::Context;
 use super::fleet;
@@ -51,6 +55,51 @@ pub fn opened(context: &Context, secrets: &Secrets) -> Result<Identity, KeyProbl
         key: own.public().clone(),
         operators: operators(secrets),
     })
+}
+
+/// The secrets of a document; the first one makes the key of the environment, and `made` says where
+/// the person's own is when that was made too.
+pub fn of_document<'d>(
+    document: &'d mut Document,
+    made: &mut Option<PathBuf>,
+) -> Result<&'d mut Secrets, Complaint> {
+    if document.secrets.is_none() {
+        let (own, file) = operator::read_or_make()?;
+        if made.is_none() {
+            *made = file;
+        }
+        document.secrets = Some(first(&own).map_err(bug)?);
+    }
+    Ok(document.secrets.as_mut().expect("it was made just now when there was none"))
+}
+
+fn first(own: &Identity) -> Result<Secrets, SealError> {
+    let environment = Identity::generate();
+    let (by, now) = (carry::person(), Timestamp::now());
+    let operator = Operator { name: by.clone(), by: by.clone(), since: now };
+    let sealed = Sealed::new(seal_identity([own.public()], &environment)?);
+    Ok(Secrets {
+        key: EnvironmentKey { public: environment.public().clone(), sealed, by, made: now },
+        operators: [(own.public().clone(), operator)].into(),
+        last_version: SecretVersion::default(),
+        current: BTreeMap::new(),
+        versions: BTreeMap::new(),
+    })
+}
+
+/// Keys that were checked when they came into the document can be sealed to.
+pub fn bug(_: SealError) -> Complaint {
+    Problem::Bug("a key in the state cannot be sealed to").into()
+}
+
+/// Says that a key was made, which a person has to keep.
+pub fn tell_made(made: Option<&Path>, screen: &Screen) {
+    if let Some(path) = made {
+        screen.note(&format!(
+            "  your key is now in {}: keep a copy where you keep your passwords",
+            path.display()
+        ));
+    }
 }
 
 /// The names of those who can read the secrets.
@@ -109,6 +158,13 @@ pub fn bring_key(context: &Context, secrets: &Secrets) {
         if let Ok(false) = agent.holds_key(app, environment, &secrets.key.public) {
             let _ = agent.take_key(app, environment, identity);
         }
+    }
+}
+
+/// The same for whatever secrets a document has.
+pub fn bring_key_of(context: &Context, document: &Document) {
+    if let Some(secrets) = &document.secrets {
+        bring_key(context, secrets);
     }
 }
 

@@ -73,6 +73,8 @@ pub enum Code {
     TwoDefaults,
     /// A template that cannot be rendered.
     InvalidTemplate,
+    /// A certificate that nobody would believe, or a key that does not fit.
+    InvalidCertificate,
     /// A part of the grammar that this version of onward does not build yet.
     NotYetSupported,
     /// More findings than anybody reads; the rest is left out.
@@ -81,7 +83,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Syntax,
         Self::DuplicateKey,
         Self::UnknownKey,
@@ -111,6 +113,7 @@ impl Code {
         Self::Repeated,
         Self::TwoDefaults,
         Self::InvalidTemplate,
+        Self::InvalidCertificate,
         Self::NotYetSupported,
         Self::TooMany,
     ];
@@ -147,6 +150,7 @@ impl Code {
             Self::Repeated => "repeated",
             Self::TwoDefaults => "two-defaults",
             Self::InvalidTemplate => "invalid-template",
+            Self::InvalidCertificate => "invalid-certificate",
             Self::NotYetSupported => "not-yet-supported",
             Self::TooMany => "too-many",
         }
@@ -199,7 +203,7 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     /// An error at `span`.
-    pub(super) fn error(
+    pub fn error(
         code: Code,
         span: Span,
         message: impl Into<String>,
@@ -215,7 +219,7 @@ impl Diagnostic {
     }
 
     /// A warning at `span`.
-    pub(super) fn warning(
+    pub fn warning(
         code: Code,
         span: Span,
         message: impl Into<String>,
@@ -225,7 +229,7 @@ impl Diagnostic {
     }
 
     /// The same with a help line.
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }

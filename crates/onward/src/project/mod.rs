@@ -27,6 +27,7 @@ mod strategy;
 mod suggest;
 mod syntax;
 mod times;
+pub mod tls;
 mod unbuilt;
 pub mod wishes;
 mod words;

@@ -15,6 +15,7 @@ use super::commands::{Hooks, Task};
 use super::diagnostic::Diagnostic;
 use super::machine::Machine;
 use super::reach::Reach;
+use super::tls::Tls;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
 
 /// What `onward.toml` says.
@@ -183,6 +184,8 @@ pub struct Environment {
     pub routing: Routing,
     /// What its servers' machines shall be.
     pub machine: Machine,
+    /// By which certificate it is reached with TLS.
+    pub tls: Tls,
 }
 
 /// The servers of an environment, as far as the file says.

@@ -17,7 +17,7 @@ use super::times;
 use super::words::{ProjectPath, ShellCommand, ValueName, Why};
 use super::{
     commands, files, machine, process, routing, runtime, secrets, servers, shared, store, strategy,
-    suggest, syntax, unbuilt,
+    suggest, syntax, tls, unbuilt,
 };
 
 /// The most values that an environment may have; together with [`VALUE_BYTES_MAX`] this keeps
@@ -366,7 +366,8 @@ fn environments<'t>(
         secrets_are_not_values(&own, for_all.chain(&values_section), sink);
         values_sections.extend(values_section);
         let store = store::store(section.get("store"), sink);
-        let routing = routing::routing(&mut section, &mut claims, sink);
+        let mut routing = routing::routing(&mut section, &mut claims, sink);
+        let tls = tls::read(&mut section, provider, &mut routing, sink);
         let servers = servers::read(&mut section, provider, processes, sink);
         let machine = machine::machine(&mut section, provider, people, sink);
         unbuilt::environment(&mut section, sink);
@@ -384,6 +385,7 @@ fn environments<'t>(
                 secrets,
                 routing,
                 machine,
+                tls,
             });
         }
     }

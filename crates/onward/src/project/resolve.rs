@@ -9,6 +9,7 @@
 //! | stop `signal` · `within` | `TERM` · 10 s |
 //! | `watch` | 1 s on the provider `local`, 10 s elsewhere |
 //! | `warm` | 10 min |
+//! | `tls` | `acme` on the provider `ssh` when there is a name to ask for, else `off` |
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,6 +27,7 @@ use super::model::{
     Stop,
 };
 use super::suggest;
+use super::tls::Tls;
 use super::words::{ProjectPath, ShellCommand, Signal, ValueName};
 
 /// The environment that always exists.
@@ -86,6 +88,8 @@ pub struct Resolved {
     pub routing: Routing,
     /// What its servers' machines shall be.
     pub machine: Machine,
+    /// By which certificate it is reached with TLS.
+    pub tls: Tls,
     /// The secrets that every process gets, those of the environment among them.
     pub secrets: BTreeSet<SecretName>,
     /// The project's own commands.
@@ -197,9 +201,10 @@ impl Resolved {
             aliases: Vec::new(),
             path: String::new(),
             metrics: None,
+            https: None,
             ..self.routing
         };
-        Self { environment, like: Some(like), routing, ..self }
+        Self { environment, like: Some(like), routing, tls: Tls::Off, ..self }
     }
 }
 
@@ -267,6 +272,7 @@ pub fn resolve(
         secrets: project.secrets.union(&environment.secrets).cloned().collect(),
         routing: environment.routing,
         machine: environment.machine,
+        tls: environment.tls,
         tasks: project.tasks.clone(),
         schedules: project.schedules.clone(),
         files: project.files.clone(),
@@ -306,6 +312,7 @@ fn choose(
             secrets,
             routing,
             machine: Machine::default(),
+            tls: Tls::Off,
         });
     }
     let mut known: Vec<String> =

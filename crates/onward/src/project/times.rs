@@ -52,6 +52,10 @@ pub(super) const SCHEDULE_EVERY: Limits =
 /// `hooks.within`: the command waits for a hook.
 pub(super) const HOOK_WITHIN: Limits = limits(Duration::from_secs(1), HOUR);
 
+/// `https.hsts`: browsers keep to it, whatever the file says later.
+pub(super) const HSTS: Limits =
+    limits(Duration::from_secs(60), Duration::from_secs(730 * 24 * 3600));
+
 /// The duration under a key, inside its limits.
 pub(super) fn read(item: Option<Item<'_>>, sink: &mut Sink, limits: Limits) -> Option<Duration> {
     let item = item?;

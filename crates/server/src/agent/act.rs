@@ -120,7 +120,8 @@ impl Agent {
                 Some((app, route?))
             })
             .collect();
-        let routes = all.iter().map(|(app, route)| routes::in_proxy(app, route)).collect();
+        let port = self.own.https_port;
+        let routes = all.iter().map(|(app, route)| routes::in_proxy(app, route, port)).collect();
         let metrics = all.iter().filter_map(|(app, route)| routes::metrics(app, route)).collect();
         let Some(app) = self.apps.get_mut(key) else { return };
         app.route_change = RouteChange::Asked;

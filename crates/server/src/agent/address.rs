@@ -11,6 +11,7 @@ use onward_proxy::{Client, Stage, Status};
 use serde::{Deserialize, Serialize};
 
 use super::durable::{self, Survives};
+use super::note::note;
 use super::startup::Error;
 use super::succession;
 use crate::layout::{Tree, next_proxy_socket, proxy_socket};
@@ -29,6 +30,9 @@ pub(super) struct Server {
     pub(super) schema: u32,
     /// The proxy's port.
     pub(super) port: u16,
+    /// The proxy's port for those who come with TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) https_port: Option<u16>,
     /// The proxy's process when it was last started, and the system's start that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) proxy: Option<(String, Identity)>,
@@ -38,13 +42,55 @@ pub(super) struct Server {
 pub(super) struct Address {
     pub(super) port: u16,
     pub(super) listener: Arc<TcpListener>,
+    /// The port for those who come with TLS, chosen once; its socket, unless somebody else has it.
+    pub(super) https_port: Option<u16>,
+    pub(super) https: Option<(u16, Arc<TcpListener>)>,
     /// A proxy that runs already.
     pub(super) found: Option<Status>,
 }
 
 impl Address {
+    fn plain(port: u16, listener: TcpListener, found: Option<Status>) -> Self {
+        let listener = Arc::new(listener);
+        Self { port, listener, https_port: None, https: None, found }
+    }
+
     /// Takes the address over from the proxy that runs, or opens it. The port is chosen once.
     pub(super) fn take(tree: &Tree, runtime: &Path, boot: &str) -> Result<Self, Error> {
+        let mut own = Self::take_plain(tree, runtime, boot)?;
+        own.take_https(tree, runtime)?;
+        Ok(own)
+    }
+
+    /// The second socket. Without it, those who come without TLS are served all the same.
+    fn take_https(&mut self, tree: &Tree, runtime: &Path) -> Result<(), Error> {
+        let file = tree.server_file();
+        let server: Option<Server> = durable::read(&file)?;
+        let known = server.as_ref().and_then(|own| own.https_port);
+        let serving = Client::connect(&proxy_socket(runtime)).ok();
+        let leaving = succession::leaving(runtime).into_iter().map(|(_, client)| client);
+        let mut all = serving.into_iter().chain(leaving);
+        let held = all.find_map(|mut client| client.https_listener().ok()).map(TcpListener::from);
+        let port_of = |own: &TcpListener| own.local_addr().map(|address| address.port()).ok();
+        let free = || process::free_port(&BTreeSet::from([self.port]));
+        let Some(port) = held.as_ref().and_then(port_of).or(known).or_else(free) else {
+            return Ok(());
+        };
+        self.https_port = Some(port);
+        match held.map_or_else(|| bind(port), Ok) {
+            Ok(listener) => self.https = Some((port, Arc::new(listener))),
+            Err(error) => note(format_args!("nobody can come with TLS: port {port}: {error}")),
+        }
+        match server {
+            Some(server) if known.is_none() => {
+                let server = Server { https_port: Some(port), ..server };
+                durable::write(&file, &server, Survives::PowerLoss).map_err(Error::from)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn take_plain(tree: &Tree, runtime: &Path, boot: &str) -> Result<Self, Error> {
         let file = tree.server_file();
         let server: Option<Server> = durable::read(&file)?;
         let recorded = server.as_ref().and_then(|own| own.proxy.clone());
@@ -55,10 +101,10 @@ impl Address {
             succession::settle(runtime, &found);
             let port = listener.local_addr().map_or(0, |address| address.port());
             if server.is_none() {
-                let server = Server { schema: SCHEMA, port, proxy: None };
+                let server = Server { schema: SCHEMA, port, https_port: None, proxy: None };
                 durable::write(&file, &server, Survives::PowerLoss)?;
             }
-            return Ok(Self { port, listener: Arc::new(listener), found: Some(found) });
+            return Ok(Self::plain(port, listener, Some(found)));
         }
         let leaving = succession::leaving(runtime);
         let is_leaving = |own: Identity| leaving.iter().any(|(pid, _)| *pid == own.pid);
@@ -69,18 +115,18 @@ impl Address {
         // A proxy that finishes what it has still holds the socket.
         let held = leaving.into_iter().find_map(|(_, mut client)| client.listener().ok());
         if let Some((listener, server)) = held.map(TcpListener::from).zip(server.as_ref()) {
-            return Ok(Self { port: server.port, listener: Arc::new(listener), found: None });
+            return Ok(Self::plain(server.port, listener, None));
         }
         if let Some(server) = server {
             let listener = bind(server.port).map_err(|error| taken(server.port, &file, &error))?;
-            return Ok(Self { port: server.port, listener: Arc::new(listener), found: None });
+            return Ok(Self::plain(server.port, listener, None));
         }
         let port = process::free_port(&BTreeSet::new())
             .ok_or_else(|| Error::Address("no port of this machine is free".to_owned()))?;
         let listener = bind(port).map_err(|error| taken(port, &file, &error))?;
-        let server = Server { schema: SCHEMA, port, proxy: None };
+        let server = Server { schema: SCHEMA, port, https_port: None, proxy: None };
         durable::write(&file, &server, Survives::PowerLoss)?;
-        Ok(Self { port, listener: Arc::new(listener), found: None })
+        Ok(Self::plain(port, listener, None))
     }
 }
 

@@ -96,6 +96,7 @@ impl App {
             environment: &environment,
             log: &self.tree.command_log(order.release, order.kind),
             stdin: None,
+            stdout: None,
         };
         let unit = self.names.command(order.operation, order.kind);
         let source = command_word(order.kind).to_owned();

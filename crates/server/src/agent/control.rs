@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use onward_proxy::{Client, ClientError, Route, Status, Table, Why};
+use onward_proxy::{Certificates, Challenge, Client, ClientError, Route, Status, Table, Why};
 use tokio::time::{sleep, timeout};
 
 use super::note::note;
@@ -94,10 +94,39 @@ impl Control {
             metrics.dedup();
             let mut client = Client::connect(&proxy_socket(&own.runtime))?;
             let version = client.status()?.version.unwrap_or(0) + 1;
-            let table = Table { version, routes, metrics, ..Table::default() };
+            let table = Table { version, routes, metrics, challenges: before.challenges };
             client.set(&table)?;
             succession::each(&own.runtime, |old| old.set(&table));
             Ok(Seen { status: succession::status(&own.runtime)?, table })
+        })
+        .await
+    }
+
+    /// Puts certificates and answers to challenges in force. The routes stay as they are.
+    pub(super) async fn secure(
+        &self,
+        certificates: Certificates,
+        challenges: Vec<Challenge>,
+    ) -> Result<Seen, String> {
+        self.blocking(move |own| {
+            let _turn = own.turn();
+            let mut client = Client::connect(&proxy_socket(&own.runtime))?;
+            let status = client.status()?;
+            let is_new = status.certificates.as_ref() != Some(&certificates.identity());
+            if is_new && (status.certificates.is_some() || !certificates.all.is_empty()) {
+                client.certify(&certificates)?;
+                // Those that were replaced begin no session any more.
+            }
+            let mut table = onward_proxy::load_table(&own.table_file).ok().flatten();
+            if table.as_ref().map_or(&[][..], |own| &own.challenges) != challenges {
+                let before = table.take().unwrap_or_default();
+                let version = status.version.unwrap_or(0) + 1;
+                let next = Table { version, challenges, ..before };
+                client.set(&next)?;
+                succession::each(&own.runtime, |old| old.set(&next));
+                table = Some(next);
+            }
+            Ok(Seen { status: succession::status(&own.runtime)?, table: table.unwrap_or_default() })
         })
         .await
     }

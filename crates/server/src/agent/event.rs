@@ -36,6 +36,8 @@ pub(super) enum Event {
     App(AppKey, News),
     /// The proxy answers: it was started or found, or was only asked how it is.
     ProxySeen(Box<Seen>),
+    /// The proxy was told what it shows and answers besides routes.
+    Secured(Result<Box<Seen>, String>),
     /// The proxy was asked how it is and did not answer.
     ProxySilent { why: String },
     /// The proxy is not there, or cannot be.

@@ -105,6 +105,7 @@ impl App {
             environment: &environment.map_err(std::io::Error::other)?,
             log: &self.tree.log(slot),
             stdin: None,
+            stdout: None,
         };
         let source = format!("{}.{}", slot.process, slot.index);
         let unit = self.names.instance(slot);

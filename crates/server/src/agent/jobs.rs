@@ -228,6 +228,7 @@ impl App {
             environment,
             log: &self.tree.job_log(release, name),
             stdin: None,
+            stdout: None,
         };
         let unit = self.names.job(&name.to_string());
         let confine = self.confine(unit, name.to_string(), release, default_end());

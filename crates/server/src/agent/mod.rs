@@ -27,6 +27,7 @@ mod context;
 mod control;
 mod copies;
 mod documents;
+mod door;
 mod durable;
 mod event;
 mod files;
@@ -72,6 +73,9 @@ pub use startup::Error;
 
 /// How many threads do what blocks: files, logs, and speaking to the proxy.
 const BLOCKING_THREADS_MAX: usize = 8;
+
+/// The port of TLS where systemd holds the sockets.
+const HTTPS_PORT: u16 = 443;
 
 /// What an agent needs to run.
 #[derive(Debug, Clone)]
@@ -214,6 +218,10 @@ async fn live(
     let (stop, stopped) = watch::channel(false);
     let port = address.as_ref().map(|own| own.port);
     let port = port.or(config.systemd.map(|own| own.http)).unwrap_or_default();
+    let https_port = match &address {
+        Some(own) => own.https.as_ref().map(|(port, _)| *port),
+        None => config.systemd.map(|_| HTTPS_PORT),
+    };
     let renew = std::sync::Arc::new(tokio::sync::Notify::new());
     let keeper = keep_proxy(Keeping {
         tree: tree.clone(),
@@ -226,7 +234,7 @@ async fn live(
         stop: stopped,
     });
     let (runtime_dir, proxy_dir) = (config.runtime_dir.clone(), config.proxy_dir());
-    let own = Identity { build, port, renew };
+    let own = Identity { build, port, https_port, renew };
     let mut agent = Agent::new(config, events, control, maskers, own);
     agent.load();
     if let Err(error) = crate::systemd::ready() {

@@ -247,6 +247,7 @@ async fn command(line: &str, target: &Target, within: Duration) -> Result<(), Fa
         environment: &target.environment,
         log: &target.log,
         stdin: None,
+        stdout: None,
     };
     let started = target.keeper.supervisor.start(spawn, &target.keeper.confine());
     let started = started.map_err(|e| says(format!("its probe cannot be started: {e}")))?;

@@ -303,13 +303,22 @@ impl Keeper {
             environment: &process::inherited_environment(),
             log: &self.tree.proxy_log(),
             stdin: Some(Stdio::from(OwnedFd::from(self.address.listener.try_clone()?))),
+            stdout: match &self.address.https {
+                Some((_, listener)) => Some(Stdio::from(OwnedFd::from(listener.try_clone()?))),
+                None => None,
+            },
         };
         spawn.start()
     }
 
     fn record(&self, identity: Identity) {
         let proxy = Some((self.boot.clone(), identity));
-        let server = Server { schema: SCHEMA, port: self.address.port, proxy };
+        let server = Server {
+            schema: SCHEMA,
+            port: self.address.port,
+            https_port: self.address.https_port,
+            proxy,
+        };
         if let Err(error) = durable::write(&self.tree.server_file(), &server, Survives::Exit) {
             note(format_args!("the proxy's process is not recorded: {error}"));
         }

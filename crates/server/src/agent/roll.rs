@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use super::app::{App, Moment, RouteChange, Waiter};
 use super::context::Context;
 use super::control::{Control, Seen};
+use super::door::Door;
 use super::event::{AppKey, Event, Events, News, Reply};
 use super::note::note;
 use super::record::Record;
@@ -36,7 +37,8 @@ pub(super) struct Agent {
     pub(super) apps: BTreeMap<AppKey, App>,
     /// How the proxy was when it last answered.
     pub(super) status: Option<Status>,
-    own: Identity,
+    pub(super) own: Identity,
+    pub(super) door: Door,
     proxy_problem: Option<String>,
     /// The proxy's process.
     proxy: Option<ProxyState>,
@@ -64,6 +66,8 @@ pub(super) struct Identity {
     pub(super) build: Build,
     /// The proxy's port.
     pub(super) port: u16,
+    /// The port for those who come with TLS, when there is one.
+    pub(super) https_port: Option<u16>,
     /// Asks for another proxy when the present one is of another build.
     pub(super) renew: Arc<Notify>,
 }
@@ -89,6 +93,7 @@ impl Agent {
             apps: BTreeMap::new(),
             status: None,
             own,
+            door: Door::default(),
             proxy_problem: None,
             proxy: None,
             look_at: None,
@@ -172,14 +177,18 @@ impl Agent {
             }
             self.publish(&key);
         }
+        self.look_at_door();
     }
 
     fn publish(&mut self, key: &AppKey) {
+        let certificates = self.wanted_certificates();
         let Some(app) = self.apps.get_mut(key) else { return };
         let facts = gather::facts(app, self.status.as_ref(), self.moment);
         let mut report = reconcile(&app.kept, &facts).report;
         let name = app.route_name();
         report.runs = app.run_reports();
+        let port = self.own.https_port;
+        report.https = app.order().and_then(|order| self.door.report(order, &certificates, port));
         report.traffic = self.status.as_ref().map(|status| gather::traffic_of(status, &name));
         let troubles = [
             ("the agent's state", app.damaged.as_ref()),
@@ -187,6 +196,7 @@ impl Agent {
             ("the agent's record of what runs", app.unrecorded.as_ref()),
             ("the proxy", self.proxy_problem.as_ref()),
             ("the route", app.route_problem.as_ref()),
+            ("the certificates", report.https.as_ref().and(self.door.problem())),
         ];
         for (what, why) in troubles.into_iter().filter_map(|(what, why)| Some((what, why?))) {
             report.waiting.push(Waiting { what: what.into(), why: why.clone(), for_ms: None });
@@ -283,7 +293,7 @@ impl Agent {
         let runs = self.apps.values().any(App::is_there);
         // An agent of nothing sleeps until somebody speaks to it.
         let rotate_at = if runs { self.rotate_at } else { now + Duration::from_secs(3600) };
-        changes.chain(look_at).fold(rotate_at, Instant::min)
+        changes.chain(look_at).chain(self.door.next_change()).fold(rotate_at, Instant::min)
     }
 
     fn hear(&mut self, event: Event) -> Next {
@@ -298,6 +308,7 @@ impl Agent {
                 self.looking = false;
                 self.learn(*seen);
             }
+            Event::Secured(result) => self.secured(result),
             Event::ProxySilent { why } => {
                 self.looking = false;
                 self.proxy_problem.get_or_insert(why);
@@ -335,7 +346,7 @@ impl Agent {
     }
 
     /// Takes over what the proxy says, unless it is older than what is known.
-    fn learn(&mut self, seen: Seen) {
+    pub(super) fn learn(&mut self, seen: Seen) {
         let Seen { status, table } = seen;
         let is_older = self
             .status
@@ -345,6 +356,7 @@ impl Agent {
             return;
         }
         self.proxy_problem = None;
+        self.door.learn(&status, &table);
         for app in self.apps.values_mut() {
             if app.route_change == RouteChange::Asked {
                 continue;
@@ -440,6 +452,7 @@ impl Agent {
             pid: std::process::id(),
             root: self.context.tree.root().to_owned(),
             address: format!("http://127.0.0.1:{}", self.own.port),
+            https_port: self.own.https_port,
             proxy_problem: self.proxy_problem.clone(),
             proxy: self.proxy.clone(),
             clock: Some(jiff::Timestamp::now()),
@@ -532,7 +545,11 @@ impl Agent {
     /// The ports that were given to instances.
     pub(super) fn taken_ports(&self) -> BTreeSet<u16> {
         let instances = self.apps.values().flat_map(|app| app.instances.values());
-        instances.filter_map(|own| own.port).chain([self.own.port]).collect()
+        instances
+            .filter_map(|own| own.port)
+            .chain([self.own.port])
+            .chain(self.own.https_port)
+            .collect()
     }
 
     /// The files of a release as they are wanted; none when no order names it.

@@ -3,7 +3,7 @@
 use onward_core::model::{Maintenance, ReleaseNumber, Routing, Run};
 use onward_core::order::{Level, Order};
 use onward_core::reconcile::RouteFact;
-use onward_proxy::{Instance, Limited, Route, Site, SiteRules};
+use onward_proxy::{Https, Instance, Limited, Route, Site, SiteRules};
 
 use super::app::App;
 use super::gather::instance_name;
@@ -14,7 +14,7 @@ use super::peers;
 const HOLD_MS: u64 = 10_000;
 
 /// The route of an app.
-pub(super) fn in_proxy(app: &App, fact: &RouteFact) -> Route {
+pub(super) fn in_proxy(app: &App, fact: &RouteFact, https_port: Option<u16>) -> Route {
     let name = app.route_name();
     let instances = fact.slots.iter().map(|(slot, port)| Instance {
         id: instance_name(slot, &name),
@@ -41,7 +41,11 @@ pub(super) fn in_proxy(app: &App, fact: &RouteFact) -> Route {
         access_log: routing.access_log,
         limits: Limited { body_bytes: routing.body_bytes, requests: routing.requests },
         fleet: peers::fleet(&name, fact),
-        https: None,
+        https: routing.https.zip(https_port).map(|(own, port)| Https {
+            redirect: !own.plain_too,
+            port,
+            hsts_s: own.hsts_s,
+        }),
         name,
     }
 }

@@ -37,6 +37,11 @@ pub(super) fn promote(runtime: &Path, table_file: &Path, old: u32) -> Result<(),
         // It was changed after the successor had read it.
         successor.set(&table).map_err(text)?;
     }
+    let certificates =
+        onward_proxy::load_certificates(&onward_proxy::certificates_file(table_file));
+    if let Ok(Some(certificates)) = certificates {
+        successor.certify(&certificates).map_err(text)?;
+    }
     let aside = old_proxy_socket(runtime, old);
     let has_old =
         exchange(&head, &next, &aside).map_err(|error| format!("{}: {error}", head.display()))?;

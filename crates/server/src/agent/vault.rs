@@ -24,8 +24,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use onward_core::document::Failure;
 use onward_core::model::{Config, Digest, ReleaseNumber};
-use onward_core::order::Order;
+use onward_core::order::{Order, OrderCertificate};
 use onward_core::secrets::{OrderSecrets, OrderValue, PublicKey, SecretName, SecretVersion};
+use onward_proxy::{Certificate, PrivateKey};
 use onward_secret::{Identity, Masker, Secret, open_value};
 
 use super::event::AppKey;
@@ -121,7 +122,8 @@ impl Vault {
     /// be is left out.
     pub(super) fn open(&self, order: &Order) -> Result<Opened, String> {
         let Some(secrets) = &order.secrets else { return Ok(Opened::default()) };
-        let needed = order.releases.values().any(|release| !release.config.secrets.is_empty());
+        let of_app = order.releases.values().any(|release| !release.config.secrets.is_empty());
+        let needed = of_app || order.https.as_ref().is_some_and(|own| !own.certificates.is_empty());
         match self.open_all(secrets) {
             Ok(opened) => Ok(opened),
             Err(why) if needed => Err(why),
@@ -198,6 +200,18 @@ impl Vault {
         let mut all: BTreeMap<_, _> = values.into_iter().map(variable).collect();
         all.insert(SECRETS_VARIABLE.to_owned(), directory.into_os_string());
         Ok(all)
+    }
+
+    /// The certificates of an order, with their keys as far as they are opened.
+    pub(super) fn certificates(&self, order: &Order) -> Vec<Certificate> {
+        let wanted = order.https.iter().flat_map(|own| &own.certificates);
+        let with_key = |own: &OrderCertificate| {
+            let key = self.opened.0.get(&own.key).filter(|known| known.name.is_of_onward())?;
+            let pem = zeroize::Zeroizing::new(String::from_utf8(key.value.expose().to_vec()).ok()?);
+            let (names, chain) = (own.names.clone(), own.chain.clone());
+            Some(Certificate { names, chain, key: PrivateKey::new(pem) })
+        };
+        wanted.filter_map(with_key).collect()
     }
 
     /// The secrets that a release was made with and that are text, for its templates.

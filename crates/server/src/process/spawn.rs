@@ -66,6 +66,8 @@ pub struct Spawn<'a> {
     pub log: &'a Path,
     /// Its standard input; nothing when none is given.
     pub stdin: Option<Stdio>,
+    /// Its standard output, when that is not the log.
+    pub stdout: Option<Stdio>,
 }
 
 /// A process that was started.
@@ -99,7 +101,10 @@ impl Spawn<'_> {
             .env_clear()
             .envs(self.environment)
             .stdin(self.stdin.unwrap_or_else(Stdio::null))
-            .stdout(log.try_clone()?)
+            .stdout(match self.stdout {
+                Some(stdout) => stdout,
+                None => log.try_clone()?.into(),
+            })
             .stderr(log)
             .process_group(0)
             .kill_on_drop(false);

@@ -6,6 +6,7 @@ use crate::cli::args::Global;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
+use crate::cli::https;
 use crate::cli::screen::Screen;
 use crate::cli::templates;
 
@@ -20,6 +21,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     let names: Vec<_> =
         context.resolved.processes.iter().map(|process| process.name.as_str()).collect();
     templates::of_project(&context, screen)?;
+    https::check(&context, screen)?;
     screen.success(&format!(
         "onward.toml is valid: {} with {} in {}",
         context.app(),

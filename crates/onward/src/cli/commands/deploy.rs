@@ -19,6 +19,7 @@ use crate::cli::edits;
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::hooks::Hooks;
+use crate::cli::https;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::likeness;
 use crate::cli::outcome;
@@ -81,6 +82,7 @@ fn release_with(
     address::is_free(context)?;
     context.prepare()?;
     secrets::before_deploy(context, screen)?;
+    https::before_deploy(context, screen)?;
     let runtimes = runtimes::resolve(context, args.update_runtimes, screen, interrupts)?;
     let label = args.label.as_deref();
     let bundle = match bundling::named(context, &args.from, label, screen)? {
@@ -115,6 +117,7 @@ fn release_with(
             retention::sweep(context, &document, screen);
             fleet::retire(context, &document);
             maintenance::remind(context, screen);
+            https::after_deploy(context, screen, interrupts)?;
             carry::conclude_with(context, &document, number, screen, Some(hooks))
         }
         Came::Unchanged => carry::follow(context, screen, interrupts, |document| {
@@ -176,6 +179,7 @@ fn unchanged(
     interrupts: &Interrupts,
 ) -> Result<Exit, Complaint> {
     carry::await_serving(context, document, interrupts)?;
+    https::after_deploy(context, screen, interrupts)?;
     let url = carry::url(context);
     let took = numbers::duration(screen.began().elapsed());
     let serves = outcome::capitalised(&outcome::serves(document, url.as_deref()));

@@ -3,6 +3,7 @@
 mod abort;
 mod access;
 mod bundle;
+mod certificate;
 mod check;
 mod command_line;
 mod deploy;
@@ -122,6 +123,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Events(place) => events::run(context, place, screen),
         Verb::State(verb) => state::run(context, verb, &cli.global, screen),
         Verb::Bundle(verb) => bundle::run(context, verb, screen),
+        Verb::Certificate(verb) => certificate::run(context, verb, screen),
         Verb::Secret(verb) => secret::run(context, verb, &cli.global, screen),
         Verb::Down(args) => down::run(context, args, &cli.global, screen),
         Verb::Init

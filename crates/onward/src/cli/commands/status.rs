@@ -14,6 +14,7 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
+use crate::cli::https;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
@@ -50,6 +51,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     let reports = fleet::reports(context, Some(document));
     let url = carry::url(context).filter(|_| document.serving.is_some());
     let mut degraded = degraded(document, &reports, found);
+    degraded.extend(https::degraded(document, Timestamp::now()));
     degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));
     let now = Now { document, reports, url, degraded, at: Timestamp::now() };
     if screen.is_json() {
@@ -104,6 +106,9 @@ fn tell(now: &Now<'_>, screen: &Screen) {
             numbers::grouped(traffic.lost),
             numbers::count(traffic.app_errors, "app error")
         ));
+    }
+    for line in https::lines(document, now.at) {
+        screen.line(&format!("  HTTPS      {line}"));
     }
     for line in &now.degraded {
         screen.line(&format!("  Degraded   {line}"));
@@ -286,6 +291,7 @@ fn empty(context: &Context) -> Value {
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
         "release": null, "warm": null, "servers": [], "processes": [], "schedules": [], "runs": [],
         "operation": null, "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
+        "certificates": [],
     })
 }
 
@@ -321,6 +327,7 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "runs": of_each(reports, runs::runs_json),
         "operation": document.operation,
         "overrides": overrides(document),
+        "certificates": https::as_json(document),
         "degraded": degraded,
         "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
             "retry_after_s": own.retry_after_s, "page": own.page.is_some(),

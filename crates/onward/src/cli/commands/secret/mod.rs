@@ -20,6 +20,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::operator;
 use crate::cli::screen::Screen;
+use crate::cli::secrets;
 
 /// Does what the verb says.
 pub fn run(
@@ -47,7 +48,7 @@ pub fn run(
 /// Prints the person's public key.
 fn key(screen: &Screen) -> Result<Exit, Complaint> {
     let (own, made) = operator::read_or_make()?;
-    tell_made(made.as_deref(), screen);
+    secrets::tell_made(made.as_deref(), screen);
     screen.line(own.public().as_str());
     screen.document(&json!({
         "public": own.public(),
@@ -55,16 +56,6 @@ fn key(screen: &Screen) -> Result<Exit, Complaint> {
         "made": made.is_some(),
     }));
     Ok(Exit::Done)
-}
-
-/// Says that a key was made, which a person has to keep.
-fn tell_made(made: Option<&std::path::Path>, screen: &Screen) {
-    if let Some(path) = made {
-        screen.note(&format!(
-            "  your key is now in {}: keep a copy where you keep your passwords",
-            path.display()
-        ));
-    }
 }
 
 /// Warns while one lost file would lose every secret.

@@ -6,13 +6,11 @@ use onward_core::document::Document;
 use onward_core::engine::Ask;
 use onward_core::model::Config;
 use onward_core::ports::StateStore;
-use onward_core::secrets::{EnvironmentKey, Operator, Sealed, SecretName, SecretVersion, Secrets};
-use onward_secret::{
-    Identity, MASKED_BYTES_MIN, SealError, Secret, open_value, seal_identity, seal_value,
-};
+use onward_core::secrets::{Sealed, SecretName, SecretVersion, Secrets};
+use onward_secret::{MASKED_BYTES_MIN, Secret, open_value, seal_value};
 use serde_json::{Value, json};
 
-use super::{input, tell_made, warn_alone};
+use super::{input, warn_alone};
 use crate::cli::args::Global;
 use crate::cli::args_secret::SetArgs;
 use crate::cli::carry::{self, Came, Terms};
@@ -20,7 +18,6 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
-use crate::cli::operator;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secret_problem::SecretProblem;
@@ -37,12 +34,12 @@ pub(super) fn run(
     let values = input::values(context, args, global, screen)?;
     let mut made = None;
     let (set, written) = secrets::change(context, |document| {
-        let known = secrets_of(document, &mut made)?;
+        let known = secrets::of_document(document, &mut made)?;
         let versions = set(context, known, &values)?;
         let write = if versions.is_empty() { Write::No } else { Write::Yes };
         Ok((versions, write))
     })?;
-    tell_made(made.as_deref(), screen);
+    secrets::tell_made(made.as_deref(), screen);
     if let Some(secrets) = written.as_ref().and_then(|document| document.secrets.as_ref()) {
         secrets::bring_key(context, secrets);
     }
@@ -58,41 +55,6 @@ pub(super) fn run(
     }
     screen.finished(true, fields);
     Ok(Exit::Done)
-}
-
-/// The secrets of a document; the first one makes the key of the environment.
-fn secrets_of<'d>(
-    document: &'d mut Document,
-    made: &mut Option<std::path::PathBuf>,
-) -> Result<&'d mut Secrets, Complaint> {
-    if document.secrets.is_none() {
-        let (own, file) = operator::read_or_make()?;
-        made.get_or_insert_with(|| file.unwrap_or_default());
-        if made.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            *made = None;
-        }
-        document.secrets = Some(first(&own).map_err(bug)?);
-    }
-    Ok(document.secrets.as_mut().expect("it was made just now when there was none"))
-}
-
-fn first(own: &Identity) -> Result<Secrets, SealError> {
-    let environment = Identity::generate();
-    let (by, now) = (carry::person(), jiff::Timestamp::now());
-    let operator = Operator { name: by.clone(), by: by.clone(), since: now };
-    let sealed = Sealed::new(seal_identity([own.public()], &environment)?);
-    Ok(Secrets {
-        key: EnvironmentKey { public: environment.public().clone(), sealed, by, made: now },
-        operators: [(own.public().clone(), operator)].into(),
-        last_version: SecretVersion::default(),
-        current: std::collections::BTreeMap::new(),
-        versions: std::collections::BTreeMap::new(),
-    })
-}
-
-/// Keys that were checked when they came into the document can be sealed to.
-pub(super) fn bug(_: SealError) -> Complaint {
-    Problem::Bug("a key in the state cannot be sealed to").into()
 }
 
 /// Sets what is not so already, as far as that can be seen here.
@@ -115,7 +77,7 @@ fn set(
             continue;
         }
         let next = known.last_version.next();
-        let sealed = seal_value(&known.key.public, name, next, value).map_err(bug)?;
+        let sealed = seal_value(&known.key.public, name, next, value).map_err(secrets::bug)?;
         let version = known.set(name, Sealed::new(sealed), &by, now);
         set.push((name.clone(), version.map_err(SecretProblem::from)?));
     }

@@ -9,7 +9,6 @@ use onward_core::secrets::{
 use onward_secret::{Identity, check_public, open_value, seal_identity, seal_value};
 use serde_json::json;
 
-use super::set::bug;
 use super::warn_alone;
 use crate::cli::carry;
 use crate::cli::complaint::Complaint;
@@ -22,7 +21,7 @@ use crate::cli::operator;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
 use crate::cli::secret_problem::SecretProblem;
-use crate::cli::secrets::{self, Write};
+use crate::cli::secrets::{self, Write, bug};
 use crate::cli::table::Table;
 
 /// The longest name of an operator that is kept, in characters.
