@@ -519,7 +519,8 @@ impl AgentLink {
         state: &mut LinkState,
         order: &Order,
     ) -> Result<(), ClientError> {
-        let needs = order.releases.values().any(|release| !release.config.secrets.is_empty());
+        let of_app = order.releases.values().any(|release| !release.config.secrets.is_empty());
+        let needs = of_app || order.https.as_ref().is_some_and(|own| !own.certificates.is_empty());
         let Some(secrets) = order.secrets.as_ref().filter(|_| needs) else { return Ok(()) };
         let key = &secrets.key;
         if state.key.as_ref() == Some(key) {

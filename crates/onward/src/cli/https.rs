@@ -5,13 +5,16 @@ use std::path::Path;
 use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::https::{Asker, Authority, Certificate, Https};
+use onward_core::model::BundleRef;
 use onward_core::secrets::{Sealed, SecretName, SecretVersion, Secrets, Value};
+use onward_proxy::MAX_PEM;
 use onward_secret::{Secret, seal_value};
 use serde_json::json;
 
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
+use super::exit::Exit;
 use super::interrupt::Interrupts;
 use super::issuing;
 use super::numbers;
@@ -70,7 +73,20 @@ pub fn after_deploy(
             Ok(())
         };
     }
-    issuing::renew(context, None, Asker::Person, screen, interrupts).map(drop)
+    let renewed = issuing::renew(context, None, Asker::Person, screen, interrupts)?;
+    for (name, text) in &renewed.failed {
+        screen.warn(&format!(
+            "{name} has no new certificate: {text}. `onward certificate renew` tries again"
+        ));
+    }
+    Ok(())
+}
+
+/// How long something is, for people: days from two days on.
+pub fn long(time: jiff::SignedDuration) -> String {
+    let time = time.unsigned_abs();
+    let days = time.as_secs() / (24 * 3600);
+    if days >= 2 { numbers::count(days, "day") } else { numbers::duration(time) }
 }
 
 fn keep_authority(context: &Context, acme: &Acme) -> Result<(), Complaint> {
@@ -116,7 +132,7 @@ fn keep_own(context: &Context, own: &Own, screen: &Screen) -> Result<(), Complai
         }
         let Some(key) = &key else {
             let what = format!("there is no file {}, the key of the certificate", own.key.path);
-            return Err(Complaint::new(super::exit::Exit::Usage, what)
+            return Err(Complaint::new(Exit::Usage, what)
                 .nothing_changed()
                 .hint("put the key there; it is needed once for each certificate"));
         };
@@ -156,6 +172,23 @@ pub fn keep(
     Ok(known.keep(value).map_err(SecretProblem::from)?)
 }
 
+/// Refuses a bundle with the private key in it: it would be copied to every server, and kept.
+///
+/// # Errors
+/// When it has it.
+pub fn not_in_bundle(context: &Context, bundle: &BundleRef) -> Result<(), Complaint> {
+    let Tls::Own(own) = &context.resolved.tls else { return Ok(()) };
+    let held = context.local.bundles()?.content(bundle.digest, &own.key.path, MAX_PEM as u64)?;
+    if held.is_none() {
+        return Ok(());
+    }
+    let what = format!("{}, the key of the certificate, is in the bundle", own.key.path);
+    Err(Complaint::new(Exit::Refused, what)
+        .nothing_changed()
+        .fact("Every server would get a copy of it, and keep it with the release")
+        .hint(format!("add a line `/{}` to .gitignore or .onwardignore", own.key.path)))
+}
+
 fn findings(context: &Context, diagnostics: Vec<Diagnostic>) -> Findings {
     let file = context.local.project().join(crate::project::FILE_NAME);
     let text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -172,7 +205,7 @@ pub fn lines(document: &Document, now: Timestamp) -> Vec<String> {
     let Some(https) = &document.https else { return Vec::new() };
     let wanted = document.https_names();
     let certificate = |own: &Certificate| {
-        let left = numbers::duration(own.not_after.duration_since(now).unsigned_abs());
+        let left = long(own.not_after.duration_since(now));
         let names = own.names.join(", ");
         if own.not_after <= now {
             format!("{names}: ended {left} ago ({})", own.issuer)

@@ -78,9 +78,6 @@ pub fn renew(
             Ok(()) => renewed.issued.push(name),
             Err(Problem(text)) => {
                 keep_failure(context, &name, &text)?;
-                screen.warn(&format!(
-                    "{name} has no new certificate: {text}. `onward certificate renew` tries again"
-                ));
                 renewed.failed.push((name, text));
             }
         }

@@ -5,10 +5,11 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::{Body, Bytes};
 
 use super::Streams;
@@ -111,6 +112,11 @@ async fn send(
 ) -> Result<(), Failed> {
     let (mut head, mut body) = answer.into_parts();
     forward::answer(&mut head.headers);
+    if !head.headers.contains_key(header::DATE)
+        && let Ok(now) = HeaderValue::from_str(&httpdate::fmt_http_date(SystemTime::now()))
+    {
+        head.headers.insert(header::DATE, now);
+    }
     let mut over = body.is_end_stream();
     let sent = respond.send_response(Response::from_parts(head, ()), over);
     let mut sending = sent.map_err(|_| Failed::TakenBack)?;

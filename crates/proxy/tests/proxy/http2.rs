@@ -181,6 +181,7 @@ fn a_stream_is_a_request_like_any_other() {
     request.headers_mut().append("te", "trailers".parse().unwrap());
     let got = client.ask(request).unwrap();
     assert_eq!((got.status, got.text()), (200, "app /one?two=3".to_owned()));
+    assert!(got.headers.contains_key("date"));
     let seen = &app.seen()[0];
     assert_eq!(seen.line, "GET /one?two=3 HTTP/1.1");
     for (name, value) in [

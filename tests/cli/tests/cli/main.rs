@@ -1,5 +1,6 @@
 //! The real binary, told to do things.
 
+mod authority;
 mod bad_input;
 mod bad_releases;
 mod bundles;
@@ -11,6 +12,7 @@ mod eject;
 mod full_disk;
 mod hanging;
 mod hooks;
+mod https;
 mod interrupts;
 mod killed;
 mod line;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use onward_core::document::Document;
-use onward_core::https::Asker;
+use onward_core::https::{Asker, TRIES_PER_HOUR};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
@@ -54,7 +54,7 @@ fn show(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     };
     let mut table = Table::new(["NAMES", "UNTIL", "LEFT", "ISSUER"]);
     for own in held.certificates.values() {
-        let left = numbers::duration(own.not_after.duration_since(now).unsigned_abs());
+        let left = https::long(own.not_after.duration_since(now));
         table.row([
             own.names.join(", "),
             own.not_after.strftime("%Y-%m-%d").to_string(),
@@ -100,6 +100,23 @@ fn renew(context: &Context, names: &[String], screen: &Screen) -> Result<Exit, C
     conclude(context, &renewed, screen)
 }
 
+/// The authority was asked as often as is good within an hour, and something is still missing.
+fn too_often(document: &Document, now: Timestamp) -> Option<Complaint> {
+    let https = document.https.as_ref()?;
+    let wanted = document.https_names();
+    let is_due = |name: &&String| https.certificate(name).is_none_or(|own| own.renew_at() <= now);
+    let (name, next) = wanted.iter().filter(is_due).find_map(|name| {
+        Some((name, https.next_try(name, Asker::Person).filter(|next| *next > now)?))
+    })?;
+    let what = format!("the authority was asked {TRIES_PER_HOUR} times within an hour for {name}");
+    Some(
+        Complaint::new(Exit::Refused, what)
+            .nothing_changed()
+            .fact(format!("It may be asked again at {}", next.strftime("%H:%M UTC")))
+            .hint("`onward certificate show` says what it found"),
+    )
+}
+
 fn conclude(context: &Context, renewed: &Renewed, screen: &Screen) -> Result<Exit, Complaint> {
     let failed: Vec<_> = renewed
         .failed
@@ -119,10 +136,12 @@ fn conclude(context: &Context, renewed: &Renewed, screen: &Screen) -> Result<Exi
     }
     if renewed.issued.is_empty() {
         let stored = context.store().read()?;
-        let next = stored.as_ref().and_then(|stored| {
-            let document = &stored.document;
-            document.https.as_ref()?.next_due(&document.https_names())
-        });
+        let document = stored.as_ref().map(|stored| &*stored.document);
+        if let Some(complaint) = document.and_then(|own| too_often(own, Timestamp::now())) {
+            return Err(complaint);
+        }
+        let next = document
+            .and_then(|document| document.https.as_ref()?.next_due(&document.https_names()));
         let when = next
             .map_or_else(String::new, |at| at.strftime(" before %Y-%m-%d %H:%M UTC").to_string());
         screen.success(&format!("Nothing is due{when}"));

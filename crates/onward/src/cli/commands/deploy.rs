@@ -96,6 +96,7 @@ fn release_with(
         }
     };
     templates::of_bundle(context, &bundle, screen)?;
+    https::not_in_bundle(context, &bundle)?;
     hooks.about(&bundle);
     let config = wishes::config(&context.resolved, &runtimes);
     if !args.force && edit_goes_first(context, &bundle, &config, planned)? {

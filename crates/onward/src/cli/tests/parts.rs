@@ -193,6 +193,7 @@ fn the_agent_does_not_answer() {
             build: onward_server::build::Build::default(),
             pid: 1,
             root: "/srv".into(),
+            https_port: None,
             address: "http://127.0.0.1:21000".into(),
             proxy_problem: None,
             proxy: None,

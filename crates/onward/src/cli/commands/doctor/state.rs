@@ -9,6 +9,7 @@ use super::check::Check;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::fleet;
+use crate::cli::https;
 use crate::cli::outcome;
 
 /// Machines whose clocks agree better than this are said to agree.
@@ -27,6 +28,7 @@ pub fn checks(context: &Context) -> Vec<Check> {
     let document = &*stored.document;
     let mut checks = vec![at_rest(document), clock(document.written, Timestamp::now())];
     checks.extend(document.secrets.as_ref().map(readers));
+    checks.extend(certificates(document, Timestamp::now()));
     for (server, report) in fleet::reports(context, Some(document)) {
         let Some(first) = report.as_ref().and_then(|report| report.waiting.first()) else {
             continue;
@@ -67,6 +69,32 @@ fn readers(secrets: &Secrets) -> Check {
         format!("only the key of {who} can read them: lost with it, they are lost"),
         "`onward secret share PUBLIC_KEY` lets somebody else read them too",
     )
+}
+
+/// Certificates that are missing, or end although they should have been renewed.
+fn certificates(document: &Document, now: Timestamp) -> Vec<Check> {
+    let Some(https) = &document.https else { return Vec::new() };
+    let fix = "`onward certificate renew` asks again and tells what it finds; its name has to lead \
+               here, and port 80 has to be open to the authority";
+    let bad = https::degraded(document, now);
+    let ending = https
+        .certificates
+        .values()
+        .filter(|own| own.not_after > now && own.renew_at() <= now && https.authority.is_none());
+    let brought = ending.map(|own| {
+        let text = format!(
+            "{}: ends in {}",
+            own.names.join(", "),
+            https::long(own.not_after.duration_since(now))
+        );
+        Check::warning("https", text, "put a new one in its place, then `onward up`")
+    });
+    let mut checks: Vec<Check> =
+        bad.into_iter().map(|text| Check::warning("https", text, fix)).chain(brought).collect();
+    if checks.is_empty() && !https.certificates.is_empty() {
+        checks.push(Check::fine("https", https::lines(document, now).join("; ")));
+    }
+    checks
 }
 
 /// A document from the future was written by a machine whose clock is ahead, or ours is behind.
