@@ -178,7 +178,7 @@ pub fn keep(
 /// When it has it.
 pub fn not_in_bundle(context: &Context, bundle: &BundleRef) -> Result<(), Complaint> {
     let Tls::Own(own) = &context.resolved.tls else { return Ok(()) };
-    let held = context.local.bundles()?.content(bundle.digest, &own.key.path, MAX_PEM as u64)?;
+    let held = context.local.bundles()?.content(bundle.digest, &own.key.path, MAX_PEM)?;
     if held.is_none() {
         return Ok(());
     }

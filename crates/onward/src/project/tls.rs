@@ -54,13 +54,20 @@ pub struct Own {
     pub key: Place,
 }
 
-/// A file that the project file names, and where it does so.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A file that the project file names, and where it does so. Two are the same when they name the
+/// same file.
+#[derive(Debug, Clone, Eq)]
 pub struct Place {
     /// The path: absolute, below the home directory (`~/…`), or below the project.
     pub path: String,
     /// Where it stands in the project file.
     pub span: Span,
+}
+
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.path == other.path
+    }
 }
 
 /// Reads `tls`, `acme` and `https`, and adds to `routing` what belongs to a release.

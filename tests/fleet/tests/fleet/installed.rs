@@ -124,6 +124,7 @@ impl Installed {
     pub fn order(&mut self) -> Order {
         self.generation += 1;
         Order {
+            https: None,
             app: "shop".parse().expect("a name"),
             environment: "production".parse().expect("a name"),
             server: "one".parse().expect("a name"),
