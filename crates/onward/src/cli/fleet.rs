@@ -209,16 +209,17 @@ pub fn report(context: &Context, server: &Server) -> Option<Report> {
 pub fn url(context: &Context) -> Option<String> {
     let stored = context.store().read().ok().flatten();
     let document = stored.as_ref().map(|stored| &*stored.document);
-    let (proxy, https_port) = entries(context, document).into_iter().find_map(|server| match &server {
-        Server::Local(server) => {
-            let hello = server.running_agent()?.hello().ok()?;
-            Some((hello.address, hello.https_port))
-        }
-        Server::Ssh(server) => {
-            let address = &document?.server(server.name())?.address;
-            Some((format!("http://{address}"), Some(HTTPS_PORT)))
-        }
-    })?;
+    let (proxy, https_port) =
+        entries(context, document).into_iter().find_map(|server| match &server {
+            Server::Local(server) => {
+                let hello = server.running_agent()?.hello().ok()?;
+                Some((hello.address, hello.https_port))
+            }
+            Server::Ssh(server) => {
+                let address = &document?.server(server.name())?.address;
+                Some((format!("http://{address}"), Some(HTTPS_PORT)))
+            }
+        })?;
     Some(address::of(context, &proxy, https_port))
 }
 
