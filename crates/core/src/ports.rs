@@ -53,6 +53,10 @@ pub trait StateStore {
 
     /// The last report that the server kept.
     fn report(&self, server: &ServerName) -> Result<Option<Report>, StoreError>;
+
+    /// Every server has accepted what follows from this generation, and nothing is in flight: nobody
+    /// has to carry anything on. It saves work and promises nothing, so a store may forget it.
+    fn settled(&self, _generation: Generation) {}
 }
 
 /// Whether a document of generation `current` may be replaced by a writer that expects `expected`:

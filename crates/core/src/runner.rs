@@ -165,6 +165,21 @@ impl Runner {
         }
     }
 
+    /// The generation of the document, when nothing is in flight and every server has accepted what
+    /// follows from it.
+    pub fn settled(&self) -> Option<Generation> {
+        let document = self.document().filter(|document| document.operation.is_none())?;
+        let follows = |server| self.seen(server).is_some_and(|r| r.accepted >= document.generation);
+        let all = document.everywhere().all(follows);
+        all.then_some(document.generation)
+    }
+
+    /// The servers that could not be reached when they were tried last.
+    pub fn unreached(&self) -> impl Iterator<Item = &ServerName> {
+        let lost = |contact: &Contact| matches!(contact, Contact::Unreachable { .. });
+        self.contacts.iter().filter(move |(_, contact)| lost(contact)).map(|(server, _)| server)
+    }
+
     /// What is needed next. Decides whatever can be decided without asking.
     pub fn next(&mut self, tick: &Tick) -> Need {
         loop {

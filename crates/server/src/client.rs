@@ -97,6 +97,11 @@ pub trait Dial: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 struct Socket(PathBuf);
 
+/// The way to an agent of this machine, by its socket.
+pub fn socket(path: impl Into<PathBuf>) -> Arc<dyn Dial> {
+    Arc::new(Socket(path.into()))
+}
+
 impl Dial for Socket {
     fn dial(&self) -> io::Result<UnixStream> {
         let stream = connected(&self.0)?;
@@ -134,7 +139,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoAgent`]; of one that hangs, when its queue is full, it is a silence.
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        Self::over(&(Arc::new(Socket(path.to_owned())) as Arc<dyn Dial>))
+        Self::over(&self::socket(path))
     }
 
     /// Connects to an agent wherever it is.
@@ -491,7 +496,7 @@ struct LinkState {
 impl AgentLink {
     /// The way to the agent that listens at `socket`.
     pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self::over(Arc::new(Socket(socket.into())))
+        Self::over(self::socket(socket))
     }
 
     /// The way to an agent wherever it is.

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use onward_core::machine::{Event, Facts, Setup, Token};
+use onward_core::machine::{AuthorizedKey, Event, Facts, Setup, Token};
+use onward_core::model::{AppName, EnvironmentName};
 
 use crate::client::{ANSWERS_WITHIN, Client, ClientError, nonsense};
 use crate::protocol::{Answer, Request};
@@ -64,6 +65,34 @@ impl Client {
     pub fn confirm_set_up(&mut self, token: &Token) -> Result<(), ClientError> {
         match self.ask(&Request::ConfirmSetUp { token: token.clone() }, 0)? {
             Answer::Confirmed => Ok(()),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// The key with which the server comes to others, as the manager of an environment.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when it cannot be made, and by an agent that is too old to know it.
+    pub fn manager_key(&mut self) -> Result<AuthorizedKey, ClientError> {
+        match self.ask(&Request::ManagerKey, 0)? {
+            Answer::ManagerKey { key } => Ok(key),
+            other => Err(nonsense(&other)),
+        }
+    }
+
+    /// Lets the managers of an environment in, with these keys and no others.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] as for [`Client::manager_key`].
+    pub fn admit(
+        &mut self,
+        app: &AppName,
+        environment: &EnvironmentName,
+        keys: Vec<AuthorizedKey>,
+    ) -> Result<(), ClientError> {
+        let (app, environment) = (app.clone(), environment.clone());
+        match self.ask(&Request::Admit { app, environment, keys }, 0)? {
+            Answer::Admitted => Ok(()),
             other => Err(nonsense(&other)),
         }
     }

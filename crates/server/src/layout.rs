@@ -14,8 +14,11 @@
 //!                   secrets.key         opens the secrets of the environment
 //!                   secrets/N/          the secrets of a release that runs, one a file
 //!                   logs/N/PROCESS.INDEX.log
+//!      manager.key                      with which a manager comes to other servers
+//!      onward-manager/                  the managers that are let in
 //!      bin/onward-VERSION-DIGEST        the onward that agent and proxy run; `current` leads to it
 //! RUNTIME/agent.sock  proxy.sock
+//!         managers/agent.sock           for the managers of other servers
 //!         proxy.next.sock               a proxy that is about to take over
 //!         proxy.PID.sock                one that was replaced and finishes what it has
 //! ```
@@ -30,6 +33,12 @@ use onward_core::reconcile::SlotId;
 /// The agent's socket below the runtime directory.
 pub fn agent_socket(runtime: &Path) -> PathBuf {
     runtime.join("agent.sock")
+}
+
+/// The directory of the agent's socket for the managers of other servers, below the runtime
+/// directory. Its group may come by, and nobody else.
+pub fn managers_runtime(runtime: &Path) -> PathBuf {
+    runtime.join("managers")
 }
 
 /// The proxy's control socket below the runtime directory.

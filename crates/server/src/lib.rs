@@ -18,6 +18,7 @@ mod client_machine;
 pub mod layout;
 pub mod looking;
 pub mod machine;
+pub mod managers;
 pub mod process;
 pub mod protocol;
 pub mod remote_state;

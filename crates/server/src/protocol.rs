@@ -19,6 +19,8 @@
 //! | `machine` | `machine`, or `refused` |
 //! | `set_up` | `set_up` for each event, the last one `finished`; or `refused` |
 //! | `confirm_set_up` | `confirmed`, or `refused` |
+//! | `manager_key` | `manager_key`, or `refused` |
+//! | `admit` | `admitted`, or `refused` |
 //! | `renew` | `hello`: the proxy is being replaced by one of the agent's build |
 //! | `quit`, `shutdown` | `ending`, or `refused` |
 //!
@@ -33,7 +35,7 @@ use std::path::PathBuf;
 
 use jiff::Timestamp;
 use onward_core::document::Document;
-use onward_core::machine::{Event, Facts, Setup, Token};
+use onward_core::machine::{AuthorizedKey, Event, Facts, Setup, Token};
 use onward_core::model::{AppName, Digest, EnvironmentName, ProcessName, ReleaseNumber};
 use onward_core::order::Order;
 use onward_core::report::Report;
@@ -174,6 +176,17 @@ pub enum Request {
     ConfirmSetUp {
         /// As the event named it.
         token: Token,
+    },
+    /// With which key does this server come to the others, as the manager of an environment?
+    ManagerKey,
+    /// Let the managers of an environment in, with these keys and no others.
+    Admit {
+        /// The app.
+        app: AppName,
+        /// The environment.
+        environment: EnvironmentName,
+        /// The public halves.
+        keys: Vec<AuthorizedKey>,
     },
     /// Replace the proxy by one of the agent's own build, when it is of another.
     Renew,
@@ -345,6 +358,13 @@ pub enum Answer {
     },
     /// What was on trial stays.
     Confirmed,
+    /// The public half of this server's key.
+    ManagerKey {
+        /// It.
+        key: AuthorizedKey,
+    },
+    /// The managers are let in.
+    Admitted,
     /// The agent ends.
     Ending,
     /// The request was not carried out, and will not be later.

@@ -85,7 +85,8 @@ fn may_repeat(ask: &Ask, silence: &Silence) -> bool {
         | Ask::SwapHead { .. }
         | Ask::KeepRecorded { .. }
         | Ask::KeepReport { .. }
-        | Ask::PutReport { .. } => matches!(silence, Silence::NotAsked(_)),
+        | Ask::PutReport { .. }
+        | Ask::Settled(_) => matches!(silence, Silence::NotAsked(_)),
         Ask::Read { .. }
         | Ask::ReadGeneration(_)
         | Ask::Generations

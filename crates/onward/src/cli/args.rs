@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use onward_core::model::{EnvironmentName, ProcessName, ServerName};
+use onward_core::model::{AppName, EnvironmentName, ProcessName, ServerName};
 
 use super::args_certificate::CertificateVerb;
 use super::args_eject::EjectArgs;
@@ -449,6 +449,19 @@ pub enum AgentVerb {
         /// Where its sockets are
         #[arg(long)]
         runtime: PathBuf,
+    },
+    /// Carry on what nobody carries on any more in a document of this manager
+    #[command(hide = true)]
+    Carry {
+        /// Where it lies
+        #[command(flatten)]
+        place: ServerPlace,
+        /// The app
+        #[arg(long)]
+        app: AppName,
+        /// The environment
+        #[arg(long = "of", value_name = "ENV")]
+        environment: EnvironmentName,
     },
     /// Write down the host key that a server shows to `ssh`
     #[command(hide = true)]

@@ -32,6 +32,7 @@ mod lab;
 mod likeness;
 mod live;
 mod machines;
+mod managers;
 mod merged;
 mod numbers;
 pub(crate) mod operator;

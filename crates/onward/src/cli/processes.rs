@@ -8,8 +8,9 @@ use onward_core::model::{EnvironmentName, ServerName};
 
 use onward_server::systemd;
 
-use super::args::{AgentVerb, ProxyVerb, Verb};
+use super::args::{AgentVerb, ProxyVerb, ServerPlace, Verb};
 use super::exit::Exit;
+use crate::carrier;
 
 /// Runs a process of this machine; `None` when the verb is a person's.
 pub fn run(verb: &Verb) -> Option<ExitCode> {
@@ -36,6 +37,11 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
         }
         Verb::Agent(AgentVerb::Remove { place, data }) => {
             return Some(ended(systemd::remove(&place.root, &place.runtime, *data)));
+        }
+        Verb::Agent(AgentVerb::Carry { place, app, environment }) => {
+            let ServerPlace { root, runtime } = place.clone();
+            let (app, environment) = (app.clone(), environment.clone());
+            carrier::run(&carrier::Post { root, runtime, app, environment }).map_err(Into::into)
         }
         Verb::Agent(AgentVerb::ShownKey { file, reason, kind, key }) => {
             shown_key(file, reason, kind, key).map_err(Into::into)

@@ -74,6 +74,9 @@ pub fn drive(
                 Got::Reports(answers)
             }
             Need::End(end) => {
+                if let Some(generation) = runner.settled() {
+                    store.settled(generation);
+                }
                 copies.leave(runner, &mut couriers);
                 couriers.finish();
                 return Some(end);

@@ -1,26 +1,56 @@
 //! The documents that this server keeps for everybody: it is the manager of an environment.
 
+use std::fs;
 use std::path::Path;
 
 use onward_core::model::{AppName, EnvironmentName};
 use onward_store::state::DirectoryStore;
 use onward_store::state::remote::{self, Ask};
 
+use super::carrying::{Asked, Connection, Word};
+use super::event::AppKey;
+use super::serve::Desk;
 use crate::protocol::Answer;
 
-/// Does what is asked with the documents of an environment below `root`.
+/// Does what is asked over a connection with the documents of an environment below `root`.
 pub(super) async fn answer(
-    root: Option<&Path>,
+    desk: &Desk,
+    by: Connection,
     app: AppName,
     environment: EnvironmentName,
     ask: Ask,
 ) -> Answer {
-    let Some(root) = root else {
+    let Some(root) = &desk.store else {
         return Answer::Refused { text: "this server keeps no documents".to_owned() };
     };
     let store = DirectoryStore::new(root, &app, &environment);
-    match tokio::task::spawn_blocking(move || remote::answer(&store, ask)).await {
-        Ok(said) => Answer::State(Box::new(said)),
-        Err(_) => Answer::Refused { text: "the agent is ending".to_owned() },
+    let asked = Asked::of(&ask);
+    let Ok(said) = tokio::task::spawn_blocking(move || remote::answer(&store, ask)).await else {
+        return Answer::Refused { text: "the agent is ending".to_owned() };
+    };
+    if let Some(carrying) = &desk.carrying
+        && let Some(word) = Word::of(&(app, environment), by, &asked, &said)
+    {
+        // An agent that is ending does not listen any more.
+        let _ = carrying.send(word).await;
     }
+    Answer::State(Box::new(said))
+}
+
+/// Every app and environment that has a document below `root`.
+pub(super) fn all(root: &Path) -> Vec<AppKey> {
+    let names = |directory: &Path| -> Vec<String> {
+        let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    };
+    let mut found = Vec::new();
+    for app in names(root) {
+        for environment in names(&root.join(&app)) {
+            let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) else { continue };
+            if DirectoryStore::new(root, &app, &environment).state_file().is_file() {
+                found.push((app, environment));
+            }
+        }
+    }
+    found
 }

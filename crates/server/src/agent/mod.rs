@@ -18,9 +18,11 @@
 mod access;
 mod act;
 mod address;
+mod admission;
 mod app;
 mod arrivals;
 mod attend;
+mod carrying;
 mod checkup;
 mod commands;
 mod context;
@@ -194,6 +196,7 @@ async fn live(
     note(format_args!("agent {} starts, process {}", build.name(), std::process::id()));
     let control = control::Control::new(tree, &config.proxy_dir());
     let maskers = vault::Maskers::default();
+    let carrying = config.systemd.map(|_| carry(&config));
     let desk = serve::Desk {
         events: events.clone(),
         tree: tree.clone(),
@@ -202,8 +205,13 @@ async fn live(
         store: config.store.clone(),
         bundles: config.bundles.clone(),
         installed: config.installed(),
+        runtime: config.runtime_dir.clone(),
+        carrying,
     };
-    tokio::spawn(serve::serve(socket, desk));
+    if let Some(socket) = startup::managers_socket(&config.runtime_dir)? {
+        tokio::spawn(serve::serve(socket, serve::Trust::WhoeverMay, desk.clone()));
+    }
+    tokio::spawn(serve::serve(socket, serve::Trust::OwnUser, desk));
     if let Some(store) = config.store.clone() {
         let environment = config.environment.clone();
         tokio::spawn(pull::pull(store, environment, config.server.clone(), events.clone()));
@@ -249,6 +257,19 @@ async fn live(
     let _ = std::fs::remove_file(crate::layout::agent_socket(&runtime_dir));
     note("agent ends");
     Ok(())
+}
+
+/// Begins to look after the documents that this server keeps. Those that are there may have been left
+/// in the middle of something, by whoever was cut off when the server went down.
+fn carry(config: &Config) -> carrying::Words {
+    let place = carrying::Place {
+        runner: "systemd-run".into(),
+        program: config.program(),
+        root: config.root.clone(),
+        runtime: config.runtime_dir.clone(),
+    };
+    let found = config.store.as_deref().map(documents::all).unwrap_or_default();
+    carrying::begin(place, found)
 }
 
 /// What looks after the proxy.

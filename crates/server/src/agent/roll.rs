@@ -7,6 +7,7 @@ use std::time::Duration;
 use onward_core::order::{Admission, Order};
 use onward_core::reconcile::reconcile;
 use onward_core::report::{Report, Waiting};
+use onward_core::secrets::PublicKey;
 use onward_proxy::Status;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
@@ -398,17 +399,10 @@ impl Agent {
                 return Next::Continue;
             }
             Request::HoldsKey { app, environment, key } => {
-                self.open((app.clone(), environment.clone()));
-                let app = self.apps.get(&(app, environment));
-                Answer::Key { held: app.is_some_and(|app| app.vault.holds(&key)) }
+                self.holds_key(&(app, environment), &key)
             }
             Request::TakeKey { app, environment, identity } => {
-                self.open((app.clone(), environment.clone()));
-                let app = self.apps.get_mut(&(app, environment));
-                match app.map(|app| app.take_key(identity, &self.context)) {
-                    Some(Err(text)) => Answer::Refused { text },
-                    _ => Answer::Key { held: true },
-                }
+                self.take_key(&(app, environment), identity)
             }
             Request::Quit => {
                 let _ = reply.send(Reply::Answer(Answer::Ending));
@@ -440,6 +434,19 @@ impl Agent {
             && let Some(app) = self.apps.get_mut(&key)
         {
             app.one_offs.remove(&launch.number);
+        }
+    }
+
+    fn holds_key(&mut self, app: &AppKey, key: &PublicKey) -> Answer {
+        self.open(app.clone());
+        Answer::Key { held: self.apps.get(app).is_some_and(|app| app.vault.holds(key)) }
+    }
+
+    fn take_key(&mut self, key: &AppKey, identity: onward_secret::Identity) -> Answer {
+        self.open(key.clone());
+        match self.apps.get_mut(key).map(|app| app.take_key(identity, &self.context)) {
+            Some(Err(text)) => Answer::Refused { text },
+            _ => Answer::Key { held: true },
         }
     }
 

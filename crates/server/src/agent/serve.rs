@@ -12,8 +12,10 @@ use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::access;
+use super::admission;
 use super::arrivals::Arrivals;
 use super::attend::attend;
+use super::carrying::{Connection, Word, Words};
 use super::checkup::{self, Installed};
 use super::control::Control;
 use super::copies;
@@ -51,10 +53,24 @@ pub(super) struct Desk {
     pub(super) bundles: PathBuf,
     /// Set where systemd looks after agent and proxy.
     pub(super) installed: Option<Installed>,
+    /// The directory of sockets, for those who come over SSH.
+    pub(super) runtime: PathBuf,
+    /// Who sees to it that documents are carried on, on a server.
+    pub(super) carrying: Option<Words>,
+}
+
+/// Whose connections are taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Trust {
+    /// Those of this user, and of root.
+    OwnUser,
+    /// Those of everybody whom the system lets come to the socket. A confined agent does not see
+    /// which user that is.
+    WhoeverMay,
 }
 
 /// Serves clients; never ends by itself.
-pub(super) async fn serve(listener: UnixListener, desk: Desk) {
+pub(super) async fn serve(listener: UnixListener, trust: Trust, desk: Desk) {
     let places = std::sync::Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
@@ -62,20 +78,28 @@ pub(super) async fn serve(listener: UnixListener, desk: Desk) {
             continue;
         };
         let own = rustix::process::geteuid().as_raw();
-        let is_trusted = stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0);
+        let is_own = |uid| uid == own || uid == 0;
+        let is_trusted = match trust {
+            Trust::OwnUser => stream.peer_cred().is_ok_and(|peer| is_own(peer.uid())),
+            Trust::WhoeverMay => true,
+        };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
         if is_trusted {
             let desk = desk.clone();
+            let connection = Connection::next();
             tokio::spawn(async move {
                 // A client that breaks off is its own problem.
-                let _ = converse(stream, &desk).await;
+                let _ = converse(stream, connection, &desk).await;
                 drop(place);
+                if let Some(carrying) = &desk.carrying {
+                    let _ = carrying.send(Word::Left(connection)).await;
+                }
             });
         }
     }
 }
 
-async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
+async fn converse(stream: UnixStream, connection: Connection, desk: &Desk) -> std::io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut reader = BufReader::new(reader);
     let mut arrivals = Arrivals::into_store(&desk.bundles);
@@ -95,7 +119,7 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
                 write_line(&mut writer, &copies::keep(&desk.tree, *document).await).await?;
             }
             Ok(Request::State { app, environment, ask }) => {
-                let answer = documents::answer(desk.store.as_deref(), app, environment, *ask).await;
+                let answer = documents::answer(desk, connection, app, environment, *ask).await;
                 write_line(&mut writer, &answer).await?;
             }
             Ok(Request::HoldsBundle { bundle, base }) => {
@@ -117,6 +141,9 @@ async fn converse(stream: UnixStream, desk: &Desk) -> std::io::Result<()> {
                 request @ (Request::Machine | Request::SetUp { .. } | Request::ConfirmSetUp { .. }),
             ) => {
                 machine::answer(request, &mut writer).await?;
+            }
+            Ok(request @ (Request::ManagerKey | Request::Admit { .. })) => {
+                write_line(&mut writer, &admission::answer(desk, request).await).await?;
             }
             Ok(request @ Request::Run(_)) => {
                 if let Some(launch) = launch(request, desk, &mut writer).await? {

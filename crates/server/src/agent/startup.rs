@@ -136,6 +136,17 @@ pub(super) fn runtime_directory(config: &super::Config) -> Result<(), Error> {
 
 /// Opens the socket, in the place of one that a dead agent left.
 pub(super) fn socket(runtime: &Path) -> Result<UnixListener, Error> {
+    bound(runtime, 0o600)
+}
+
+/// Opens the socket for managers of other servers, whose group the directory gives it; none where
+/// there is no such directory.
+pub(super) fn managers_socket(runtime: &Path) -> Result<Option<UnixListener>, Error> {
+    let directory = layout::managers_runtime(runtime);
+    directory.is_dir().then(|| bound(&directory, 0o660)).transpose()
+}
+
+fn bound(runtime: &Path, mode: u32) -> Result<UnixListener, Error> {
     let path = layout::agent_socket(runtime);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -144,7 +155,7 @@ pub(super) fn socket(runtime: &Path) -> Result<UnixListener, Error> {
         _ => {}
     }
     let listener = UnixListener::bind(&path).map_err(failed("listen at", &path))?;
-    let private = fs::Permissions::from_mode(0o600);
+    let private = fs::Permissions::from_mode(mode);
     fs::set_permissions(&path, private).map_err(failed("close to others", &path))?;
     Ok(listener)
 }

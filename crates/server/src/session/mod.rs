@@ -15,6 +15,8 @@
 //! - Bytes of one conversation arrive in their order, or the conversation ends.
 //! - A conversation that is not read holds up no other: each has a window of its own.
 //! - When the pipes end, every conversation ends: nobody waits for an answer that cannot come.
+//! - So they do within [`SILENT_MAX`] when the side that opens them is gone without a word: a laptop
+//!   that was closed, a network that was cut.
 
 mod stdio;
 mod wire;
@@ -27,6 +29,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 pub use stdio::stdio;
 pub use wire::HELLO;
@@ -34,6 +37,11 @@ use wire::{CONTENT_BYTES_MAX, Frame, WINDOW_BYTES};
 
 /// How many conversations one session has at most at a time.
 const CONVERSATIONS_MAX: usize = 256;
+
+/// How often the side that opens conversations says that it is there.
+const BEAT_EVERY: Duration = Duration::from_secs(2);
+/// The longest silence of a side that has said so before.
+pub const SILENT_MAX: Duration = Duration::from_secs(8);
 
 /// What answers when the other side opens a conversation.
 type Accept = dyn Fn() -> io::Result<UnixStream> + Send + Sync;
@@ -62,6 +70,8 @@ struct Shared {
 struct State {
     conversations: HashMap<u32, Arc<Conversation>>,
     over: bool,
+    /// When the other side gave its last sign of life, when it gives any.
+    beat: Option<Instant>,
 }
 
 /// One conversation: the end of the socket that is ours, and what may still be sent.
@@ -83,7 +93,15 @@ struct Window {
 impl Session {
     /// The end that opens conversations, over the pipes of a child process.
     pub fn opener(reader: impl Read + Send + 'static, writer: impl Write + Send + 'static) -> Self {
-        Self::begin(reader, Box::new(writer), None)
+        let session = Self::begin(reader, Box::new(writer), None);
+        let beating = Arc::downgrade(&session.shared);
+        thread::spawn(move || {
+            while let Some(shared) = beating.upgrade().filter(|shared| shared.beat()) {
+                drop(shared);
+                thread::sleep(BEAT_EVERY);
+            }
+        });
+        session
     }
 
     /// The end where conversations arrive; `accept` makes the socket of each.
@@ -131,11 +149,16 @@ impl Session {
         locked(&self.shared.state).over
     }
 
-    /// Waits until the pipes end.
+    /// Waits until the pipes end, or the other side is silent for too long.
     pub fn wait(&self) {
         let mut state = locked(&self.shared.state);
         while !state.over {
-            state = self.shared.ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            if state.beat.is_some_and(|beat| beat.elapsed() >= SILENT_MAX) {
+                drop(state);
+                return self.shared.end();
+            }
+            let waited = self.shared.ended.wait_timeout(state, BEAT_EVERY);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -152,10 +175,24 @@ impl Shared {
         frame.write(&mut *writer)
     }
 
+    /// Says that this side is there, and whether the session goes on.
+    fn beat(&self) -> bool {
+        !locked(&self.state).over && self.send(&Frame::BEAT).is_ok()
+    }
+
+    /// Whatever comes is a sign of life, of a side that gives some.
+    fn heard(&self, frame: &Frame) {
+        let mut state = locked(&self.state);
+        if *frame == Frame::BEAT || state.beat.is_some() {
+            state.beat = Some(Instant::now());
+        }
+    }
+
     /// Reads frames until the pipe ends or something else than a frame comes. Nothing here waits for
     /// a conversation.
     fn read(self: &Arc<Self>, mut reader: impl Read) {
         while let Ok(Some(frame)) = Frame::read(&mut reader) {
+            self.heard(&frame);
             match frame {
                 Frame::Open(id) => self.accepted(id),
                 Frame::Data(id, bytes) => self.deliver(id, bytes),

@@ -29,6 +29,10 @@ pub(super) enum Frame {
 }
 
 impl Frame {
+    /// The sign of life of the side that opens conversations: room for a conversation that there
+    /// never is, which says nothing to a side that does not know it.
+    pub(super) const BEAT: Self = Self::Credit(0, 0);
+
     /// Writes the frame and pushes it out.
     pub(super) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let (kind, id, content): (u8, u32, &[u8]) = match self {

@@ -12,7 +12,8 @@ use super::manager::{self, Manager, Refused, is_running_here};
 use super::units::{self, AGENT, HTTP, HTTPS, PROXY_USER, RUNTIME, Setup, TMPFILES, UNITS};
 use crate::build::Build;
 use crate::client::Client;
-use crate::layout::{Tree, agent_socket};
+use crate::layout::{Tree, agent_socket, managers_runtime};
+use crate::managers;
 use crate::process;
 use crate::protocol::Hello;
 
@@ -112,12 +113,12 @@ pub fn install(wanted: &Install) -> Result<Hello, Error> {
     require()?;
     let tree = Tree::new(&wanted.root);
     let build = program(&tree)?;
-    user()?;
+    users(&wanted.root)?;
     directories(wanted, &tree)?;
     let Install { root, runtime, server, http, https } = wanted;
     let setup = Setup { root, runtime, server, http: *http, https: *https };
     let changed = write_units(&setup)?;
-    if changed.contains(&RUNTIME) || !runtime.join("proxy").is_dir() {
+    if changed.contains(&RUNTIME) || !managers_runtime(runtime).is_dir() {
         let file = format!("{TMPFILES}/{RUNTIME}");
         manager::run("systemd-tmpfiles", &["--create", &file])?;
     }
@@ -147,15 +148,21 @@ fn program(tree: &Tree) -> Result<Build, Error> {
     if current.is_file() { Ok(build) } else { Err(Error::NoProgram(current)) }
 }
 
-/// Makes the user of the proxies.
-fn user() -> Result<(), Error> {
-    if id_of("/etc/passwd", PROXY_USER).is_some() {
-        return Ok(());
+/// Makes the user of the proxies, and the one as whom managers of other servers come in: that one
+/// has a shell, which sshd needs to run the only command that its keys are for.
+fn users(root: &Path) -> Result<(), Error> {
+    let home = managers::home(root).display().to_string();
+    for (name, home, shell) in [
+        (PROXY_USER, "/nonexistent", "/usr/sbin/nologin"),
+        (managers::USER, home.as_str(), "/bin/sh"),
+    ] {
+        if id_of("/etc/passwd", name).is_none() {
+            // No password, and not locked: sshd may refuse an account that is.
+            let words = ["--system", "--user-group", "--no-create-home", "--password", "*"];
+            let place = ["--home-dir", home, "--shell", shell, name];
+            manager::run("useradd", &[&words[..], &place].concat())?;
+        }
     }
-    let nowhere = ["--no-create-home", "--home-dir", "/nonexistent"];
-    let shell = ["--shell", "/usr/sbin/nologin"];
-    let words = [&["--system", "--user-group"][..], &nowhere, &shell, &[PROXY_USER]].concat();
-    manager::run("useradd", &words)?;
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use super::install::{Error, failed, require};
 use super::manager::{self, Manager};
 use super::units::{AGENT, HTTP, HTTPS, PROXY, PROXY_USER, RUNTIME, TMPFILES, UNITS};
+use crate::managers;
 
 /// Takes agent, proxies and every app off this machine: units, sockets, users. The server tree stays,
 /// unless `data` says otherwise. What is gone already is no error.
@@ -35,8 +36,10 @@ pub fn remove(root: &Path, runtime: &Path, data: bool) -> Result<(), Error> {
     if data {
         remove_tree(root)?;
     }
-    if manager::run("id", &["-u", PROXY_USER]).is_ok() {
-        manager::run("userdel", &[PROXY_USER])?;
+    for user in [PROXY_USER, managers::USER] {
+        if manager::run("id", &["-u", user]).is_ok() {
+            manager::run("userdel", &[user])?;
+        }
     }
     Ok(())
 }

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use onward_core::model::ServerName;
 
+use crate::managers;
+
 /// The agent.
 pub const AGENT: &str = "onward-agent.service";
 /// What holds the socket of plain HTTP.
@@ -197,13 +199,16 @@ SystemCallFilter=~@privileged @resources
 ";
 
 /// The directories of sockets, which are gone after each start of the system. What proxies make in
-/// theirs belongs to the agent's group, so that two users can speak to each other.
+/// theirs belongs to the agent's group, so that two users can speak to each other; what the agent makes
+/// for managers belongs to theirs.
 fn directories(setup: &Setup<'_>) -> String {
     let runtime = path(setup.runtime);
+    let managers = managers::USER;
     format!(
         "\
 d {runtime} 0711 root root -
 d {runtime}/proxy 2770 {PROXY_USER} root -
+d {runtime}/managers 2710 root {managers} -
 "
     )
 }

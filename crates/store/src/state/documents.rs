@@ -149,4 +149,8 @@ impl StateStore for Documents {
     fn report(&self, server: &ServerName) -> Result<Option<Report>, StoreError> {
         either!(self, store => store.report(server))
     }
+
+    fn settled(&self, generation: Generation) {
+        either!(self, store => store.settled(generation));
+    }
 }

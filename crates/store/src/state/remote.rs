@@ -78,6 +78,8 @@ pub enum Ask {
         /// Its bytes.
         bytes: Vec<u8>,
     },
+    /// Every server follows this generation; see [`StateStore::settled`].
+    Settled(Generation),
     /// The names of all reports.
     ReportNames,
     /// The bytes of a report.
@@ -170,6 +172,7 @@ pub fn answer(store: &DirectoryStore, ask: Ask) -> Said {
         Ask::KeepRecorded { generation, bytes } => {
             store.keep_recorded(generation, &bytes).map_or_else(failed, Said::Kept)
         }
+        Ask::Settled(_) => Said::Done,
         Ask::ReportNames => store.report_names().map_or_else(failed, Said::Names),
         // The name becomes one of a file.
         Ask::ReportBytes(name) => match name.parse::<ServerName>() {
@@ -418,5 +421,10 @@ impl StateStore for RemoteStore {
             Said::Report(report) => Some(report.map(|report| *report)),
             _ => None,
         })
+    }
+
+    fn settled(&self, generation: Generation) {
+        // A manager that does not hear it, or is too old to know it, looks for itself.
+        let _ = self.way.carry(&Ask::Settled(generation));
     }
 }

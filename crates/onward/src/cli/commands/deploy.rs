@@ -22,6 +22,7 @@ use crate::cli::hooks::Hooks;
 use crate::cli::https;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::likeness;
+use crate::cli::managers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
@@ -34,6 +35,7 @@ use crate::project::{HookPoint, wishes};
 /// Makes the environment as the file says: on this machine that is a release that runs.
 pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
     likeness::keep(&context.local, &context.resolved)?;
+    managers::introduce(context, &args.release.without, screen);
     release(context, &args.release, args.reset, screen)
 }
 

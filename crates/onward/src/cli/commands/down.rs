@@ -14,6 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::likeness;
+use crate::cli::managers;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
@@ -61,6 +62,7 @@ pub fn run(
             let exit = carry::conclude(context, &document, number, screen)?;
             if exit == Exit::Done {
                 end_agents();
+                managers::dismiss(context);
             }
             Ok(exit)
         }

@@ -43,6 +43,11 @@ impl Pins {
         Self { directory: directory.join(format!("{app}.{environment}")) }
     }
 
+    /// Those in a directory of their own.
+    pub fn in_directory(directory: PathBuf) -> Self {
+        Self { directory }
+    }
+
     /// The file of a server, for `UserKnownHostsFile`.
     pub(super) fn file(&self, server: &ServerName) -> PathBuf {
         self.directory.join(server.as_str())

@@ -1,0 +1,342 @@
+//! Sees to it that somebody carries on what is recorded in the documents that this server keeps.
+//!
+//! Whoever wrote a document last is expected to carry it on, for as long as the connection stands
+//! over which it was written. When that ends, and nobody has said that all servers follow, a process
+//! `agent carry` does it: at once, without a lock and without a clock. It also waits there for
+//! servers that cannot be reached, and ends when all of them follow.
+//!
+//! ```text
+//!  State requests ──► serve ──► Word ──► Carrying ──► agent carry ──► agents of the servers
+//!                                           ▲              │
+//!                                           └── its end ───┘
+//! ```
+//!
+//! It saves work and time and promises nothing: several that carry on at once are safe, and so is
+//! one too few, because every command carries on what it finds. At rest there is no process and no
+//! timer.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use onward_core::model::Generation;
+use onward_core::outcome::Outcome;
+use onward_store::state::remote::{Ask, Said};
+use tokio::io::AsyncWriteExt;
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::mpsc;
+
+use super::event::AppKey;
+use super::note::note;
+
+/// How many words may wait. Whoever speaks waits when there are more.
+const WORDS_MAX: usize = 256;
+/// The pause before a process that failed is started again; it doubles with each failure.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// The longest such pause.
+const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// One connection to the agent's socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Connection(u64);
+
+impl Connection {
+    /// One that nobody else is.
+    pub(super) fn next() -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        Self(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Where it is told what happens to documents.
+pub(super) type Words = mpsc::Sender<Word>;
+
+/// Something that happened to the documents.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// There is a document, and nobody is known to carry it on.
+    Found(AppKey),
+    /// A document was written.
+    Wrote { app: AppKey, by: Connection, generation: Option<Generation> },
+    /// Every server follows a generation.
+    Settled { app: AppKey, generation: Generation },
+    /// A connection is over.
+    Left(Connection),
+    /// A process is over; it may be begun again.
+    Ended { app: AppKey, is_good: bool },
+    /// The pause after a failure is over.
+    Again(AppKey),
+}
+
+impl Word {
+    /// What a request about a document means, when it was answered.
+    pub(super) fn of(app: &AppKey, by: Connection, asked: &Asked, said: &Said) -> Option<Self> {
+        let app = app.clone();
+        match asked {
+            Asked::Settled(generation) => Some(Self::Settled { app, generation: *generation }),
+            Asked::Write => {
+                let generation = match said {
+                    Said::Written(Outcome::Done(stored)) => Some(stored.document.generation),
+                    // It may have been written all the same.
+                    Said::Written(Outcome::Unknown(_)) | Said::Swapped(Outcome::Done(())) => None,
+                    _ => return None,
+                };
+                Some(Self::Wrote { app, by, generation })
+            }
+            Asked::Other => None,
+        }
+    }
+}
+
+/// What matters here of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    Write,
+    Settled(Generation),
+    Other,
+}
+
+impl Asked {
+    pub(super) const fn of(ask: &Ask) -> Self {
+        match ask {
+            Ask::Write { .. } | Ask::Settle { .. } | Ask::SwapHead { .. } => Self::Write,
+            Ask::Settled(generation) => Self::Settled(*generation),
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What has to be known to start a process that carries on.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    /// What starts units: `systemd-run`.
+    pub(super) runner: PathBuf,
+    pub(super) program: PathBuf,
+    pub(super) root: PathBuf,
+    pub(super) runtime: PathBuf,
+}
+
+/// What is known of one document.
+#[derive(Debug, Default)]
+struct Known {
+    /// Who wrote it last, and is there.
+    writer: Option<Connection>,
+    /// Its generation, when that is known.
+    generation: Option<Generation>,
+    /// The generation that every server is known to follow.
+    settled: Option<Generation>,
+    /// The process that carries it on, by its standard input: a line makes it look again, the end of
+    /// it ends the process.
+    carrier: Option<ChildStdin>,
+    /// Whether it was told to look again, which it may have missed at its end.
+    called: bool,
+    failures: u32,
+}
+
+impl Known {
+    fn is_settled(&self) -> bool {
+        self.generation.is_some() && self.settled == self.generation
+    }
+}
+
+/// Begins to look after the documents, of which these are there.
+pub(super) fn begin(place: Place, found: Vec<AppKey>) -> Words {
+    let (words, heard) = mpsc::channel(WORDS_MAX);
+    let own = Carrying { place, words: words.clone(), all: BTreeMap::new() };
+    tokio::spawn(own.run(found, heard));
+    words
+}
+
+struct Carrying {
+    place: Place,
+    words: Words,
+    all: BTreeMap<AppKey, Known>,
+}
+
+impl Carrying {
+    async fn run(mut self, found: Vec<AppKey>, mut heard: mpsc::Receiver<Word>) {
+        for app in found {
+            self.hear(Word::Found(app)).await;
+        }
+        while let Some(word) = heard.recv().await {
+            self.hear(word).await;
+        }
+    }
+
+    async fn hear(&mut self, word: Word) {
+        match word {
+            Word::Found(app) | Word::Again(app) => self.carry(app).await,
+            Word::Wrote { app, by, generation } => {
+                let known = self.all.entry(app).or_default();
+                (known.writer, known.generation) = (Some(by), generation);
+            }
+            Word::Settled { app, generation } => {
+                let known = self.all.entry(app).or_default();
+                known.settled = Some(generation);
+                known.generation.get_or_insert(generation);
+            }
+            Word::Left(connection) => {
+                for app in self.left_by(connection) {
+                    self.carry(app).await;
+                }
+            }
+            Word::Ended { app, is_good } => self.ended(app, is_good).await,
+        }
+    }
+
+    /// The documents that a connection leaves, and that are not settled.
+    fn left_by(&mut self, connection: Connection) -> Vec<AppKey> {
+        let mut left = Vec::new();
+        for (app, known) in &mut self.all {
+            if known.writer == Some(connection) {
+                known.writer = None;
+                if !known.is_settled() {
+                    left.push(app.clone());
+                }
+            }
+        }
+        left
+    }
+
+    /// Starts the process that carries on, or tells the one that there is to look again.
+    async fn carry(&mut self, app: AppKey) {
+        let known = self.all.entry(app.clone()).or_default();
+        if let Some(carrier) = &mut known.carrier
+            && carrier.write_all(b"\n").await.is_ok()
+        {
+            known.called = true;
+            return;
+        }
+        known.called = false;
+        match started(&self.place, &app) {
+            Ok((child, stdin)) => {
+                known.carrier = Some(stdin);
+                tokio::spawn(await_end(child, app, self.words.clone()));
+            }
+            Err(error) => {
+                note(format_args!("{}/{} cannot be carried on: {error}", app.0, app.1));
+                self.again_later(app);
+            }
+        }
+    }
+
+    async fn ended(&mut self, app: AppKey, is_good: bool) {
+        let known = self.all.entry(app.clone()).or_default();
+        known.carrier = None;
+        if !is_good {
+            self.again_later(app);
+            return;
+        }
+        known.failures = 0;
+        // Somebody may have written and left while it ended.
+        if known.called && known.writer.is_none() && !known.is_settled() {
+            self.carry(app).await;
+        }
+    }
+
+    fn again_later(&mut self, app: AppKey) {
+        let known = self.all.entry(app.clone()).or_default();
+        let pause = AGAIN_AFTER.saturating_mul(1 << known.failures.min(10)).min(AGAIN_AFTER_MAX);
+        known.failures += 1;
+        let words = self.words.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            // An agent that is ending does not listen any more.
+            let _ = words.send(Word::Again(app)).await;
+        });
+    }
+}
+
+/// What the process is kept from. It goes to other servers, which the agent may not.
+const HARDENING: [&str; 12] = [
+    "NoNewPrivileges=yes",
+    "CapabilityBoundingSet=",
+    "LockPersonality=yes",
+    "MemoryDenyWriteExecute=yes",
+    "PrivateDevices=yes",
+    "PrivateTmp=yes",
+    "ProtectHome=yes",
+    "ProtectKernelTunables=yes",
+    "ProtectControlGroups=yes",
+    "ProtectSystem=strict",
+    "RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "TasksMax=1024",
+];
+
+/// Starts it as a unit of its own, whose standard input is ours.
+fn started(place: &Place, (app, environment): &AppKey) -> std::io::Result<(Child, ChildStdin)> {
+    let mut command = Command::new(&place.runner);
+    command.args(["--quiet", "--pipe", "--wait", "--collect", "--service-type=exec"]);
+    command.arg(format!("--description=onward: carries {app}/{environment} on"));
+    command.args(HARDENING.map(|line| format!("--property={line}")));
+    for path in [&place.root, &place.runtime] {
+        command.arg(format!("--property=ReadWritePaths={}", path.display()));
+    }
+    command.arg("--").arg(&place.program).args(["agent", "carry", "--root"]).arg(&place.root);
+    command.arg("--runtime").arg(&place.runtime);
+    command.args(["--app", app.as_str(), "--of", environment.as_str()]);
+    // What it tells goes to this agent's journal.
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
+    let stdin = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
+    Ok((child, stdin))
+}
+
+async fn await_end(mut child: Child, app: AppKey, words: Words) {
+    let is_good = child.wait().await.is_ok_and(|status| status.success());
+    let _ = words.send(Word::Ended { app, is_good }).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn carrying(runner: &str) -> (Carrying, AppKey) {
+        let app = ("shop".parse().expect("a name"), "lab".parse().expect("a name"));
+        let [program, root, runtime] = ["/p", "/r", "/u"].map(PathBuf::from);
+        let place = Place { runner: runner.into(), program, root, runtime };
+        let (words, _) = mpsc::channel(WORDS_MAX);
+        (Carrying { place, words, all: BTreeMap::new() }, app)
+    }
+
+    fn wrote(app: &AppKey, by: u64, generation: u64) -> Word {
+        let (app, by) = (app.clone(), Connection(by));
+        Word::Wrote { app, by, generation: Some(Generation(generation)) }
+    }
+
+    #[tokio::test]
+    async fn what_its_writer_left_is_carried_on() {
+        let (mut own, app) = carrying("cat");
+        own.hear(wrote(&app, 1, 7)).await;
+        assert!(own.all[&app].carrier.is_none(), "its writer is there");
+        own.hear(Word::Left(Connection(2))).await;
+        assert!(own.all[&app].carrier.is_none(), "another one left");
+        own.hear(Word::Left(Connection(1))).await;
+        assert!(own.all[&app].carrier.is_some());
+    }
+
+    #[tokio::test]
+    async fn what_every_server_follows_is_left_alone() {
+        let (mut own, app) = carrying("cat");
+        own.hear(wrote(&app, 1, 7)).await;
+        own.hear(Word::Settled { app: app.clone(), generation: Generation(7) }).await;
+        own.hear(Word::Left(Connection(1))).await;
+        assert!(own.all[&app].carrier.is_none());
+        // What was written later is not.
+        own.hear(wrote(&app, 3, 8)).await;
+        own.hear(Word::Left(Connection(3))).await;
+        assert!(own.all[&app].carrier.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_process_that_fails_is_started_again_later_and_later() {
+        let (mut own, app) = carrying("/nowhere/onward");
+        own.hear(Word::Found(app.clone())).await;
+        assert_eq!(own.all[&app].failures, 1);
+        own.hear(Word::Again(app.clone())).await;
+        assert_eq!(own.all[&app].failures, 2);
+        own.hear(Word::Ended { app: app.clone(), is_good: true }).await;
+        assert_eq!(own.all[&app].failures, 0);
+    }
+}
