@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use onward::providers::nspawn::{self, Lab};
+use onward::providers::nspawn::{self, Lab, Machine};
 use onward_cli_tests::{Outcome, Project};
 use onward_load::{Connection, Sampler};
+use serde_json::Value;
 
+use crate::ssh::Ssh;
 use crate::traces;
 
 /// A deploy to freshly booted servers, with two cores for all of them.
@@ -60,6 +62,23 @@ impl Line {
         let state = self.lab.state().expect("a state");
         let found = state.iter().find(|machine| machine.name.as_str() == server);
         format!("{}:80", found.expect("a server").address)
+    }
+
+    /// The document of the environment as it lies on its manager; no command reads it.
+    ///
+    /// # Panics
+    /// When the server cannot be reached.
+    pub fn document(&self, manager: &str) -> Value {
+        let state = self.lab.state().expect("a state");
+        let found = state.into_iter().find(|machine| machine.name.as_str() == manager);
+        let found = found.expect("a server");
+        let host_key = found.host_key.expect("it was booted");
+        let machine = Machine { name: found.name, address: found.address, host_key };
+        // Not in the project: it would be a part of what is deployed.
+        let beside = self.project.path().with_file_name("");
+        let ssh = Ssh::to(&machine, &self.lab.key_file(), &beside);
+        let answer = ssh.run("cat /var/lib/onward/state/hello/lab/state.json");
+        serde_json::from_str(&answer.stdout).unwrap_or_else(|_| panic!("{answer:?}"))
     }
 
     /// What a visitor of a server sees.

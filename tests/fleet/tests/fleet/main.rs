@@ -1,5 +1,6 @@
 //! Real servers.
 
+mod carried;
 mod installed;
 mod lab;
 mod line;
