@@ -185,7 +185,8 @@ impl App {
         let present = files::present(&self.tree);
         self.files.extend(present.into_iter().map(|number| (number, FilesState::Staged)));
         self.open_secrets(context);
-        let record = Record::read(&self.tree, &context.boot);
+        let mut record = Record::read(&self.tree, &context.boot);
+        self.find_stray_units(&mut record);
         self.unrouted.clone_from(&record.unrouted);
         self.recorded = record.clone();
         for instance in record.instances {

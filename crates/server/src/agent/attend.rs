@@ -4,12 +4,16 @@
 //! listening for signals whatever the program does with its input, and stops reading output that
 //! the client does not take.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
+use onward_core::model::Limits;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::unix::pipe::{Receiver, Sender};
@@ -21,12 +25,17 @@ use tokio::time::{Instant, sleep_until};
 use super::event::News;
 use super::one_off::Launch;
 use super::serve::write_line;
-use crate::process::{self, Program, terminal};
+use crate::process::{self, Confine, End, Exit, Program, Spawn, Supervisor, terminal};
 use crate::protocol::Answer;
 use crate::stream::{Decoder, Ended, FRAME_BYTES_MAX, Frame, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX};
+use crate::systemd::Manager;
 
 /// The time that what a program left behind has to end, and to print what it still has.
 const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
+
+/// What systemd ends with when a program cannot be executed, and a shell when there is none.
+const NOT_EXECUTED: i32 = 203;
+const NOT_FOUND: i32 = 127;
 
 type Output = Box<dyn AsyncRead + Send + Unpin>;
 type Input = Box<dyn AsyncWrite + Send + Unpin>;
@@ -84,7 +93,7 @@ fn named(program: &Program) -> String {
 /// A program that runs, and the ends of its pipes or its terminal.
 struct Running {
     child: Child,
-    leader: u32,
+    handle: Handle,
     stdin: Option<Input>,
     stdout: Option<Output>,
     stderr: Option<Output>,
@@ -103,18 +112,19 @@ impl Running {
     }
 
     fn with_pipes(launch: &Launch) -> io::Result<Self> {
-        let mut command = process::command(&launch.program);
+        let (mut command, unit) = command(launch, &launch.program)?;
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0);
-        let mut child = Self::spawn(command, launch)?;
+        let mut child = command.spawn()?;
         let stdin = child.stdin.take().map(|pipe| Box::new(pipe) as Input);
         let stdout = child.stdout.take().map(|pipe| Box::new(pipe) as Output);
         let stderr = child.stderr.take().map(|pipe| Box::new(pipe) as Output);
         let leader = child.id().unwrap_or_default();
-        Ok(Self { child, leader, stdin, stdout, stderr, terminal: None })
+        let handle = Handle { leader, unit };
+        Ok(Self { child, handle, stdin, stdout, stderr, terminal: None })
     }
 
     fn in_terminal(launch: &Launch, opened: terminal::Terminal) -> io::Result<Self> {
@@ -124,18 +134,20 @@ impl Running {
             }
             Program::Direct(path, arguments) => (path.clone(), arguments.clone()),
         };
-        let mut command = Command::new(&launch.helper);
-        command.args(["agent", "in-terminal"]).arg(program).args(arguments);
+        let mut words: Vec<OsString> = vec!["agent".into(), "in-terminal".into(), program.into()];
+        words.extend(arguments);
+        let helper = Program::Direct(launch.helper.clone(), words);
+        let (mut command, unit) = command(launch, &helper)?;
         command
             .stdin(opened.terminal.try_clone()?)
             .stdout(opened.terminal.try_clone()?)
             .stderr(opened.terminal);
-        let child = Self::spawn(command, launch)?;
+        let child = command.spawn()?;
         let controller = opened.controller;
         let stdin = Sender::from_owned_fd_unchecked(controller.try_clone()?)?;
         let stdout = Receiver::from_owned_fd_unchecked(controller.try_clone()?)?;
         Ok(Self {
-            leader: child.id().unwrap_or_default(),
+            handle: Handle { leader: child.id().unwrap_or_default(), unit },
             child,
             stdin: Some(Box::new(stdin)),
             stdout: Some(Box::new(stdout)),
@@ -143,9 +155,85 @@ impl Running {
             terminal: Some(controller),
         })
     }
+}
 
-    fn spawn(mut command: Command, launch: &Launch) -> io::Result<Child> {
-        command.current_dir(&launch.directory).env_clear().envs(&launch.environment).spawn()
+/// The command that runs a program for the client; with the unit that it is, where systemd keeps it.
+fn command(launch: &Launch, program: &Program) -> io::Result<(Command, Option<Attached>)> {
+    let keeper = &launch.keeper;
+    let Supervisor::Systemd { runtime } = &keeper.supervisor else {
+        let mut command = process::command(program);
+        command.current_dir(&launch.directory).env_clear().envs(&launch.environment);
+        return Ok((command, None));
+    };
+    let name = keeper.names.attached(&launch.name);
+    let confine = Confine {
+        names: &keeper.names,
+        unit: name.clone(),
+        source: launch.name.clone(),
+        release: keeper.release,
+        tree: &keeper.tree,
+        app: keeper.app.clone(),
+        end: End { signal: Signal::TERM, within: launch.stops_within },
+        limits: Limits::default(),
+    };
+    let spawn = Spawn {
+        program,
+        directory: &launch.directory,
+        environment: &launch.environment,
+        log: &keeper.tree.job_log(keeper.release, &launch.name),
+        stdin: None,
+    };
+    let (words, variables) = process::with_unit(&spawn, &confine, |unit| unit.attached(runtime))?;
+    let mut command = Command::new("systemd-run");
+    command.args(words);
+    Ok((command, Some(Attached { name: name.into(), variables })))
+}
+
+/// The unit of a command that a client stays with. Its variables are removed with it.
+struct Attached {
+    name: Arc<str>,
+    variables: PathBuf,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        // The next start of the system removes it at the latest.
+        let _ = std::fs::remove_file(&self.variables);
+    }
+}
+
+/// What signals are sent to.
+struct Handle {
+    leader: u32,
+    unit: Option<Attached>,
+}
+
+impl Handle {
+    fn signal(&self, signal: Signal) {
+        let Some(unit) = &self.unit else {
+            return process::signal_session(self.leader, signal);
+        };
+        let (name, signal) = (unit.name.clone(), process::signal_name(signal.as_raw()));
+        tokio::task::spawn_blocking(move || {
+            // It may have ended in between.
+            let _ = Manager.systemctl(&["kill", &format!("--signal={signal}"), &name]);
+        });
+    }
+
+    /// How the program ended. Whoever ran it for us says that only in part.
+    fn ended(&self, status: ExitStatus) -> ExitStatus {
+        let Some(unit) = self.unit.as_ref().filter(|_| !status.success()) else { return status };
+        let shown = Manager.show(&unit.name).unwrap_or_default();
+        Manager.forget(&unit.name);
+        match shown.exit() {
+            Some(Exit::Status(own) | Exit::OutOfMemory(own))
+                if own.code() == Some(NOT_EXECUTED) =>
+            {
+                ExitStatus::from_raw(NOT_FOUND << 8)
+            }
+            Some(Exit::Status(own) | Exit::OutOfMemory(own)) => own,
+            Some(Exit::Unknown) | None => status,
+        }
     }
 }
 
@@ -257,7 +345,7 @@ impl Session {
             }
             Frame::Signal(name) => {
                 if let Some(signal) = process::signal_by_name(&name) {
-                    process::signal_session(self.running.leader, signal);
+                    self.running.handle.signal(signal);
                 }
             }
             Frame::Output(_) | Frame::Error(_) | Frame::Credit(_) | Frame::Ended(_) => {
@@ -324,24 +412,24 @@ impl Session {
     }
 
     fn end(&mut self, signal: Signal) {
-        process::signal_session(self.running.leader, signal);
+        self.running.handle.signal(signal);
         // What is stopped cannot end.
-        process::signal_session(self.running.leader, Signal::CONT);
+        self.running.handle.signal(Signal::CONT);
         self.kill_at = Some(Instant::now() + self.stops_within);
     }
 
     fn exited(&mut self, status: io::Result<ExitStatus>) {
-        self.exit = Some(status.unwrap_or_default());
+        self.exit = Some(self.running.handle.ended(status.unwrap_or_default()));
         self.running.stdin = None;
         self.input.clear();
-        process::signal_session(self.running.leader, Signal::HUP);
-        process::signal_session(self.running.leader, Signal::TERM);
+        self.running.handle.signal(Signal::HUP);
+        self.running.handle.signal(Signal::TERM);
         self.kill_at = Some(Instant::now() + LEFTOVERS_WITHIN);
     }
 
     /// Nothing that is still there is waited for any longer.
     fn kill(&mut self) {
-        process::signal_session(self.running.leader, Signal::KILL);
+        self.running.handle.signal(Signal::KILL);
         self.kill_at = None;
         if self.exit.is_some() {
             // Somebody else has the other end, and keeps it.

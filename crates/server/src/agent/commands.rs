@@ -22,7 +22,7 @@ use super::instances::{LINES_TOLD, runtime_is_there};
 use super::note::note;
 use super::record::CommandRecord;
 use crate::layout::command_word;
-use crate::process::{self, End, Exit, Group, Program, Spawn, logs};
+use crate::process::{self, End, Exit, Group, Program, Spawn};
 
 /// The time that a release command or a check has. A migration of a large table takes minutes; one
 /// that takes longer hangs, or should not stand between two releases.
@@ -206,7 +206,11 @@ impl App {
             (CommandEnd::Exited(exit), None) => exit.words(),
         };
         let lines = release.map_or_else(Vec::new, |release| {
-            logs::tail(&self.tree.command_log(release, kind), LINES_TOLD, &self.vault.masker())
+            self.supervisor.tail(
+                &self.tree.command_log(release, kind),
+                LINES_TOLD,
+                &self.vault.masker(),
+            )
         });
         let reason = format!("{} {words}", kind.title());
         let failure = self.vault.masked(Failure { reason, lines, ..Failure::default() });

@@ -44,10 +44,7 @@ impl Context {
         let tree = Tree::new(&config.root);
         let files = Arc::new(Semaphore::new(FILES_AT_ONCE));
         let (boot, lives) = (process::boot_id(), Cell::new(0));
-        let supervisor = match config.systemd {
-            Some(_) => Supervisor::Systemd { runtime: config.runtime_dir.clone() },
-            None => Supervisor::Own,
-        };
+        let supervisor = config.supervisor();
         Self { config, tree, events, boot, files, supervisor, control, maskers, lives }
     }
 

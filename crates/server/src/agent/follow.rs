@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use onward_core::model::ReleaseNumber;
 use onward_secret::Masker;
-use tokio::io::{AsyncReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::serve::write_line;
 use super::vault::Maskers;
 use crate::layout::{AppTree, Tree};
-use crate::process::logs;
+use crate::process::{Supervisor, journal, logs};
 use crate::protocol::{Answer, LogLine, LogsRequest};
 
 /// How often logs are looked at that are followed.
@@ -29,6 +30,7 @@ const LINES_MAX: u32 = 10_000;
 /// Answers a request for lines. Following ends when the client closes.
 pub(super) async fn answer(
     tree: &Tree,
+    supervisor: &Supervisor,
     maskers: &Maskers,
     request: LogsRequest,
     reader: &mut BufReader<OwnedReadHalf>,
@@ -36,6 +38,9 @@ pub(super) async fn answer(
 ) -> io::Result<()> {
     let tree = tree.app(&request.app, &request.environment);
     let app = (request.app.clone(), request.environment.clone());
+    if matches!(supervisor, Supervisor::Systemd { .. }) {
+        return from_journal(&tree, &maskers.of(&app), &request, reader, writer).await;
+    }
     let mut places: BTreeMap<PathBuf, Place> = BTreeMap::new();
     let lines = usize::try_from(request.lines.min(LINES_MAX)).unwrap_or(usize::MAX);
     for log in logs_of(&tree, &request) {
@@ -64,6 +69,64 @@ pub(super) async fn answer(
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
     }
+}
+
+/// The same where the journal has the lines. Secrets that the app gets from now on are not known to
+/// whoever follows already.
+async fn from_journal(
+    tree: &AppTree,
+    masker: &Arc<Masker>,
+    request: &LogsRequest,
+    reader: &mut BufReader<OwnedReadHalf>,
+    writer: &mut OwnedWriteHalf,
+) -> io::Result<()> {
+    // The follower comes first: a line that is printed in between is told twice rather than never.
+    let mut follower = request.follow.then(|| follow(request)).transpose()?;
+    let lines = usize::try_from(request.lines.min(LINES_MAX)).unwrap_or(usize::MAX);
+    for log in logs_of(tree, request) {
+        let (path, own) = (log.path.clone(), Arc::clone(masker));
+        let last = tokio::task::spawn_blocking(move || journal::last(&path, lines, &own));
+        for text in last.await.unwrap_or_default() {
+            write_line(writer, &log.line(text)).await?;
+        }
+    }
+    let Some(printed) = follower.as_mut().and_then(|own| own.stdout.take()) else {
+        return write_line(writer, &Answer::End).await;
+    };
+    let mut printed = BufReader::new(printed);
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    loop {
+        tokio::select! {
+            // Whatever a client says while it follows, it wants no more lines.
+            _ = reader.read(&mut byte) => return Ok(()),
+            read = printed.read_until(b'\n', &mut line) => {
+                if read? == 0 {
+                    return write_line(writer, &Answer::End).await;
+                }
+                if let Some(own) = journal::read(&line).filter(|own| is_wanted(own, request)) {
+                    let text = logs::text(&own.message, masker);
+                    let release = ReleaseNumber(own.release);
+                    let told = Answer::Line(LogLine { release, source: own.source, text });
+                    write_line(writer, &told).await?;
+                }
+                line.clear();
+            }
+        }
+    }
+}
+
+/// What prints the lines from now on. It ends with its owner.
+fn follow(request: &LogsRequest) -> io::Result<tokio::process::Child> {
+    let app = format!("{}/{}", request.app, request.environment);
+    let mut command = tokio::process::Command::from(journal::follower(&app));
+    command.stdout(std::process::Stdio::piped()).kill_on_drop(true).spawn()
+}
+
+fn is_wanted(line: &journal::Line, request: &LogsRequest) -> bool {
+    let (process, index) = line.source.split_once('.').unwrap_or((&line.source, ""));
+    request.release.is_none_or(|wanted| wanted.0 == line.release)
+        && request.process.as_ref().is_none_or(|wanted| wanted.as_str() == process)
+        && request.instance.is_none_or(|wanted| index == wanted.to_string())
 }
 
 struct Log {

@@ -17,7 +17,7 @@ use super::event::{Life, News};
 use super::note::note;
 use super::probe::{self, Verdict};
 use super::record::InstanceRecord;
-use crate::process::{self, Confine, End, Exit, Group, Identity, Program, Spawn, logs};
+use crate::process::{self, Confine, End, Exit, Group, Identity, Program, Spawn};
 
 /// How long an instance must have been ready to be forgiven its earlier ends.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
@@ -298,7 +298,7 @@ impl App {
     pub(super) fn probed(&mut self, slot: &SlotId, life: Life, verdict: Verdict) {
         let lines = match verdict {
             Verdict::Ready => Vec::new(),
-            _ => logs::tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
+            _ => self.supervisor.tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
         };
         let Some(own) = self.instances.get_mut(slot).filter(|own| own.life == life) else { return };
         if matches!(own.state, State::Stopping { .. } | State::Ended { .. }) {
@@ -342,15 +342,14 @@ impl App {
     }
 
     fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance) -> Failure {
-        let memory = exit.signal() == Some(Signal::KILL.as_raw())
-            && process::memory_kills() > own.memory_kills;
-        let memory = if memory { ", because the memory of this machine ran out" } else { "" };
+        let limit = self.ordered(slot).and_then(|(_, process)| process.limits.memory_bytes);
+        let memory = out_of_memory(exit, process::memory_kills() > own.memory_kills, limit);
         let before = if own.was_ready { "" } else { " before it was ready" };
         let answer = own.failure.as_ref().and_then(|failure| failure.answer.clone());
         self.vault.masked(Failure {
             reason: format!("{} {}{memory}{before}", slot.process, exit.words()),
             answer: answer.filter(|_| !own.was_ready),
-            lines: logs::tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
+            lines: self.supervisor.tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
             ..Failure::default()
         })
     }
@@ -377,6 +376,38 @@ impl Instance {
 
 fn overdue_at(within_ms: u64, so_far_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(within_ms.saturating_sub(so_far_ms))
+}
+
+/// What is said of an instance that was killed for want of memory; nothing of another one. Only
+/// systemd tells exactly whose limit that was, and not on every system: `system_killed` says that the
+/// system killed some process meanwhile.
+fn out_of_memory(exit: Exit, system_killed: bool, limit: Option<u64>) -> String {
+    let is_killed = exit.signal() == Some(Signal::KILL.as_raw()) && system_killed;
+    match (exit, limit) {
+        (Exit::OutOfMemory(_), Some(limit)) => {
+            format!(", because it needed more memory than its limit of {}", size(limit))
+        }
+        _ if !is_killed && !matches!(exit, Exit::OutOfMemory(_)) => String::new(),
+        (_, Some(limit)) => format!(
+            ", because it needed more memory than its limit of {}, or than this machine has",
+            size(limit)
+        ),
+        (_, None) => ", because the memory of this machine ran out".to_owned(),
+    }
+}
+
+/// A number of bytes in the largest unit of the project file that says it exactly.
+fn size(bytes: u64) -> String {
+    const UNITS: [(&str, u64); 6] = [
+        ("GiB", 1 << 30),
+        ("GB", 1_000_000_000),
+        ("MiB", 1 << 20),
+        ("MB", 1_000_000),
+        ("KiB", 1 << 10),
+        ("KB", 1_000),
+    ];
+    let exact = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
+    exact.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 /// How an instance is ended whose release is in no order any more.
@@ -420,4 +451,33 @@ fn files_arguments(directory: &str, rules: &onward_core::model::SiteRules) -> Ve
         all.extend(["--immutable".into(), immutable.into()]);
     }
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    #[test]
+    fn whose_memory_ran_out_is_said_as_exactly_as_it_is_known() {
+        let killed = ExitStatus::from_raw(9);
+        let limit = Some(64 << 20);
+        let told = out_of_memory(Exit::OutOfMemory(killed), false, limit);
+        assert_eq!(told, ", because it needed more memory than its limit of 64MiB");
+        let told = out_of_memory(Exit::Status(killed), true, limit);
+        assert!(told.ends_with("64MiB, or than this machine has"), "{told}");
+        let told = out_of_memory(Exit::Status(killed), true, None);
+        assert_eq!(told, ", because the memory of this machine ran out");
+        assert_eq!(out_of_memory(Exit::Status(killed), false, limit), "");
+        assert_eq!(out_of_memory(Exit::Status(ExitStatus::from_raw(0)), true, limit), "");
+    }
+
+    #[test]
+    fn sizes_are_said_as_they_were_written() {
+        let all =
+            [(512_000_000, "512MB"), (1 << 30, "1GiB"), (4 << 20, "4MiB"), (4_194_305, "4194305B")];
+        all.into_iter().for_each(|(bytes, text)| assert_eq!(size(bytes), text));
+    }
 }

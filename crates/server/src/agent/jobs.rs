@@ -26,7 +26,7 @@ use super::context::{Context, environment};
 use super::event::{CommandEnd, News};
 use super::instances::LINES_TOLD;
 use super::note::note;
-use crate::process::{self, End, Exit, Identity, Program, Spawn, logs};
+use crate::process::{self, End, Exit, Identity, Program, Spawn, Supervisor};
 
 /// Names the schedule to its command, and to the next agent.
 pub(super) const SCHEDULE_VARIABLE: &str = "ONWARD_SCHEDULE";
@@ -308,7 +308,14 @@ impl App {
             return;
         }
         let log = self.tree.job_log(release, name);
-        let write = || writeln!(File::options().append(true).open(log)?, "onward: {name} {words}");
+        let line = format!("onward: {name} {words}");
+        let write = || match self.supervisor {
+            Supervisor::Own => writeln!(File::options().append(true).open(log)?, "{line}"),
+            Supervisor::Systemd { .. } => {
+                let (app, source) = (self.route_name(), name.to_string());
+                process::journal::say(&app, &log, &source, release.0, &line)
+            }
+        };
         if let Err(error) = write() {
             note(format_args!(
                 "{} {name} {words}; its log cannot say so: {error}",
@@ -332,7 +339,7 @@ impl App {
         let failure = failed.map(|words| {
             note(format_args!("{} {name} of {due} {words}", self.route_name()));
             let log = self.tree.job_log(release, &JobName::Schedule(name.clone()));
-            let lines = logs::tail(&log, LINES_TOLD, &self.vault.masker());
+            let lines = self.supervisor.tail(&log, LINES_TOLD, &self.vault.masker());
             let reason = format!("{name} {words}");
             self.vault.masked(Failure { reason, lines, ..Failure::default() })
         });

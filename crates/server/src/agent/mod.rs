@@ -51,6 +51,7 @@ mod roll;
 mod routes;
 mod serve;
 mod startup;
+mod stray_units;
 mod succession;
 mod vault;
 
@@ -114,6 +115,14 @@ impl Config {
         let http = self.systemd?.http;
         let (runtime, server) = (self.runtime_dir.clone(), self.server.clone());
         Some(checkup::Installed { runtime, server, http })
+    }
+
+    /// Who keeps what apps run.
+    fn supervisor(&self) -> process::Supervisor {
+        match self.systemd {
+            Some(_) => process::Supervisor::Systemd { runtime: self.runtime_dir.clone() },
+            None => process::Supervisor::Own,
+        }
     }
 
     /// The directory of the proxies' control sockets.
@@ -202,6 +211,7 @@ async fn live(
         tree: tree.clone(),
         control: control.clone(),
         maskers: maskers.clone(),
+        supervisor: config.supervisor(),
         store: config.store.clone(),
         bundles: config.bundles.clone(),
         installed: config.installed(),

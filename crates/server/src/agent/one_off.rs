@@ -15,8 +15,10 @@ use super::app::{App, unix_ms};
 use super::context::{Context, Teller, environment, ready_port};
 use super::event::Reply;
 use super::jobs::JobName;
-use crate::process::{Program, with_exec};
+use crate::layout::AppTree;
+use crate::process::{Program, Supervisor, with_exec};
 use crate::protocol::{Answer, RunRequest, Stay, Terminal, What};
+use crate::systemd::Names;
 
 /// How many commands of people run at once for one app. Each has a connection of its own, of which
 /// an agent serves a few.
@@ -53,6 +55,17 @@ pub(super) struct Launch {
     pub(super) stops_within: Duration,
     pub(super) stopped: oneshot::Receiver<()>,
     pub(super) teller: Teller,
+    pub(super) keeper: Keeper,
+}
+
+/// Who keeps the command, and what it is told.
+#[derive(Debug, Clone)]
+pub(super) struct Keeper {
+    pub(super) supervisor: Supervisor,
+    pub(super) names: Names,
+    pub(super) release: ReleaseNumber,
+    pub(super) tree: AppTree,
+    pub(super) app: String,
 }
 
 impl std::fmt::Debug for Launch {
@@ -128,6 +141,13 @@ impl App {
             stops_within,
             stopped,
             teller: context.teller(&self.key),
+            keeper: Keeper {
+                supervisor: self.supervisor.clone(),
+                names: self.names.clone(),
+                release,
+                tree: self.tree.clone(),
+                app: self.route_name(),
+            },
         })))
     }
 

@@ -28,6 +28,7 @@ use super::one_off::Launch;
 use super::vault::Maskers;
 use crate::build::VERSION;
 use crate::layout::Tree;
+use crate::process::Supervisor;
 use crate::protocol::{Answer, LINE_BYTES_MAX, Request};
 
 /// How many connections are served at once: a few commands and what they left open.
@@ -47,6 +48,8 @@ pub(super) struct Desk {
     pub(super) tree: Tree,
     pub(super) control: Control,
     pub(super) maskers: Maskers,
+    /// Who keeps what apps run.
+    pub(super) supervisor: Supervisor,
     /// The directory of the documents that are kept here.
     pub(super) store: Option<PathBuf>,
     /// The bundles that releases are staged from.
@@ -106,8 +109,8 @@ async fn converse(stream: UnixStream, connection: Connection, desk: &Desk) -> st
     while let Some(line) = read_line(&mut reader).await? {
         match serde_json::from_slice(&line) {
             Ok(Request::Logs(request)) => {
-                let (tree, maskers) = (&desk.tree, &desk.maskers);
-                follow::answer(tree, maskers, request, &mut reader, &mut writer).await?;
+                let (tree, keeper, maskers) = (&desk.tree, &desk.supervisor, &desk.maskers);
+                follow::answer(tree, keeper, maskers, request, &mut reader, &mut writer).await?;
             }
             Ok(Request::Access(request)) => {
                 access::answer(&desk.tree, request, &mut reader, &mut writer).await?;

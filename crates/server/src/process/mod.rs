@@ -5,6 +5,7 @@
 
 mod exit;
 mod group;
+pub mod journal;
 pub mod logs;
 mod ports;
 mod procfs;
@@ -20,6 +21,7 @@ pub use procfs::{
     own_groups, resident_memory, session_members,
 };
 pub use spawn::{Program, Spawn, Spawned, command, inherited_environment, with_exec};
+pub(crate) use supervisor::with_unit;
 pub use supervisor::{
     APP_FIELD, Confine, Group, LOG_FIELD, RELEASE_FIELD, SOURCE_FIELD, Started, Supervisor,
     log_name,

@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::model::{Limits, ReleaseNumber};
+use onward_secret::Masker;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::group::{self, End};
 use super::procfs::{self, Identity};
 use super::spawn::Spawn;
-use super::{Exit, wait_for_exit};
+use super::{Exit, journal, logs, wait_for_exit};
 use crate::layout::AppTree;
 use crate::systemd::transient::Unit;
 use crate::systemd::{Manager, Names};
@@ -90,6 +91,14 @@ impl Supervisor {
         let group = self.group(identity, &confine.unit);
         let exit = Box::pin(group.clone().exit());
         Ok(Started { group, exit })
+    }
+
+    /// The last lines of a log without secrets, oldest first.
+    pub fn tail(&self, log: &Path, lines: usize, masker: &Masker) -> Vec<String> {
+        match self {
+            Self::Own => logs::tail(log, lines, masker),
+            Self::Systemd { .. } => journal::tail(log, lines, masker),
+        }
     }
 
     /// What runs as this process, or as this unit.

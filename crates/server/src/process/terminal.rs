@@ -56,8 +56,14 @@ pub fn resize(terminal: impl AsFd, size: Size) -> io::Result<()> {
 ///
 /// Returns only when that failed.
 pub fn become_in_session(program: &OsString, arguments: &[OsString]) -> io::Error {
+    let own = rustix::process::getpid();
+    let is_leader = || rustix::process::getsid(None).is_ok_and(|leader| leader == own);
     let lead = || -> io::Result<()> {
-        rustix::process::setsid()?;
+        match rustix::process::setsid() {
+            // A unit of systemd leads a session of its own already.
+            Err(rustix::io::Errno::PERM) if is_leader() => {}
+            other => drop(other?),
+        }
         Ok(rustix::process::ioctl_tiocsctty(io::stdin())?)
     };
     match lead() {

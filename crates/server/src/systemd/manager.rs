@@ -80,13 +80,19 @@ impl Manager {
     /// # Errors
     /// See [`Refused`].
     pub fn live(self, pattern: &str) -> Result<Vec<String>, Refused> {
-        let text = self.systemctl(&[
-            "list-units",
-            "--plain",
-            "--no-legend",
-            "--state=active,activating,deactivating,reloading",
-            pattern,
-        ])?;
+        self.list("--state=active,activating,deactivating,reloading", pattern)
+    }
+
+    /// The units that match a pattern and that systemd knows anything of.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn all(self, pattern: &str) -> Result<Vec<String>, Refused> {
+        self.list("--all", pattern)
+    }
+
+    fn list(self, which: &str, pattern: &str) -> Result<Vec<String>, Refused> {
+        let text = self.systemctl(&["list-units", "--plain", "--no-legend", which, pattern])?;
         let names = text.lines().filter_map(|line| line.split_ascii_whitespace().next());
         Ok(names.map(str::to_owned).collect())
     }

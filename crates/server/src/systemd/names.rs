@@ -69,9 +69,9 @@ impl Names {
         format!("{}-attached-{}.service", self.stem, plain(name))
     }
 
-    /// A pattern that the units of commands match that people stay with.
-    pub fn all_attached(&self) -> String {
-        format!("{}-attached-*.service", self.stem)
+    /// A pattern that every unit of the app matches.
+    pub fn all(&self) -> String {
+        format!("{}-*.service", self.stem)
     }
 }
 

@@ -111,15 +111,15 @@ impl Unit<'_> {
         Ok(Identity::of(shown.main_pid).unwrap_or(Identity { pid: shown.main_pid, started: 0 }))
     }
 
-    /// The words for `systemd-run` that start it as a child that has the caller's input and output,
-    /// and ends with its exit status. The second is the file of its environment, to be removed once
+    /// The words for `systemd-run` that start it as a child that has the caller's input and output.
+    /// How it ended says its unit, which stays when that was no success. The second is the file of its environment, to be removed once
     /// it has started.
     ///
     /// # Errors
     /// When its environment cannot be written.
     pub fn attached(&self, runtime: &Path) -> io::Result<(Vec<OsString>, PathBuf)> {
         let variables = self.write_environment(runtime)?;
-        let mut words: Vec<OsString> = vec!["--pipe".into(), "--wait".into(), "--collect".into()];
+        let mut words: Vec<OsString> = vec!["--pipe".into(), "--wait".into()];
         words.extend(self.words(&variables)?);
         words.push("--".into());
         words.extend(self.command());

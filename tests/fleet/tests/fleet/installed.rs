@@ -14,9 +14,12 @@ use onward_core::model::{
 };
 use onward_core::order::{Level, Order, ReleaseOrder};
 use onward_core::report::{InstanceReport, Report};
+use onward_core::secrets::OrderSecrets;
 use onward_fleet_tests::{Fleet, PATIENCE, eventually};
+use onward_server::attached::{Begun, Output};
 use onward_server::client::Client;
-use onward_server::protocol::Hello;
+use onward_server::protocol::{Hello, LogLine, LogsRequest, RunRequest, Stay, Terminal, What};
+use onward_server::stream::Ended;
 use onward_store::bundle::{AddOptions, Source, Store, TreeSource};
 
 /// An app in Perl, which every Debian has.
@@ -53,6 +56,7 @@ pub struct Installed {
     forward: Child,
     generation: u64,
     pub releases: BTreeMap<ReleaseNumber, ReleaseOrder>,
+    pub secrets: Option<OrderSecrets>,
 }
 
 impl Installed {
@@ -63,7 +67,7 @@ impl Installed {
         fleet.run(0, "/var/lib/onward/bin/current agent install --server one");
         let forward = forward(&fleet);
         let (generation, releases) = (0, BTreeMap::new());
-        Some(Self { fleet, forward, generation, releases })
+        Some(Self { fleet, forward, generation, releases, secrets: None })
     }
 
     /// Runs a command line on the server; what it printed.
@@ -133,11 +137,60 @@ impl Installed {
             releases: self.releases.clone(),
             command: None,
             watch: None,
-            secrets: None,
+            secrets: self.secrets.clone(),
             fleet_key: None,
             balance: None,
             maintenance: None,
         }
+    }
+
+    /// Sets the level of a release.
+    pub fn level(&mut self, number: u64, level: Level) {
+        self.releases.get_mut(&ReleaseNumber(number)).expect("a release").level = level;
+    }
+
+    /// A request for all that was printed.
+    pub fn all_logs(&self) -> LogsRequest {
+        LogsRequest {
+            app: "shop".parse().expect("a name"),
+            environment: "production".parse().expect("a name"),
+            release: None,
+            process: None,
+            instance: None,
+            lines: 100,
+            follow: false,
+        }
+    }
+
+    /// The last lines of each process.
+    pub fn logs(&self, lines: u32) -> Vec<LogLine> {
+        let mut all = Vec::new();
+        let request = LogsRequest { lines, ..self.all_logs() };
+        let mut client = self.client();
+        client
+            .logs(request, |line| {
+                all.push(line);
+                true
+            })
+            .expect("lines");
+        all
+    }
+
+    /// Runs a command line and stays with it: how it ended and what it printed.
+    pub fn attached(&self, line: &str, terminal: Option<Terminal>, input: &str) -> (Ended, String) {
+        let request = RunRequest {
+            app: "shop".parse().expect("a name"),
+            environment: "production".parse().expect("a name"),
+            what: What::Line(line.to_owned()),
+            beside: None,
+            stay: Stay::Attached { terminal },
+        };
+        let begun = self.client().run(request).expect("it is begun");
+        let Begun::Attached(attached) = begun else { panic!("{begun:?}") };
+        let mut printed = Printed::default();
+        let input = std::io::Cursor::new(input.to_owned().into_bytes());
+        let ended = attached.carry(input, &mut printed).expect("it ends");
+        (ended, String::from_utf8(printed.0).expect("text"))
     }
 
     /// The order that was given last.
@@ -181,6 +234,21 @@ impl Installed {
     /// Asks the app through the proxy: the status and the body.
     pub fn get(&self, path: &str) -> (u16, String) {
         get(&format!("{}:80", self.fleet.machines()[0].address), path).expect("an answer")
+    }
+}
+
+/// What a command printed.
+#[derive(Default)]
+struct Printed(Vec<u8>);
+
+impl Output for Printed {
+    fn output(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn error(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.output(bytes)
     }
 }
 
