@@ -182,6 +182,7 @@ fn command(launch: &Launch, program: &Program) -> io::Result<(Command, Option<At
         environment: &launch.environment,
         log: &keeper.tree.job_log(keeper.release, &launch.name),
         stdin: None,
+        stdout: None,
     };
     let (words, variables) = process::with_unit(&spawn, &confine, |unit| unit.attached(runtime))?;
     let mut command = Command::new("systemd-run");

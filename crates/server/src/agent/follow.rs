@@ -84,10 +84,11 @@ async fn from_journal(
     let mut follower = request.follow.then(|| follow(request)).transpose()?;
     let lines = usize::try_from(request.lines.min(LINES_MAX)).unwrap_or(usize::MAX);
     for log in logs_of(tree, request) {
-        let (path, own) = (log.path.clone(), Arc::clone(masker));
-        let last = tokio::task::spawn_blocking(move || journal::last(&path, lines, &own));
-        for text in last.await.unwrap_or_default() {
-            write_line(writer, &log.line(text)).await?;
+        let path = log.path.clone();
+        let recent = tokio::task::spawn_blocking(move || journal::recent(&path, lines));
+        for own in recent.await.unwrap_or_default() {
+            let text = logs::text(&own.message, masker);
+            write_line(writer, &log.line(text, own.at)).await?;
         }
     }
     let Some(printed) = follower.as_mut().and_then(|own| own.stdout.take()) else {
@@ -106,7 +107,7 @@ async fn from_journal(
                 if let Some(own) = journal::read(&line).filter(|own| is_wanted(own, request)) {
                     let text = logs::text(&own.message, masker);
                     let release = ReleaseNumber(own.release);
-                    let told = Answer::Line(LogLine { release, source: own.source, text });
+                    let told = Answer::Line(LogLine { release, source: own.source, text, at: own.at });
                     write_line(writer, &told).await?;
                 }
                 line.clear();

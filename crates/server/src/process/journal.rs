@@ -7,6 +7,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use jiff::Timestamp;
 use onward_secret::Masker;
 use serde_json::Value;
 
@@ -24,8 +25,18 @@ pub fn tail(log: &Path, lines: usize, masker: &Masker) -> Vec<String> {
     last(log, lines, masker)
 }
 
-/// The same, without waiting for what is on its way.
-pub fn last(log: &Path, lines: usize, masker: &Masker) -> Vec<String> {
+/// The last lines of a log with their times, oldest first, without waiting for what is on its way.
+pub fn recent(log: &Path, lines: usize) -> Vec<Line> {
+    let output = journalctl()
+        .args(["--all", "--output=json", &format!("--lines={lines}")])
+        .arg(format!("--output-fields=MESSAGE,{RELEASE_FIELD},{SOURCE_FIELD}"))
+        .arg(format!("{LOG_FIELD}={}", log_name(log)))
+        .output();
+    let bytes = output.map(|output| output.stdout).unwrap_or_default();
+    bytes.split(|byte| *byte == b'\n').filter_map(read).collect()
+}
+
+fn last(log: &Path, lines: usize, masker: &Masker) -> Vec<String> {
     let output = journalctl()
         .args(["--all", "--output=cat", &format!("--lines={lines}")])
         .arg(format!("{LOG_FIELD}={}", log_name(log)))
@@ -77,6 +88,8 @@ pub struct Line {
     pub source: String,
     /// Its bytes.
     pub message: Vec<u8>,
+    /// When the journal got it.
+    pub at: Option<Timestamp>,
 }
 
 /// Understands what [`follower`] prints; `None` when it is no line of an app.
@@ -93,7 +106,9 @@ pub fn read(json: &[u8]) -> Option<Line> {
         }
         _ => return None,
     };
-    Some(Line { release, source, message })
+    let at = value.get("__REALTIME_TIMESTAMP").and_then(|at| at.as_str()?.parse().ok());
+    let at = at.and_then(|microseconds| Timestamp::from_microsecond(microseconds).ok());
+    Some(Line { release, source, message, at })
 }
 
 fn journalctl() -> Command {
@@ -109,7 +124,8 @@ mod tests {
     #[test]
     fn lines_are_read_as_the_journal_writes_them() {
         let text = br#"{"MESSAGE":"hello","ONWARD_RELEASE":"7","ONWARD_SOURCE":"web.1","x":null}"#;
-        let line = Line { release: 7, source: "web.1".into(), message: b"hello".to_vec() };
+        let line =
+            Line { release: 7, source: "web.1".into(), message: b"hello".to_vec(), at: None };
         assert_eq!(read(text), Some(line));
         let bytes = br#"{"MESSAGE":[255,104],"ONWARD_RELEASE":"7","ONWARD_SOURCE":"web.1"}"#;
         assert_eq!(read(bytes).map(|line| line.message), Some(vec![255, b'h']));
