@@ -59,7 +59,7 @@ impl Connection {
         command.arg(remote(server, if_bare == IfBare::Replace));
         let child = command.spawn().map_err(|error| SshError::NoSsh(error.to_string()))?;
         let mut opening = Opening::of(child);
-        match opening.until_session(server, pins, if_bare) {
+        match opening.until_session(pins, if_bare) {
             Ok(()) => opening.finish(),
             Err(error) => Err(opening.give_up(error)),
         }
@@ -104,19 +104,14 @@ impl Opening {
     }
 
     /// Reads what the server prints until its agent's session begins.
-    fn until_session(
-        &mut self,
-        server: &ServerName,
-        pins: &Pins,
-        if_bare: IfBare,
-    ) -> Result<(), SshError> {
+    fn until_session(&mut self, pins: &Pins, if_bare: IfBare) -> Result<(), SshError> {
         for _ in 0..LINES_MAX {
             let line = self.lines.next(ANSWERS_WITHIN)?.ok_or_else(|| self.ended())?;
             if line == HELLO {
                 return Ok(());
             }
             if line == BARE {
-                return self.fill(server, pins, if_bare);
+                return self.fill(pins, if_bare);
             }
             if let Some(user) = line.strip_prefix(NO_SUDO) {
                 return Err(SshError::NoSudo { user: user.trim().to_owned() });
@@ -129,7 +124,7 @@ impl Opening {
     }
 
     /// Onward is not there.
-    fn fill(&mut self, _: &ServerName, pins: &Pins, if_bare: IfBare) -> Result<(), SshError> {
+    fn fill(&mut self, pins: &Pins, if_bare: IfBare) -> Result<(), SshError> {
         let mut about = Vec::new();
         loop {
             let line = self.lines.next(ANSWERS_WITHIN)?.ok_or_else(|| self.ended())?;
