@@ -20,7 +20,7 @@ use onward_core::model::{AppName, EnvironmentName};
 use crate::layout::managers_runtime;
 
 /// Who managers sign in as.
-pub const USER: &str = "onward-manager";
+pub const USER: &str = onward_core::machine::MANAGER;
 /// The file of keys below the home of [`USER`], where sshd looks for it.
 const KEYS: &str = ".ssh/authorized_keys";
 /// The keys by environment, below the home.

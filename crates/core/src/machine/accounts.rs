@@ -15,6 +15,11 @@ use super::user::UserName;
 
 /// The group of those who may sign in.
 pub const GROUP: &str = "onward-admins";
+/// As whom, and as which group, the manager of an environment comes to its other servers. The keys
+/// open a conversation with the agent and nothing else, so it is no admin.
+pub const MANAGER: &str = "onward-manager";
+/// Where the keys of managers are, in the words of sshd; the agent keeps them.
+pub(super) const MANAGER_KEYS: &str = "/var/lib/onward/%u/.ssh/authorized_keys";
 /// Where the keys are that sshd takes.
 pub const KEYS_DIRECTORY: &str = "/etc/ssh/authorized_keys.d";
 /// What lets them become root.

@@ -33,7 +33,7 @@ mod setup;
 mod sshd;
 mod user;
 
-pub use accounts::{GROUP, KEYS_DIRECTORY, keys_file};
+pub use accounts::{GROUP, KEYS_DIRECTORY, MANAGER, keys_file};
 pub use change::{Change, Effect, Plan, Question, Stage};
 pub use event::{Event, Token};
 pub use facts::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::accounts::{GROUP, KEYS_DIRECTORY};
+use super::accounts::{GROUP, KEYS_DIRECTORY, MANAGER, MANAGER_KEYS};
 use super::setup::Setup;
 
 /// The file. sshd takes the first value that it finds, and reads these files in the order of their
@@ -40,8 +40,8 @@ pub(super) fn content(setup: &Setup) -> String {
         ("PermitRootLogin", root.to_owned()),
     ];
     if setup.has_exact_accounts() {
-        lines.push(("AllowGroups", GROUP.to_owned()));
-        lines.push(("AuthorizedKeysFile", format!("{KEYS_DIRECTORY}/%u")));
+        lines.push(("AllowGroups", groups()));
+        lines.push(("AuthorizedKeysFile", keys_files()));
         lines.push(("AuthorizedKeysCommand", "none".to_owned()));
     }
     lines.extend([
@@ -55,6 +55,14 @@ pub(super) fn content(setup: &Setup) -> String {
         let _ = writeln!(text, "{key} {value}");
     }
     text
+}
+
+fn groups() -> String {
+    format!("{GROUP} {MANAGER}")
+}
+
+fn keys_files() -> String {
+    format!("{KEYS_DIRECTORY}/%u {MANAGER_KEYS}")
 }
 
 /// What sshd has to say of itself when the file is in force, by keyword as `sshd -T` prints it.
@@ -72,8 +80,8 @@ pub(super) fn effective(setup: &Setup) -> BTreeMap<String, String> {
         .map(|(key, value)| (key.to_owned(), value.to_owned())),
     );
     if setup.has_exact_accounts() {
-        expected.insert("allowgroups".to_owned(), GROUP.to_owned());
-        expected.insert("authorizedkeysfile".to_owned(), format!("{KEYS_DIRECTORY}/%u"));
+        expected.insert("allowgroups".to_owned(), groups());
+        expected.insert("authorizedkeysfile".to_owned(), keys_files());
     }
     expected
 }

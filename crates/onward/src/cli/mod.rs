@@ -31,6 +31,7 @@ mod key_problem;
 mod lab;
 mod likeness;
 mod live;
+mod lost;
 mod machines;
 mod managers;
 mod merged;

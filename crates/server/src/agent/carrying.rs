@@ -277,7 +277,7 @@ fn started(place: &Place, (app, environment): &AppKey) -> std::io::Result<(Child
     command.arg("--").arg(&place.program).args(["agent", "carry", "--root"]).arg(&place.root);
     command.arg("--runtime").arg(&place.runtime);
     command.args(["--app", app.as_str(), "--of", environment.as_str()]);
-    // What it tells goes to this agent's journal.
+    // What it tells goes to the journal, under the name of its unit.
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::null()).spawn()?;
     let stdin = child.stdin.take().ok_or(std::io::ErrorKind::BrokenPipe)?;
     Ok((child, stdin))

@@ -22,6 +22,7 @@ use crate::cli::hooks::Hooks;
 use crate::cli::https;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::likeness;
+use crate::cli::lost;
 use crate::cli::managers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
@@ -36,6 +37,7 @@ use crate::project::{HookPoint, wishes};
 pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
     likeness::keep(&context.local, &context.resolved)?;
     managers::introduce(context, &args.release.without, screen);
+    lost::must_not_be(context)?;
     release(context, &args.release, args.reset, screen)
 }
 

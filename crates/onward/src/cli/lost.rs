@@ -1,0 +1,53 @@
+//! A manager without a document, in an environment whose servers have followed one: its disk is a new
+//! one. To begin anew would be refused by every server, and would forget what is demanded.
+
+use std::thread;
+
+use onward_core::model::{Generation, ServerName};
+use onward_core::ports::StateStore;
+
+use super::complaint::Complaint;
+use super::context::Context;
+use super::exit::Exit;
+use super::fleet;
+use crate::providers::Server;
+
+/// Refuses to begin anew where servers have followed a document that is not there any more. Nobody is
+/// asked when it is there.
+///
+/// # Errors
+/// Which server has followed which generation, and what brings the document back.
+pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
+    if context.ways().is_none() || context.store().read()?.is_some() {
+        return Ok(());
+    }
+    let servers = fleet::wished(context);
+    let followed: Vec<Option<Generation>> = thread::scope(|scope| {
+        let each: Vec<_> =
+            servers.iter().map(|own| scope.spawn(move || followed(context, own))).collect();
+        each.into_iter().map(|own| own.join().expect("asking does not panic")).collect()
+    });
+    let highest = servers.iter().map(Server::name).zip(followed);
+    let highest = highest.filter_map(|(name, own)| Some((own?, name))).max();
+    highest.map_or(Ok(()), |(generation, name)| Err(is_lost(context, name, generation)))
+}
+
+/// What a server has followed and still runs or keeps; none when it has nothing, or cannot be asked.
+fn followed(context: &Context, server: &Server) -> Option<Generation> {
+    let report = fleet::report(context, server)?;
+    (report.accepted > Generation::default() && !report.releases.is_empty())
+        .then_some(report.accepted)
+}
+
+fn is_lost(context: &Context, server: &ServerName, generation: Generation) -> Complaint {
+    let environment = context.environment();
+    let what = format!(
+        "the manager has no state of {environment}, and server {server} has followed generation \
+         {generation} of it"
+    );
+    Complaint::new(Exit::Refused, what)
+        .fact("The state is lost: the manager's disk may be a new one")
+        .fact("What serves goes on")
+        .nothing_changed()
+        .hint("`onward state restore -y` brings it back from the newest copy on the servers")
+}
