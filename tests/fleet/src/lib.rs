@@ -6,6 +6,7 @@
 //! out, and why.
 
 mod line;
+mod operator;
 mod skew;
 mod ssh;
 pub mod traces;
@@ -17,8 +18,9 @@ use onward::providers::nspawn::{self, Lab, LabError, Machine, ServerSpec};
 use onward_core::model::ServerName;
 use tempfile::TempDir;
 
-pub use line::Line;
+pub use line::{Line, server};
 pub use onward_load as load;
+pub use operator::Operator;
 pub use ssh::{Answer, Ssh};
 
 /// The time that anything may take before a test gives up.

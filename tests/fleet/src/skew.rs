@@ -5,10 +5,10 @@
 //! `onward-`. It does not reach programs that are linked statically, so the agent has to be an
 //! ordinary build; nor systemd and its timers. Clocks that only measure go on as they are.
 
-use crate::Fleet;
+use crate::{Fleet, Line};
 
 /// Puts libfaketime in front of the units. Not of all units: programs that wait by systemd's own
-/// event loop do not work with it.
+/// event loop do not work with it, so those that onward starts are left out too.
 const SETUP: &str = r#"
 set -e
 if ! dpkg -s libfaketime > /dev/null 2>&1; then
@@ -17,7 +17,7 @@ if ! dpkg -s libfaketime > /dev/null 2>&1; then
 fi > /dev/null
 library=$(dpkg -L libfaketime | grep '/libfaketime\.so\.1$')
 mkdir -p /etc/systemd/system/onward-.service.d
-printf '[Service]\nEnvironment=LD_PRELOAD=%s FAKETIME=%s FAKETIME_DONT_FAKE_MONOTONIC=1\n' \
+printf '[Service]\nEnvironment=LD_PRELOAD=%s FAKETIME=%s FAKETIME_DONT_FAKE_MONOTONIC=1 FAKETIME_SKIP_CMDS=systemd-run,systemctl,busctl,journalctl\n' \
   "$library" "$OFFSET" > /etc/systemd/system/onward-.service.d/skew.conf
 systemctl daemon-reload
 "#;
@@ -29,6 +29,20 @@ impl Fleet {
     /// # Panics
     /// When that fails.
     pub fn skew(&self, index: usize, seconds: i64) {
-        self.run(index, &format!("OFFSET={seconds:+}; {SETUP}"));
+        self.run(index, &script(seconds));
     }
+}
+
+impl Line {
+    /// As [`Fleet::skew`].
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn skew(&self, server: &str, seconds: i64) {
+        self.run(server, &script(seconds));
+    }
+}
+
+fn script(seconds: i64) -> String {
+    format!("OFFSET={seconds:+}; {SETUP}")
 }

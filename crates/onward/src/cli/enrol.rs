@@ -196,8 +196,9 @@ fn not_confirmed(server: &SshServer, key: &str, fingerprint: &str) -> Complaint 
     ))
 }
 
-/// The complaint about a server that a command needs.
-fn complaint(server: &SshServer, error: &SshError, manages: bool, installs: bool) -> Complaint {
+/// The complaint about a server that a command needs. `manages`: whether it keeps the documents;
+/// `installs`: whether the command puts onward on servers.
+pub fn complaint(server: &SshServer, error: &SshError, manages: bool, installs: bool) -> Complaint {
     let (name, place) = (server.name(), server.place());
     let exit = match error {
         SshError::ChangedKey { .. } | SshError::UnknownKey { .. } | SshError::Bare => Exit::Refused,

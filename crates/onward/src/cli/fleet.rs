@@ -14,6 +14,7 @@ use onward_server::client::Client;
 use super::address;
 use super::complaint::Complaint;
 use super::context::{Context, agent_complaint};
+use super::enrol;
 use super::exit::Exit;
 use super::problem::Problem;
 use super::secrets;
@@ -308,10 +309,15 @@ pub fn complaint(server: &Server, error: &AgentError) -> Complaint {
             };
             agent_complaint(&whose, Some(&server.agent_log()), error)
         }
-        Server::Ssh(server) => {
-            let whose = format!("server {} ({})", server.name(), server.place());
-            agent_complaint(&whose, None, error)
-        }
+        Server::Ssh(server) => match error {
+            AgentError::Ssh(error) if error.is_of_key() => {
+                enrol::complaint(server, error, true, false)
+            }
+            _ => {
+                let whose = format!("server {} ({})", server.name(), server.place());
+                agent_complaint(&whose, None, error)
+            }
+        },
     }
 }
 
@@ -319,6 +325,12 @@ pub fn complaint(server: &Server, error: &AgentError) -> Complaint {
 fn unreachable(server: &Server, error: &AgentError) -> Complaint {
     let name = server.name();
     let complaint = complaint(server, error);
+    if let AgentError::Ssh(error) = error
+        && error.is_of_key()
+    {
+        // Who may be somebody else is not passed by.
+        return complaint;
+    }
     let complaint = Complaint { exit: Exit::Refused, ..complaint }.nothing_changed();
     complaint.hint(format!(
         "`onward deploy --without {name}` goes on with the others; {name} catches up by itself when \

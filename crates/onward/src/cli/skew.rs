@@ -23,7 +23,7 @@ pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
         let place = place(context, server);
         let exchanged = match exchange(context, server, false) {
             // Which of the others a command can do without it, it finds out itself.
-            Err(error @ AgentError::Silent { .. }) if !place.is_empty() => {
+            Err(error) if !place.is_empty() && error.may_pass() => {
                 screen.warn(&format!("{place}{}", local::reason(&error)));
                 continue;
             }

@@ -35,7 +35,9 @@ impl Arrivals {
     pub(super) async fn holds(&self, bundle: Digest, base: Option<Digest>) -> Answer {
         self.with_store(move |store| {
             let base_held = base.map_or(Ok(false), |base| store.has(base))?;
-            Ok(Answer::Bundle { held: store.has(bundle)?, base_held })
+            // Who asks is about to order a release of it.
+            let held = store.has_and_renews(bundle, SystemTime::now())?;
+            Ok(Answer::Bundle { held, base_held })
         })
         .await
     }
@@ -57,6 +59,7 @@ impl Arrivals {
         let begun = tokio::task::spawn_blocking(move || {
             let store = Store::open(bundles)?;
             let arrival = Arrival::begin(&store, bundle, base, &packed)?;
+            arrival.require_space()?;
             let contents = arrival.lacks()?;
             Ok::<_, Error>((arrival, contents))
         });

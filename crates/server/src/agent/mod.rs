@@ -53,6 +53,7 @@ mod serve;
 mod startup;
 mod stray_units;
 mod succession;
+mod sweeping;
 mod vault;
 
 use std::path::PathBuf;
@@ -222,6 +223,11 @@ async fn live(
         tokio::spawn(serve::serve(socket, serve::Trust::WhoeverMay, desk.clone()));
     }
     tokio::spawn(serve::serve(socket, serve::Trust::OwnUser, desk));
+    if config.systemd.is_some() {
+        // Elsewhere the bundles are those of a project, which its command sweeps.
+        let (store, bundles) = (config.store.clone(), config.bundles.clone());
+        tokio::spawn(sweeping::sweep(tree.clone(), store, bundles));
+    }
     if let Some(store) = config.store.clone() {
         let environment = config.environment.clone();
         tokio::spawn(pull::pull(store, environment, config.server.clone(), events.clone()));

@@ -46,6 +46,27 @@ impl Store {
     /// [`Error::Damaged`] when a manifest that stays cannot be read: then no content is removed.
     pub fn retain(&self, retention: Retention<'_>) -> Result<Swept> {
         let _lock = self.lock_exclusive()?;
+        self.sweep(retention, None)
+    }
+
+    /// As [`Self::retain`], without waiting: none while somebody adds or reads. Contents that came at
+    /// `spared_since` or later stay although no bundle needs them: they are the beginning of one whose
+    /// transfer broke off.
+    ///
+    /// # Errors
+    /// As [`Self::retain`].
+    pub fn retain_unless_busy(
+        &self,
+        retention: Retention<'_>,
+        spared_since: SystemTime,
+    ) -> Result<Option<Swept>> {
+        match self.try_lock_exclusive()? {
+            Some(_lock) => self.sweep(retention, Some(spared_since)).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn sweep(&self, retention: Retention<'_>, spared_since: Option<SystemTime>) -> Result<Swept> {
         let mut swept = Swept { bytes: self.remove_unfinished()?, ..Swept::default() };
         let mut staying = Vec::new();
         for (at, (bundle, added)) in self.bundles()?.into_iter().enumerate() {
@@ -60,7 +81,7 @@ impl Store {
             fs::remove_file(&path).at("remove", &path)?;
         }
         disk::sync_dir(&self.manifests())?;
-        swept.bytes += self.remove_unwanted_packs(&staying)?;
+        swept.bytes += self.remove_unwanted_packs(&staying, spared_since)?;
         swept.bytes += self.remove_unlinked_objects()?;
         Ok(swept)
     }
@@ -107,11 +128,18 @@ impl Store {
         Ok(bytes)
     }
 
-    fn remove_unwanted_packs(&self, staying: &[Manifest]) -> Result<u64> {
+    fn remove_unwanted_packs(
+        &self,
+        staying: &[Manifest],
+        spared_since: Option<SystemTime>,
+    ) -> Result<u64> {
         let index = self.index()?;
         let wanted = Wanted::of(staying, &index)?;
         let (mut bytes, mut sparse) = (0, Vec::new());
         for (number, (id, path)) in index.packs.iter().enumerate() {
+            if spared_since.is_some_and(|since| is_younger(path, since)) {
+                continue;
+            }
             let table = pack::read_table(path)?;
             let total: u64 = table.iter().map(|item| u64::from(item.len)).sum();
             let live: u64 =
@@ -248,6 +276,10 @@ impl Wanted {
             (here && set.contains(&item.key)).then_some((item, offset))
         })
     }
+}
+
+fn is_younger(path: &Path, since: SystemTime) -> bool {
+    fs::metadata(path).and_then(|meta| meta.modified()).is_ok_and(|modified| modified >= since)
 }
 
 fn remove(path: &Path) -> Result<u64> {

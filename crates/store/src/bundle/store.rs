@@ -79,6 +79,20 @@ impl Store {
         path.try_exists().at("look for", &path)
     }
 
+    /// As [`Self::has`], and makes it as young as one that is added now, so that no sweep removes it
+    /// before it is used.
+    ///
+    /// # Errors
+    /// As [`Self::has`].
+    pub fn has_and_renews(&self, bundle: Digest, now: SystemTime) -> Result<bool> {
+        let _lock = self.lock_shared()?;
+        let path = self.manifest_path(bundle);
+        match File::options().write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            file => file.and_then(|file| file.set_modified(now)).at("renew", &path).map(|()| true),
+        }
+    }
+
     /// The manifest of a bundle.
     ///
     /// # Errors
@@ -155,6 +169,16 @@ impl Store {
         let (path, file) = self.lock_file("lock")?;
         file.lock().at("lock", path)?;
         Ok(file)
+    }
+
+    /// As [`Self::lock_exclusive`], without waiting; none while somebody adds or reads.
+    pub(crate) fn try_lock_exclusive(&self) -> Result<Option<File>> {
+        let (path, file) = self.lock_file("lock")?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => Err(error).at("lock", path),
+        }
     }
 
     /// Held for a moment while a directory beside a destination is made or an abandoned one removed.

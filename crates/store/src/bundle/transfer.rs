@@ -182,6 +182,23 @@ impl Arrival {
         Ok(lacks)
     }
 
+    /// Refuses a bundle whose files would not find room here, before any of them travels: what is not
+    /// here needs at least as much as it has bytes.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`]; [`Error::Damaged`], [`Error::Io`].
+    pub fn require_space(&self) -> Result<()> {
+        let lacks: HashSet<Digest> = self.lacks()?.into_iter().collect();
+        let mut counted = HashSet::new();
+        let sizes = self.manifest.entries().iter().filter_map(|entry| match &entry.kind {
+            Kind::File { digest, size, .. } => {
+                (lacks.contains(digest) && counted.insert(*digest)).then_some(*size)
+            }
+            _ => None,
+        });
+        disk::require(&self.store.tmp(), sizes.sum())
+    }
+
     /// Keeps a pack that arrived, once every content in it is what it says.
     ///
     /// # Errors

@@ -9,7 +9,8 @@ const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }
 
 #[test]
 fn a_lab_serves_loses_nothing_in_a_deploy_and_goes_without_a_trace() {
-    let Some(line) = Line::of_hello(SERVERS, "[release]\nwatch = \"1s\"") else { return };
+    let watched = "[release]\nwatch = \"1s\"";
+    let Some(line) = Line::of_hardened_hello(SERVERS, watched) else { return };
     let up = line.onward(&["up"]);
     assert!(up.stdout.contains("Release 1"), "{up:?}");
     assert!(line.visit("front").contains("release 1"));

@@ -1,10 +1,15 @@
 //! Real servers.
 
 mod carried;
+mod disks;
+mod hands;
 mod installed;
+mod keys;
 mod lab;
 mod line;
 mod machine;
+mod operators;
+mod partitions;
 mod rootfs;
 mod traces;
 mod units;

@@ -66,6 +66,17 @@ pub enum AgentError {
     },
 }
 
+impl AgentError {
+    /// Whether trying again later may help, because it is the way to the agent that is at fault.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Silent { .. } => true,
+            Self::Ssh(error) => error.may_pass(),
+            Self::Start(_) | Self::Ended { .. } | Self::Version(_) | Self::Upgrade(_) => false,
+        }
+    }
+}
+
 /// What is found at the socket of an agent.
 #[derive(Debug)]
 pub enum Contact {

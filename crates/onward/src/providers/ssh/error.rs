@@ -65,6 +65,11 @@ impl SshError {
         Self::Here(error.to_string())
     }
 
+    /// Whether the server is perhaps another one than it was.
+    pub fn is_of_key(&self) -> bool {
+        matches!(self, Self::ChangedKey { .. } | Self::UnknownKey { .. })
+    }
+
     /// Whether trying again may help.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Silent { .. } | Self::NoAgent(_))

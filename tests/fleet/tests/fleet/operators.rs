@@ -1,0 +1,83 @@
+//! Several people, several apps, the same servers.
+
+use std::time::Duration;
+
+use onward_cli_tests::ended;
+use onward_fleet_tests::load::Sampler;
+use onward_fleet_tests::{Fleet, Operator};
+
+fn asked(address: &str, host: &str) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(onward_fleet_tests::PATIENCE)).expect("a limit");
+    write!(stream, "GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn two_apps_share_a_server_and_one_goes_without_the_other() {
+    let Some(fleet) = Fleet::boot(1) else { return };
+    let address = format!("{}:80", fleet.machines()[0].address);
+    let shop = Operator::of(&fleet, "shop", &["alone"], "domain = \"shop.test\"\nharden = \"off\"");
+    let blog = Operator::of(&fleet, "blog", &["box"], "domain = \"blog.test\"");
+    shop.run(&["up"]).code_is(0);
+    blog.run(&["up"]).code_is(0);
+    blog.run(&["deploy", "--force"]).code_is(0);
+    assert!(asked(&address, "shop.test").contains("good release 1"));
+    assert!(asked(&address, "blog.test").contains("good release 2"));
+    assert!(!asked(&address, "other.test").contains("good release"), "a control");
+
+    blog.run(&["down", "-y", "--confirm", "production"]).code_is(0);
+    assert!(asked(&address, "shop.test").contains("good release 1"));
+    assert!(!asked(&address, "blog.test").contains("good release"));
+    shop.run(&["deploy", "--force"]).code_is(0);
+    assert!(asked(&address, "shop.test").contains("good release 2"));
+    let left = fleet.run(
+        0,
+        "systemctl list-units --plain --no-legend 'onward-blog*.service'; \
+         ls -A /var/lib/onward/apps/blog/production/releases; \
+         ls /var/lib/onward/apps/shop/production/releases | wc -l",
+    );
+    assert_eq!(left, "2\n", "nothing of the one runs or lies there, everything of the other");
+}
+
+#[test]
+fn two_operators_at_once_leave_one_truth() {
+    let Some(fleet) = Fleet::boot(2) else { return };
+    let servers = ["one", "two"];
+    let (ana, ben) = (
+        Operator::of(&fleet, "shop", &servers, "harden = \"off\""),
+        Operator::of(&fleet, "shop", &servers, "harden = \"off\""),
+    );
+    ana.run(&["up"]).code_is(0);
+    // The other knows nothing of it but the project file.
+    assert_eq!(ben.status()["release"]["number"], 1);
+    let address = format!("{}:80", fleet.machines()[0].address);
+    let visitors = Sampler::start(&address, 2, 1, Duration::from_millis(5));
+    for round in 0..2 {
+        ben.project.write("of-ben.txt", &format!("{round}\n"));
+        let first = ana.start(&["deploy", "--force"]);
+        let second = ben.start(&["deploy", "--force"]);
+        let second = ended(second, || {});
+        let first = ended(first, || {});
+        // One may be told that the other's came before it was decided.
+        assert!([first.code, second.code].contains(&Some(0)), "{first:?}\n{second:?}");
+        for outcome in [&first, &second] {
+            assert!([Some(0), Some(1), Some(3)].contains(&outcome.code), "{outcome:?}");
+        }
+        let (hers, his) = (ana.status(), ben.status());
+        assert!(hers["operation"].is_null(), "{hers:#}");
+        assert_eq!((&hers["generation"], &hers["release"]), (&his["generation"], &his["release"]));
+        let release = &hers["release"]["number"];
+        for server in hers["servers"].as_array().expect("servers") {
+            assert_eq!(&server["release"], release, "{hers:#}");
+        }
+    }
+    let seen = visitors.end();
+    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.answers.iter().any(|answer| answer.release > 1), "a control");
+    let log = ben.run(&["state", "log"]).code_is(0);
+    assert!(!log.stdout.contains("damaged"), "{}", log.stdout);
+}
