@@ -38,16 +38,27 @@ pub fn copy(from: &Path, to: &Path) {
 /// When it does not build.
 pub fn hello() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let target = crate::project::target().join("example-hello");
-        let status = Command::new("cargo")
-            .args(["build", "--release", "--quiet", "--locked", "--manifest-path"])
-            .arg(directory("hello").join("Cargo.toml"))
-            .arg("--target-dir")
-            .arg(&target)
-            .status()
-            .expect("cargo runs");
-        assert!(status.success(), "hello builds");
-        target.join("release/hello")
-    })
+    BUILT.get_or_init(|| built("hello"))
+}
+
+/// The compiled `visits`, built once for each run of the tests.
+///
+/// # Panics
+/// When it does not build.
+pub fn visits() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("visits"))
+}
+
+fn built(name: &str) -> PathBuf {
+    let target = crate::project::target().join(format!("example-{name}"));
+    let status = Command::new("cargo")
+        .args(["build", "--release", "--quiet", "--locked", "--manifest-path"])
+        .arg(directory(name).join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(&target)
+        .status()
+        .expect("cargo runs");
+    assert!(status.success(), "{name} builds");
+    target.join("release").join(name)
 }

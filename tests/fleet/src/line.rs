@@ -1,12 +1,13 @@
 //! The whole line: a project whose environment `lab` has servers of its own, and the real binary.
 
+use std::fs;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use onward::providers::nspawn::{self, Lab, Machine, ServerSpec};
-use onward_cli_tests::{Outcome, Project, binary};
+use onward_cli_tests::{Outcome, Project, binary, example};
 use onward_core::model::ServerName;
 use onward_load::{Connection, Sampler};
 use serde_json::Value;
@@ -35,25 +36,45 @@ impl Line {
     ///
     /// Its machines are not hardened, which takes time and makes no difference to what an app does.
     pub fn of_hello(servers: &str, extra: &str) -> Option<Self> {
-        Self::of(servers, |environment| {
+        Self::of("hello", servers, |environment| {
             Project::prebuilt_hello(&format!("{extra}\n{environment}{UNHARDENED}"))
         })
     }
 
     /// As [`Self::of_hello`], with machines as a project file asks for that says nothing of them.
     pub fn of_hardened_hello(servers: &str, extra: &str) -> Option<Self> {
-        Self::of(servers, |environment| Project::prebuilt_hello(&format!("{extra}\n{environment}")))
+        Self::of("hello", servers, |environment| {
+            Project::prebuilt_hello(&format!("{extra}\n{environment}"))
+        })
     }
 
     /// An app in Perl that behaves as [`Self::behave`] says, at first well.
     pub fn of_app(servers: &str, extra: &str) -> Option<Self> {
-        let line = Self::of(servers, |_| Project::empty())?;
+        let line = Self::of("hello", servers, |_| Project::empty())?;
         line.project.write("app.pl", APP);
         line.behave("good", extra);
         Some(line)
     }
 
-    fn of(servers: &str, project: impl FnOnce(&str) -> Project) -> Option<Self> {
+    /// The example `visits`, whose file names its servers, with a program that is built already.
+    ///
+    /// # Panics
+    /// When its file has no section `[build]` before `[bundle]`.
+    pub fn of_visits() -> Option<Self> {
+        Self::of("visits", "", |_| {
+            let project = Project::copy_of("visits");
+            let release = project.path().join("target/release");
+            fs::create_dir_all(&release).expect("a directory");
+            fs::copy(example::visits(), release.join("visits")).expect("copy visits");
+            let file = fs::read_to_string(project.path().join("onward.toml")).expect("its file");
+            let (before, rest) = file.split_once("[build]").expect("it is built");
+            let (_, after) = rest.split_once("[bundle]").expect("it has a bundle");
+            project.write("onward.toml", &format!("{before}[bundle]{after}"));
+            project
+        })
+    }
+
+    fn of(app: &str, servers: &str, project: impl FnOnce(&str) -> Project) -> Option<Self> {
         if let Err(reason) = nspawn::check() {
             eprintln!("LEFT OUT: a test on real servers: {reason}");
             return None;
@@ -61,7 +82,7 @@ impl Line {
         let project = project(&environment(servers));
         traces::remove_what_was_killed();
         traces::mark(&project.path());
-        let lab = Lab::of(&project.path(), "hello/lab");
+        let lab = Lab::of(&project.path(), &format!("{app}/lab"));
         Some(Self { project, servers: servers.to_owned(), lab })
     }
 

@@ -6,11 +6,10 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
 
+use onward_cli_tests::authority::{Authority, ask};
 use onward_cli_tests::{Project, eventually, has};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
-
-use crate::authority::{Authority, ask};
 
 const FILE: &str = "app = \"trial\"\n[process.web]\nstatic = \"public\"\n[release]\nwatch = \"100ms\"\n\
                     [environment.local]\ndomain = \"shop.example.com\"\n";

@@ -1,6 +1,5 @@
 //! The real binary, told to do things.
 
-mod authority;
 mod bad_input;
 mod bad_releases;
 mod bundles;

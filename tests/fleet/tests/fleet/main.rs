@@ -13,3 +13,4 @@ mod partitions;
 mod rootfs;
 mod traces;
 mod units;
+mod visits;
