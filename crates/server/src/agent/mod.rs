@@ -232,13 +232,7 @@ async fn live(
         let environment = config.environment.clone();
         tokio::spawn(pull::pull(store, environment, config.server.clone(), events.clone()));
     }
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(startup::failed("wait for SIGTERM in", tree.root()))?;
-    let ending = events.clone();
-    tokio::spawn(async move {
-        terminate.recv().await;
-        let _ = ending.send(Event::Terminated).await;
-    });
+    hear_sigterm(tree, events.clone())?;
     let (stop, stopped) = watch::channel(false);
     let port = address.as_ref().map(|own| own.port);
     let port = port.or(config.systemd.map(|own| own.http)).unwrap_or_default();
@@ -272,6 +266,17 @@ async fn live(
     }
     let _ = std::fs::remove_file(crate::layout::agent_socket(&runtime_dir));
     note("agent ends");
+    Ok(())
+}
+
+/// Makes an event of SIGTERM.
+fn hear_sigterm(tree: &Tree, events: event::Events) -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(startup::failed("wait for SIGTERM in", tree.root()))?;
+    tokio::spawn(async move {
+        terminate.recv().await;
+        let _ = events.send(Event::Terminated).await;
+    });
     Ok(())
 }
 
