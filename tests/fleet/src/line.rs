@@ -210,7 +210,12 @@ impl Line {
         let mut program = std::fs::read(binary()).expect("the program is built");
         // What follows the last section of an executable is read by nobody.
         program.push(0);
-        let options = std::fs::File::options().create(true).write(true).mode(0o755).open(&path);
+        let options = std::fs::File::options()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o755)
+            .open(&path);
         options.and_then(|mut file| file.write_all(&program)).expect("a copy");
         path
     }
