@@ -101,6 +101,9 @@ pub struct Demand {
     /// Counts that win over those of the release, until the file says the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scale: BTreeMap<ProcessName, Scale>,
+    /// Roles that are on other servers than the project file says, until it says the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moved: BTreeMap<Role, Moved>,
     /// Visitors get a page instead of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
@@ -112,6 +115,31 @@ pub struct Demand {
 pub struct Scale {
     /// How many instances shall run in all, spread evenly over the servers that run the process.
     pub count: u32,
+    /// Who asked.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Demand {
+    /// Gives and takes the roles that were moved, of one server of the project file.
+    pub fn move_roles(&self, server: &ServerName, roles: &mut BTreeSet<Role>) {
+        for (role, moved) in &self.moved {
+            if moved.servers.contains(server) {
+                roles.insert(role.clone());
+            } else {
+                roles.remove(role);
+            }
+        }
+    }
+}
+
+/// Where a role is that somebody moved past the project file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moved {
+    /// All servers that have it.
+    pub servers: BTreeSet<ServerName>,
     /// Who asked.
     pub by: String,
     /// When.
