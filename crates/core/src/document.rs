@@ -4,6 +4,8 @@
 //! A document is a value. The engine makes the next one from it; a store keeps each generation,
 //! chained to the one before by the digest of its bytes.
 
+mod moved;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -16,6 +18,8 @@ use crate::model::{
 };
 use crate::secrets::Secrets;
 use crate::traffic::{Proof, Traffic};
+
+pub use moved::Moved;
 
 /// The shape that this version writes. A document with a higher number is refused.
 pub const SCHEMA: u32 = 1;
@@ -115,31 +119,6 @@ pub struct Demand {
 pub struct Scale {
     /// How many instances shall run in all, spread evenly over the servers that run the process.
     pub count: u32,
-    /// Who asked.
-    pub by: String,
-    /// When.
-    pub at: Timestamp,
-}
-
-impl Demand {
-    /// Gives and takes the roles that were moved, of one server of the project file.
-    pub fn move_roles(&self, server: &ServerName, roles: &mut BTreeSet<Role>) {
-        for (role, moved) in &self.moved {
-            if moved.servers.contains(server) {
-                roles.insert(role.clone());
-            } else {
-                roles.remove(role);
-            }
-        }
-    }
-}
-
-/// Where a role is that somebody moved past the project file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Moved {
-    /// All servers that have it.
-    pub servers: BTreeSet<ServerName>,
     /// Who asked.
     pub by: String,
     /// When.

@@ -10,6 +10,7 @@ mod line;
 mod machine;
 mod operators;
 mod partitions;
+mod roles;
 mod rootfs;
 mod traces;
 mod units;

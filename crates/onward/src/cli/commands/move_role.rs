@@ -5,12 +5,14 @@ use onward_core::model::Role;
 use onward_core::ports::StateStore;
 use serde_json::json;
 
+use crate::cli::args::Global;
 use crate::cli::args_move::MoveArgs;
 use crate::cli::carry::{self, Came, Terms};
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
+use crate::cli::machines;
 use crate::cli::moved;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
@@ -18,7 +20,12 @@ use crate::project::{BALANCER, MANAGER};
 
 /// Starts what the role runs on the new server, sends requests there, and only then stops it on the
 /// old one.
-pub fn run(context: &Context, args: &MoveArgs, screen: &Screen) -> Result<Exit, Complaint> {
+pub fn run(
+    context: &Context,
+    args: &MoveArgs,
+    global: &Global,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
     if args.role.as_str() == MANAGER {
         return Err(manager());
     }
@@ -29,6 +36,7 @@ pub fn run(context: &Context, args: &MoveArgs, screen: &Screen) -> Result<Exit, 
     if stored.document.serving.is_none() && stored.document.operation.is_none() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
+    machines::follow_move(context, Some((&args.role, &args.to)), global, screen)?;
     let interrupts = interrupt::watch();
     let MoveArgs { role, to, from } = args.clone();
     match carry::submit(
@@ -46,6 +54,7 @@ pub fn run(context: &Context, args: &MoveArgs, screen: &Screen) -> Result<Exit, 
                     "  moved by hand: {text}; write it into onward.toml to keep it"
                 ));
             }
+            machines::follow_move(context, None, global, screen)?;
             remind_of_names(&args.role, args, screen);
             Ok(exit)
         }

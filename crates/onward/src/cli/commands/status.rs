@@ -15,11 +15,8 @@ use crate::cli::context::Context;
 use crate::cli::drift::{self, Drift};
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
-<<<<<<< HEAD
 use crate::cli::https;
-=======
 use crate::cli::moved;
->>>>>>> 084aaf7 (roles: move gives a role of one server to another; status names drift, doctor looks at servers behind SSH)
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
@@ -309,12 +306,9 @@ fn empty(context: &Context) -> Value {
     json!({
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
         "release": null, "warm": null, "servers": [], "processes": [], "schedules": [], "runs": [],
-<<<<<<< HEAD
         "operation": null, "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
         "certificates": [],
-=======
         "operation": null, "overrides": [], "degraded": [], "drift": [], "maintenance": null, "traffic": null,
->>>>>>> 084aaf7 (roles: move gives a role of one server to another; status names drift, doctor looks at servers behind SSH)
     })
 }
 
@@ -349,12 +343,8 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "schedules": of_each(reports, runs::schedules_json),
         "runs": of_each(reports, runs::runs_json),
         "operation": document.operation,
-<<<<<<< HEAD
-        "overrides": overrides(document),
         "certificates": https::as_json(document),
-=======
         "overrides": overrides(document, moved),
->>>>>>> 084aaf7 (roles: move gives a role of one server to another; status names drift, doctor looks at servers behind SSH)
         "degraded": degraded,
         "drift": drift,
         "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
