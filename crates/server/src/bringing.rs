@@ -33,8 +33,8 @@ pub enum NotBrought {
     Endless(usize),
 }
 
-/// How far a transfer is, in bytes: sent, and to be sent as far as that is known. Contents are
-/// counted before they are compressed.
+/// How far a transfer is, in bytes: sent, and what the server lacked when it began, as far as that is
+/// known. The latter is counted before it is compressed, so the end may come early.
 pub type OnSent<'a> = &'a (dyn Fn(u64, u64) + Sync);
 
 /// Brings a bundle of `store`, unless it is there. `base` is a bundle that the server probably has:
@@ -87,14 +87,20 @@ fn send(
     on_sent: Option<OnSent<'_>>,
 ) -> Result<(), NotBrought> {
     let total = match on_sent {
-        Some(_) => store.bytes_of(bundle, lacks)?,
+        Some(_) => brought.bytes + store.bytes_of(bundle, lacks)?,
         None => 0,
     };
     let mut failed = None;
-    let mut sent = 0;
     let result = store.send(bundle, lacks, &mut |pack| {
         let bytes = u32::try_from(pack.len()).unwrap_or(u32::MAX);
-        if let Err(error) = client.tell(&Request::TakePack { bytes }, pack) {
+        let before = brought.bytes;
+        let mut on_written = |written| {
+            if let Some(on_sent) = on_sent {
+                on_sent(before + written, total);
+            }
+        };
+        let request = Request::TakePack { bytes };
+        if let Err(error) = client.tell_in_parts(&request, pack, &mut on_written) {
             failed = Some(error);
             // It ends the walk; the error itself is told by whoever called.
             let source = io::ErrorKind::BrokenPipe.into();
@@ -102,10 +108,6 @@ fn send(
             return Err(bundle::Error::Io { action: "send from", path, source });
         }
         brought.bytes += u64::from(bytes);
-        sent += u64::from(bytes);
-        if let Some(on_sent) = on_sent {
-            on_sent(sent, total);
-        }
         Ok(())
     });
     match (failed, result) {

@@ -23,6 +23,8 @@ use crate::protocol::{
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
 pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// How much is written at once of what is long: few enough bytes that a slow line is seen to move.
+const PART_BYTES: usize = 64 << 10;
 /// The time that a slow line has for what is sent in one piece: a pack of a bundle.
 const TAKEN_WITHIN: Duration = Duration::from_secs(300);
 /// The time in which an agent says who it is: it does so beside all else that it does. One that says
@@ -379,9 +381,24 @@ impl Client {
 
     /// Says something that is followed by bytes, and is not answered at once.
     pub(crate) fn tell(&mut self, request: &Request, bytes: &[u8]) -> Result<(), ClientError> {
+        self.tell_in_parts(request, bytes, &mut |_| ())
+    }
+
+    /// As [`Self::tell`]; says after each part how many bytes were written of all.
+    pub(crate) fn tell_in_parts(
+        &mut self,
+        request: &Request,
+        bytes: &[u8],
+        on_written: &mut dyn FnMut(u64),
+    ) -> Result<(), ClientError> {
         self.stream.get_ref().set_write_timeout(Some(TAKEN_WITHIN))?;
         self.send(request)?;
-        self.stream.get_mut().write_all(bytes)?;
+        let mut written = 0;
+        for part in bytes.chunks(PART_BYTES) {
+            self.stream.get_mut().write_all(part)?;
+            written += part.len() as u64;
+            on_written(written);
+        }
         Ok(())
     }
 

@@ -31,7 +31,6 @@ fn speaks_to_all(verb: &Verb) -> bool {
         Verb::Deploy(_)
             | Verb::Rollback(_)
             | Verb::Scale(_)
-            | Verb::Move(_)
             | Verb::Maintenance(_)
             | Verb::Abort
             | Verb::Status

@@ -103,7 +103,7 @@ fn show(live: &Live, sent: &Sent, began: Instant) {
     let headline = format!(
         "sending files to {}: {} of {}, {}/s",
         numbers::count(sent.len() as u64, "server"),
-        numbers::bytes(bytes),
+        numbers::bytes(bytes.min(total)),
         numbers::bytes(total),
         numbers::bytes(rate)
     );
@@ -118,7 +118,8 @@ fn bar(bytes: u64, total: u64) -> String {
     const CELLS: u64 = 24;
     let full = (bytes * CELLS).checked_div(total).map_or(CELLS, |full| full.min(CELLS));
     let cells = |count: u64, cell: &str| cell.repeat(usize::try_from(count).unwrap_or(0));
-    format!("{}{} {}", cells(full, "█"), cells(CELLS - full, "░"), numbers::bytes(bytes))
+    let bytes = numbers::bytes(bytes.min(total));
+    format!("{}{} {bytes}", cells(full, "█"), cells(CELLS - full, "░"))
 }
 
 fn tell(servers: &[SshServer], bytes: u64, began: Instant, screen: &Screen) {

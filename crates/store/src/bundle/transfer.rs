@@ -11,7 +11,7 @@
 //! A large file is cut into chunks, and only its sender knows how: the list of its chunks travels
 //! first, and is followed by the chunks that the receiver lacks then.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
@@ -85,14 +85,25 @@ impl Store {
         }
     }
 
-    /// How many bytes the contents have that another store lacks, before they are compressed.
+    /// How many bytes the contents have that another store lacks, before they are compressed. The list
+    /// of a large file's chunks counts as the whole file: those follow.
     ///
     /// # Errors
     /// As [`Self::send`].
     pub fn bytes_of(&self, bundle: Digest, wanted: &[Digest]) -> Result<u64> {
         let index = self.index()?;
+        let manifest = self.manifest(bundle)?;
+        let whole = manifest.entries().iter().filter_map(|entry| match &entry.kind {
+            Kind::File { digest, size, .. } => Some((*digest, *size)),
+            _ => None,
+        });
+        let whole: HashMap<Digest, u64> = whole.collect();
         let packs = by_pack(&index, wanted, bundle)?;
-        Ok(packs.values().flatten().map(|(_, _, place)| place.len as u64).sum())
+        let size = |(kind, key, place): &WantedItem| match kind {
+            ItemKind::Blob => place.len as u64,
+            ItemKind::Recipe => whole.get(key).copied().unwrap_or(place.len as u64),
+        };
+        Ok(packs.values().flatten().map(size).sum())
     }
 }
 

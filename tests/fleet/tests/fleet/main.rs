@@ -1,6 +1,8 @@
 //! Real servers.
 
+mod bad_releases;
 mod carried;
+mod clocks;
 mod disks;
 mod hands;
 mod installed;
@@ -10,8 +12,9 @@ mod line;
 mod machine;
 mod operators;
 mod partitions;
-mod roles;
 mod rootfs;
 mod traces;
+mod traffic;
+mod transfers;
 mod units;
 mod visits;
