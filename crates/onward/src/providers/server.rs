@@ -99,7 +99,10 @@ impl Server {
     ) -> Arc<dyn Link + Send + Sync> {
         match self {
             Self::Local(server) => Arc::new(server.link(several).with_keys(open_key)),
-            Self::Ssh(server) => Arc::new(SshLink::new(server.clone(), open_key, bundles)),
+            Self::Ssh(server) => {
+                let link = SshLink::new(server.clone(), open_key, bundles);
+                Arc::new(if several { link.of_several() } else { link })
+            }
         }
     }
 

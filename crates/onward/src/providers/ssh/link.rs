@@ -14,6 +14,9 @@ use onward_store::bundle::Store;
 
 use super::server::SshServer;
 
+/// How long one of several servers waits for news, in milliseconds.
+const NEWS_OF_SEVERAL_MS: u64 = 50;
+
 /// Brings orders, and the files that the server turns out to lack: it may have been away when the
 /// release was made, or its disk may be a new one.
 pub struct SshLink {
@@ -29,6 +32,13 @@ impl fmt::Debug for SshLink {
 }
 
 impl SshLink {
+    /// The same for one of several servers: whoever waits for its news does not wait for long, for
+    /// the next order waits as well.
+    #[must_use]
+    pub fn of_several(self) -> Self {
+        Self { link: self.link.with_news_within(NEWS_OF_SEVERAL_MS), ..self }
+    }
+
     /// The way to a server; files come from `bundles`.
     pub fn new(server: SshServer, open_key: OpenKey, bundles: Option<Store>) -> Self {
         let link = AgentLink::over(server.dial()).with_keys(open_key);

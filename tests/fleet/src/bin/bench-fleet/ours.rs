@@ -46,7 +46,7 @@ impl Ours {
             format!(
                 "app = \"bench\"\n[bundle]\ninclude = [\"hello\"]\n[process.web]\nrun = '''{}'''\nprobe \
                  = {{ path = \"/\", interval = \"50ms\" }}\n[release]\nwatch = \"0s\"\n[environment.fleet]\n\
-                 default = true\nprovider = \"ssh\"\nservers = [\n{servers}]\n",
+                 default = true\nprovider = \"ssh\"\nopen = [80, 8080]\nservers = [\n{servers}]\n",
                 App::command()
             ),
         )?;
@@ -125,9 +125,11 @@ impl Ours {
         figures.seconds("nothing changed", &unchanged, 0.4);
         let mut back = Vec::new();
         for round in 0..rounds {
-            // From the last to the one before, and back again.
+            // From the last to the one before, and back again: the other one is warm each time.
             let to = if round % 2 == 0 { rounds - 1 } else { rounds };
-            back.push(release(&format!("v{to}"), &["rollback"])?.0);
+            // The first release had version 0.
+            let number = (to + 1).to_string();
+            back.push(release(&format!("v{to}"), &["rollback", &number])?.0);
         }
         figures.seconds("rollback to a warm release", &back, 0.4);
         let mut cold = Vec::new();
