@@ -4,6 +4,8 @@
 //! A document is a value. The engine makes the next one from it; a store keeps each generation,
 //! chained to the one before by the digest of its bytes.
 
+mod moved;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -16,6 +18,8 @@ use crate::model::{
 };
 use crate::secrets::Secrets;
 use crate::traffic::{Proof, Traffic};
+
+pub use moved::Moved;
 
 /// The shape that this version writes. A document with a higher number is refused.
 pub const SCHEMA: u32 = 1;
@@ -101,6 +105,9 @@ pub struct Demand {
     /// Counts that win over those of the release, until the file says the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub scale: BTreeMap<ProcessName, Scale>,
+    /// Roles that are on other servers than the project file says, until it says the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moved: BTreeMap<Role, Moved>,
     /// Visitors get a page instead of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,

@@ -510,6 +510,9 @@ fn is_so_already(ask: &Ask, document: &Document) -> bool {
                 now == Some(*count)
             })
         }),
+        Ask::Move { role, to, .. } => {
+            document.servers.get(to).is_some_and(|own| own.roles.contains(role))
+        }
         Ask::Abort => false,
         Ask::Maintenance(wanted) => document.demand.maintenance == *wanted,
     }
@@ -535,7 +538,10 @@ fn is_refusal_true(refusal: &Refusal, document: &Document) -> bool {
             let secrets = document.secrets.as_ref();
             names.iter().all(|name| secrets.is_none_or(|own| !own.current.contains_key(name)))
         }
-        Refusal::UnknownProcess { .. } | Refusal::TooFew { .. } | Refusal::TooMany { .. } => true,
+        Refusal::UnknownProcess { .. }
+        | Refusal::CannotMove(_)
+        | Refusal::TooFew { .. }
+        | Refusal::TooMany { .. } => true,
     }
 }
 

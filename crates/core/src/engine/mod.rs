@@ -15,6 +15,7 @@
 
 mod advance;
 mod finish;
+mod moves;
 mod orders;
 mod reached;
 mod scaling;
@@ -24,6 +25,7 @@ mod steps;
 mod submit;
 
 pub use advance::{Advance, advance};
+pub use moves::CannotMove;
 pub use orders::{STAGED_KEPT, order, orders};
 pub use scaling::count_of_file;
 pub use submit::{Ask, Refusal, Request, Submitted, submit};

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::moves::{self, CannotMove};
 use super::{finish, scaling};
 use crate::document::{
     Before, Document, Ended, Failure, INSTANCES_MAX, Kind, Operation, Phase, REQUESTS_KEPT, Server,
 };
 use crate::model::{
     BundleRef, Config, Digest, Generation, Maintenance, OperationNumber, ProcessName, Release,
-    ReleaseNumber, RequestId, ServerName,
+    ReleaseNumber, RequestId, Role, ServerName,
 };
 use crate::secrets::SecretName;
 
@@ -53,6 +54,15 @@ pub enum Ask {
     Scale {
         /// How many instances in all.
         counts: BTreeMap<ProcessName, u32>,
+    },
+    /// A role of one server goes to another one, with the release that serves.
+    Move {
+        /// The role.
+        role: Role,
+        /// The server that gets it.
+        to: ServerName,
+        /// The server that loses it; not needed when only one has it.
+        from: Option<ServerName>,
     },
     /// Back to the previous release, or to the one that is named.
     Rollback {
@@ -114,6 +124,9 @@ pub enum Refusal {
     /// Secrets that the app needs have no value in this environment.
     #[error("{} no value here: {}", if .0.len() == 1 { "a secret has" } else { "secrets have" }, listed(.0))]
     NoValue(BTreeSet<SecretName>),
+    /// A role cannot be moved.
+    #[error(transparent)]
+    CannotMove(#[from] CannotMove),
     /// A process is to be scaled that the release that serves does not have.
     #[error("there is no process `{process}`; there is {}", known.join(", "))]
     UnknownProcess {
@@ -189,7 +202,7 @@ pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitt
 fn has_to_wait(in_flight: &Operation, ask: &Ask) -> bool {
     let scales = in_flight.kind == Kind::Scale && !matches!(ask, Ask::Down);
     // Neither is a reason to give up a release that is on its way.
-    let beside = matches!(ask, Ask::Scale { .. } | Ask::Maintenance(_));
+    let beside = matches!(ask, Ask::Scale { .. } | Ask::Move { .. } | Ask::Maintenance(_));
     in_flight.phase.is_decided() || scales || beside
 }
 
@@ -248,10 +261,11 @@ fn begin(
         Ask::Deploy { bundle, config, servers, force, reset } => {
             let had_balancer = next.has_balancer();
             next.servers = servers.clone();
-            if next.has_balancer() && !had_balancer {
-                // Nobody has kept account of who answers: each has to show it first.
-                next.behind = next.servers.keys().cloned().collect();
+            if *reset {
+                next.demand.moved.clear();
             }
+            moves::follow(next);
+            begin_accounts(next, had_balancer);
             if servers.len() > 1 && next.fleet_key.is_none() {
                 next.fleet_key = Some(fleet_key(&request.id));
             }
@@ -281,6 +295,10 @@ fn begin(
             scaling::ask(next, counts, &request.by, now)?;
             return Ok(scale(next, request, before, now));
         }
+        Ask::Move { role, to, from } => {
+            move_role(next, request, (role, to), from.as_ref(), now)?;
+            return Ok(scale(next, request, before, now));
+        }
         Ask::Down => {
             if previous.is_none() {
                 return Ok(None);
@@ -306,6 +324,34 @@ fn begin(
     }
     let before = scaling::changed(before, next);
     Ok(Some(Operation { release, before, ..operation(next, request, kind, phase, previous, now) }))
+}
+
+/// Where nobody sent requests on, nobody has kept account of who answers: each has to show it first.
+fn begin_accounts(next: &mut Document, had_balancer: bool) {
+    if next.has_balancer() && !had_balancer {
+        next.behind = next.servers.keys().cloned().collect();
+    }
+}
+
+fn move_role(
+    next: &mut Document,
+    request: &Request,
+    (role, to): (&Role, &ServerName),
+    from: Option<&ServerName>,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let serving = next.serving.ok_or(Refusal::NothingReleased)?;
+    let release = next.release(serving).ok_or(Refusal::UnknownRelease(serving))?;
+    let config = Arc::clone(&release.config);
+    if let Some(unknown) =
+        [Some(to), from].into_iter().flatten().find(|own| !next.servers.contains_key(*own))
+    {
+        return Err(Refusal::UnknownServer(unknown.clone()));
+    }
+    let had_balancer = next.has_balancer();
+    moves::ask(next, (role, to), from, &request.by, now)?;
+    begin_accounts(next, had_balancer);
+    scaling::follow(next, &config)
 }
 
 /// The operation that brings other counts or servers and no other release; `None` when they are

@@ -8,6 +8,7 @@ use onward_core::model::{AppName, EnvironmentName, ProcessName, ServerName};
 
 use super::args_certificate::CertificateVerb;
 use super::args_eject::EjectArgs;
+use super::args_move::MoveArgs;
 use super::args_run::{ExecArgs, RunArgs, TaskArgs};
 use super::args_scale::ScaleArgs;
 use super::args_secret::SecretVerb;
@@ -70,6 +71,8 @@ pub enum Verb {
     Rollback(RollbackArgs),
     /// Run another number of instances of processes
     Scale(ScaleArgs),
+    /// Give a role of one server to another one, without losing a request
+    Move(MoveArgs),
     /// Show what runs now
     Status,
     /// Show what the processes printed

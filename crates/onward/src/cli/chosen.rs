@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use onward_core::document::Document;
+use onward_core::engine::Refusal;
 use onward_core::model::{ProcessName, Role};
 use onward_server::client::Client;
 
@@ -58,6 +59,9 @@ pub fn of_commands(
     beside: Option<&ProcessName>,
 ) -> Result<(Server, Client), Complaint> {
     context.prepare()?;
+    if let Some(name) = place.server.as_ref().filter(|own| document.server(own).is_none()) {
+        return Err(Refusal::UnknownServer(name.clone()).into());
+    }
     let servers = servers(context, Some(document), place)?;
     let fits = |server: &Server| match beside {
         Some(name) => runs(document, server, name),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use onward_core::document::Failure;
-use onward_core::engine::Refusal;
+use onward_core::engine::{CannotMove, Refusal};
 use onward_core::model::EnvironmentName;
 use onward_core::ports::StoreError;
 use onward_core::secrets::SecretName;
@@ -194,6 +194,10 @@ impl From<Refusal> for Complaint {
             Refusal::StalePlan { .. } => "`onward plan` makes a new one",
             Refusal::UnknownServer(_) => "`onward status` lists the servers",
             Refusal::NoValue(names) => return no_value(names, None),
+            Refusal::CannotMove(CannotMove::SeveralHave { .. }) => {
+                "`--from SERVER` says which of them loses it"
+            }
+            Refusal::CannotMove(_) => "`onward status` shows the servers and their roles",
             Refusal::UnknownProcess { .. } => "`onward status` lists the processes",
             Refusal::TooFew { .. } => "`onward down` takes everything away",
             Refusal::TooMany { .. } => "run them in several environments",

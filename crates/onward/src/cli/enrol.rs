@@ -31,6 +31,7 @@ fn speaks_to_all(verb: &Verb) -> bool {
         Verb::Deploy(_)
             | Verb::Rollback(_)
             | Verb::Scale(_)
+            | Verb::Move(_)
             | Verb::Maintenance(_)
             | Verb::Abort
             | Verb::Status

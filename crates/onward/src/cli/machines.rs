@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::machine::{AuthorizedKey, Event, Question, UserName};
-use onward_core::model::ServerName;
+use onward_core::model::{Role, ServerName};
+use onward_core::ports::StateStore;
 use serde_json::json;
 
 use super::args::{Global, Verb};
@@ -15,7 +16,7 @@ use super::exit::Exit;
 use super::numbers;
 use super::screen::Screen;
 use crate::machine::{Converged, Looks, MachineError, Trouble};
-use crate::project::wishes;
+use crate::project::{Resolved, ServerWish, Servers, wishes};
 use crate::providers::ssh::SshServer;
 
 /// Makes the machines what the project file says, when the verb is `up`.
@@ -30,7 +31,49 @@ pub fn ready(
 ) -> Result<(), Complaint> {
     let Verb::Up(args) = verb else { return Ok(()) };
     let without: BTreeSet<&ServerName> = args.release.without.iter().collect();
-    let Some(mut looks) = look(context, &without)? else { return Ok(()) };
+    let resolved = if args.reset { context.resolved.clone() } else { effective(context, None) };
+    let Some(looks) = look(context, &resolved, &without)? else { return Ok(()) };
+    make_so(looks, global, screen)
+}
+
+/// Lets the machines follow a role that is moved: before it moves, `gets` has both servers in it, so
+/// that nobody is kept out on the way; after it moved, nothing more is open than has to be. Machines
+/// that `up` has not set up are left alone.
+///
+/// # Errors
+/// As [`ready`].
+pub fn follow_move(
+    context: &Context,
+    gets: Option<(&Role, &ServerName)>,
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Complaint> {
+    let resolved = effective(context, gets);
+    let Some(mut looks) = look(context, &resolved, &BTreeSet::new())? else { return Ok(()) };
+    looks.only_set_up();
+    make_so(looks, global, screen)
+}
+
+/// The project file's wishes with the roles that were moved by hand, and one that is about to be.
+fn effective(context: &Context, gets: Option<(&Role, &ServerName)>) -> Resolved {
+    let stored = context.store().read().ok().flatten();
+    let mut wished = wishes::servers(&context.resolved);
+    for (name, roles) in &mut wished {
+        if let Some(stored) = &stored {
+            stored.document.demand.move_roles(name, roles);
+        }
+        if let Some((role, _)) = gets.filter(|(_, to)| *to == name) {
+            roles.insert(role.clone());
+        }
+    }
+    let named = wished.into_iter().map(|(name, roles)| {
+        // How it is reached, the connection to it knows.
+        ServerWish { name, roles: Some(roles), reach: None }
+    });
+    Resolved { servers: Servers::Named(named.collect()), ..context.resolved.clone() }
+}
+
+fn make_so(mut looks: Looks, global: &Global, screen: &Screen) -> Result<(), Complaint> {
     let questions = looks.questions();
     if !questions.is_empty() {
         agree(&questions, global, screen)?;
@@ -64,7 +107,7 @@ pub fn lines(context: &Context) -> Vec<String> {
     if context.ways().is_none() {
         return Vec::new();
     }
-    match look(context, &BTreeSet::new()) {
+    match look(context, &effective(context, None), &BTreeSet::new()) {
         Ok(Some(looks)) => looks.lines(),
         Ok(None) => Vec::new(),
         Err(complaint) => vec![format!("? machines: {}", complaint.text())],
@@ -73,11 +116,16 @@ pub fn lines(context: &Context) -> Vec<String> {
 
 /// The same; none when a server cannot be asked.
 pub fn differences(context: &Context) -> Option<Vec<String>> {
-    Some(look(context, &BTreeSet::new()).ok()??.lines())
+    let resolved = effective(context, None);
+    Some(look(context, &resolved, &BTreeSet::new()).ok()??.lines())
 }
 
 /// What the machines are and shall be; none where there is none to set up.
-fn look(context: &Context, without: &BTreeSet<&ServerName>) -> Result<Option<Looks>, Complaint> {
+fn look(
+    context: &Context,
+    resolved: &Resolved,
+    without: &BTreeSet<&ServerName>,
+) -> Result<Option<Looks>, Complaint> {
     let Some(ways) = context.ways() else { return Ok(None) };
     let wished = wishes::servers(&context.resolved).into_iter().map(|(name, _)| name);
     let asked = wished.filter(|name| !without.contains(name));
@@ -90,7 +138,7 @@ fn look(context: &Context, without: &BTreeSet<&ServerName>) -> Result<Option<Loo
         let user: Option<UserName> = server.login().parse().ok();
         (user.unwrap_or_else(UserName::root), lab_key.clone().into_iter().collect())
     };
-    Ok(Some(Looks::of(&context.resolved, &servers, login)?))
+    Ok(Some(Looks::of(resolved, &servers, login)?))
 }
 
 /// Asks once about everything; without somebody to ask, nothing is changed.

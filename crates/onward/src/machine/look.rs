@@ -169,6 +169,11 @@ impl Looks {
         }
     }
 
+    /// Leaves out the machines that were never set up.
+    pub fn only_set_up(&mut self) {
+        self.all.retain(|look| look.facts.record.is_some());
+    }
+
     /// Another time for coming back to confirm what could lock out, in seconds.
     pub fn confirm_within(&mut self, within_s: u32) {
         self.all.iter_mut().for_each(|look| look.setup.confirm_within_s = within_s);

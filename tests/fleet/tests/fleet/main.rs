@@ -12,6 +12,7 @@ mod line;
 mod machine;
 mod operators;
 mod partitions;
+mod roles;
 mod rootfs;
 mod traces;
 mod traffic;

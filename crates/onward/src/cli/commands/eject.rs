@@ -32,6 +32,9 @@ const PRIVATE: [&str; 2] = ["env", "secrets"];
 
 /// Writes the directory: all of it, or nothing.
 pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit, Complaint> {
+    if context.ways().is_some() {
+        return Err(behind_ssh(context));
+    }
     let Some(stored) = context.store().read()? else {
         return Err(Refusal::NothingReleased.into());
     };
@@ -58,6 +61,19 @@ pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit,
     let names: Vec<_> = made.files.iter().map(|file| &file.path).collect();
     screen.finished(true, json!({"release": number, "directory": place, "files": names}));
     Ok(Exit::Done)
+}
+
+/// On a server behind SSH everything is a unit of systemd already, and its files are there.
+fn behind_ssh(context: &Context) -> Complaint {
+    let what = format!(
+        "the servers of {} are behind SSH; `eject` writes what runs on this machine",
+        context.environment()
+    );
+    Complaint::new(Exit::Refused, what)
+        .fact("What runs there are units of systemd already, which go on when nobody uses onward any more")
+        .nothing_changed()
+        .hint("`onward ssh SERVER -- \"systemctl list-units 'onward-*'\"` lists them; `systemctl cat` shows each")
+        .hint("`onward -e local eject` writes the same app for a machine of its own")
 }
 
 /// The directory as a full path; refused when there is something in it, and inside the project, whose

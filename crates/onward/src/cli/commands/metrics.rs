@@ -2,6 +2,7 @@
 
 use onward_core::engine::Refusal;
 use onward_core::ports::StateStore;
+use onward_proxy::Client;
 
 use crate::cli::args::MetricsArgs;
 use crate::cli::complaint::Complaint;
@@ -22,11 +23,20 @@ pub fn run(context: &Context, args: &MetricsArgs, screen: &Screen) -> Result<Exi
     if matches!(server.contact(), Contact::Absent) {
         return Err(Refusal::NothingReleased.into());
     }
-    let mut agent = server.agent().map_err(|error| fleet::complaint(&server, &error))?;
-    let status = agent.proxy().map_err(|error| {
+    let silent = |error: String| {
         let what = format!("the proxy of {} does not answer: {error}", server.name());
         Complaint::new(Exit::Failed, what).hint("`onward doctor` looks for the reason")
-    })?;
+    };
+    let status = match server.local() {
+        // It counts also while its agent hangs.
+        Some(local) => Client::connect(&local.proxy_socket())
+            .and_then(|mut client| client.status())
+            .map_err(|error| silent(error.to_string()))?,
+        None => {
+            let mut agent = server.agent().map_err(|error| fleet::complaint(&server, &error))?;
+            agent.proxy().map_err(|error| silent(error.to_string()))?
+        }
+    };
     if screen.is_json() {
         screen.document(&serde_json::to_value(&status).unwrap_or_default());
     } else {

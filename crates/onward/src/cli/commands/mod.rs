@@ -16,6 +16,7 @@ mod init;
 mod logs;
 mod maintenance;
 mod metrics;
+mod move_role;
 mod plan;
 mod rehearse;
 mod restore;
@@ -104,6 +105,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Deploy(args) => deploy::deploy(context, args, screen),
         Verb::Rollback(args) => rollback::run(context, args, screen),
         Verb::Scale(args) => scale::run(context, args, screen),
+        Verb::Move(args) => move_role::run(context, args, &cli.global, screen),
         Verb::Eject(args) => eject::run(context, args, screen),
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Agent(AgentVerb::Upgrade { downgrade }) => skew::upgrade(context, *downgrade, screen),

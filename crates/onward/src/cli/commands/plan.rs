@@ -17,6 +17,7 @@ use crate::cli::edits;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt;
 use crate::cli::machines;
+use crate::cli::moved;
 use crate::cli::outcome;
 use crate::cli::reading;
 use crate::cli::runtimes;
@@ -65,7 +66,7 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
 
 /// Some lines only say what stays, or what is done first.
 fn is_change(line: &str) -> bool {
-    !line.starts_with("· scaled") && !line.starts_with("· machine")
+    !line.starts_with("· scaled") && !line.starts_with("· moved") && !line.starts_with("· machine")
 }
 
 fn changes(
@@ -96,6 +97,10 @@ fn changes(
         lines.push(format!("- the edit of the state ({edit}) gives way to the new release"));
     }
     lines.extend(servers(context, document));
+    let moved = moved::overrides(context, document);
+    lines.extend(moved.iter().map(|own| {
+        format!("· moved by hand: {}; `onward up --reset` takes the file's", own.text())
+    }));
     lines.extend(scaled(document, config));
     let serving = document.serving.and_then(|number| document.release(number));
     if let Some(serving) = serving
@@ -123,7 +128,10 @@ fn changes(
 
 /// The servers that come and go, and those that get other roles.
 fn servers(context: &Context, document: &Document) -> Vec<String> {
-    let wished: BTreeMap<_, _> = wishes::servers(&context.resolved).into_iter().collect();
+    let mut wished: BTreeMap<_, _> = wishes::servers(&context.resolved).into_iter().collect();
+    for (name, roles) in &mut wished {
+        document.demand.move_roles(name, roles);
+    }
     let roles = |roles: &BTreeSet<Role>| {
         let names: Vec<&str> = roles.iter().map(Role::as_str).collect();
         names.join(", ")

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use crate::cli::carry;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
+use crate::cli::drift::{self, Drift};
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::https;
+use crate::cli::moved;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
@@ -32,6 +34,8 @@ struct Now<'a> {
     reports: Reports,
     url: Option<String>,
     degraded: Vec<String>,
+    moved: Vec<moved::Override<'a>>,
+    drift: Vec<Drift>,
     at: Timestamp,
 }
 
@@ -53,7 +57,9 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     let mut degraded = degraded(document, &reports, found);
     degraded.extend(https::degraded(document, Timestamp::now()));
     degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));
-    let now = Now { document, reports, url, degraded, at: Timestamp::now() };
+    let drift = drift::of(context, document, &reports);
+    let moved = moved::overrides(context, document);
+    let now = Now { document, reports, url, degraded, moved, drift, at: Timestamp::now() };
     if screen.is_json() {
         screen.document(&as_json(context, &now));
     } else {
@@ -73,6 +79,10 @@ fn tell(now: &Now<'_>, screen: &Screen) {
         );
     }
     tell_scaled(document, screen);
+    for own in &now.moved {
+        let text = own.text();
+        screen.line(&format!("  Moved      by hand: {text}; `onward up --reset` takes the file's"));
+    }
     if let Some(maintenance) = &document.demand.maintenance {
         let again = maintenance.retry_after_s;
         screen.line(&format!(
@@ -112,6 +122,12 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     }
     for line in &now.degraded {
         screen.line(&format!("  Degraded   {line}"));
+    }
+    let several = now.reports.len() > 1;
+    for Drift { server, text, fix } in &now.drift {
+        let place = if several { format!("{server}: ") } else { String::new() };
+        screen.line(&format!("  Drift      {place}{text}"));
+        screen.next(&format!("             {fix}"));
     }
 }
 
@@ -292,11 +308,12 @@ fn empty(context: &Context) -> Value {
         "release": null, "warm": null, "servers": [], "processes": [], "schedules": [], "runs": [],
         "operation": null, "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
         "certificates": [],
+        "operation": null, "overrides": [], "degraded": [], "drift": [], "maintenance": null, "traffic": null,
     })
 }
 
 fn as_json(context: &Context, now: &Now<'_>) -> Value {
-    let Now { document, reports, url, degraded, at } = now;
+    let Now { document, reports, url, degraded, moved, drift, at } = now;
     let serving = document.serving.and_then(|number| document.release(number));
     let server = |(server, own): (&ServerName, &Server)| {
         let report = reports.get(server).and_then(Option::as_ref);
@@ -326,9 +343,10 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "schedules": of_each(reports, runs::schedules_json),
         "runs": of_each(reports, runs::runs_json),
         "operation": document.operation,
-        "overrides": overrides(document),
         "certificates": https::as_json(document),
+        "overrides": overrides(document, moved),
         "degraded": degraded,
+        "drift": drift,
         "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
             "retry_after_s": own.retry_after_s, "page": own.page.is_some(),
         })),
@@ -337,11 +355,13 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
 }
 
 /// What an edit demands and no operation follows yet, and counts that are not those of the file.
-fn overrides(document: &Document) -> Vec<Value> {
+fn overrides(document: &Document, moved: &[moved::Override<'_>]) -> Vec<Value> {
     let edit = outcome::pending_edit(document);
     let value = |text| json!({"what": "release", "demand": document.demand.release, "by": "edit", "text": text});
     let scaled = scaled::overrides(document);
-    edit.map(value).into_iter().chain(scaled.iter().map(scaled::Override::json)).collect()
+    let moved = moved.iter().map(moved::Override::json);
+    let scaled = scaled.iter().map(scaled::Override::json);
+    edit.map(value).into_iter().chain(scaled).chain(moved).collect()
 }
 
 fn state_of(document: &Document, report: Option<&Report>) -> &'static str {

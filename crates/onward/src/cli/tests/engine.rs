@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onward_core::document::{Document, Ended, Failure, Finished, Kind};
-use onward_core::engine::Refusal;
+use onward_core::engine::{CannotMove, Refusal};
 use onward_core::model::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
 use onward_core::traffic::Proof;
 
@@ -23,6 +23,10 @@ fn each_refusal_says_what_to_type() {
         Refusal::NoValue(_) => Refusal::NoValue(
             ["SESSION_KEY", "SMTP_PASSWORD"].map(|name| name.parse().expect("a legal name")).into()
         ),
+        Refusal::CannotMove(_) => Refusal::CannotMove(CannotMove::SeveralHave {
+            role: "web".parse().expect("a legal name"),
+            servers: ["one", "two"].map(|name| name.parse().expect("a legal name")).into(),
+        }),
         Refusal::UnknownProcess { .. } => Refusal::UnknownProcess {
             process: "wrker".parse().expect("a legal name"),
             known: vec!["web".to_owned(), "worker".to_owned()],

@@ -26,7 +26,7 @@ pub fn checks(directory: &Path) -> Vec<Check> {
     checks
 }
 
-fn space(found: Space) -> Check {
+pub(super) fn space(found: Space) -> Check {
     let text = format!("{} free of {}", numbers::bytes(found.free), numbers::bytes(found.all));
     let fix = "free some: `onward bundle list` shows what is kept, the oldest go by themselves";
     match found.free {
@@ -36,7 +36,7 @@ fn space(found: Space) -> Check {
     }
 }
 
-fn memory(available: u64) -> Check {
+pub(super) fn memory(available: u64) -> Check {
     let text = format!("{} available", numbers::bytes(available));
     if available < MEMORY_LOW {
         let fix = "a new version runs beside the old one for a while; with `warm = \"0s\"` it is not \

@@ -7,6 +7,7 @@ mod hardening;
 mod machine;
 mod place;
 mod programs;
+mod servers;
 mod state;
 mod system;
 
@@ -30,6 +31,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
             checks.extend(programs::checks(&context));
             checks.extend(place::checks(&context));
             checks.extend(hardening::checks(&context));
+            checks.extend(servers::checks(&context));
             checks.extend(state::checks(&context));
         }
         Err(complaint) => checks.push(unreadable(&complaint)),
