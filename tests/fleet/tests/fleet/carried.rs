@@ -27,6 +27,7 @@ fn name(text: &str) -> ServerName {
 }
 
 /// Starts a deploy and returns when it is in a phase.
+#[expect(clippy::zombie_processes, reason = "whoever gets it waits for it, or kills it")]
 fn deploy_until(line: &Line, phase: &str) -> Child {
     line.project.write("change.txt", &format!("{phase} {:?}\n", Instant::now()));
     let mut child = line.project.start(&["deploy", "--json"]);
