@@ -71,7 +71,9 @@ impl Ways {
                 Some(reach) if !self.is_own(server) => {
                     let identity = Some(managers::identity(&post.root));
                     let server = SshServer::new(name.clone(), reach, identity, pins.clone());
-                    Arc::new(SshLink::new(server, Arc::clone(&open_key), bundles.clone()))
+                    Arc::new(
+                        SshLink::new(server, Arc::clone(&open_key), bundles.clone()).of_several(),
+                    )
                 }
                 _ => {
                     let way = socket(agent_socket(&post.runtime));
