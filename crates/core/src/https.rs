@@ -357,7 +357,7 @@ mod tests {
         https.succeeded(certificate(&["a.example"], 90));
         let due = |https: &Https, hour| https.due(&wanted, at(hour), Asker::Timer);
         let missing = ("b.example".to_owned(), Due::Missing);
-        assert_eq!(due(&https, 59), [missing.clone()]);
+        assert_eq!(due(&https, 59), std::slice::from_ref(&missing));
         assert_eq!(due(&https, 60), [("a.example".to_owned(), Due::Ending), missing]);
         https.succeeded(certificate(&["b.example"], 900));
         assert_eq!(https.next_due(&wanted), Some(at(60)));

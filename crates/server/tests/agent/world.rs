@@ -261,7 +261,7 @@ impl World {
             watch: None,
             secrets: self.secrets.clone(),
             fleet_key: None,
-        https: None,
+            https: None,
             balance: None,
             maintenance: None,
         }
