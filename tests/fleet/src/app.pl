@@ -6,7 +6,7 @@ my $release = "$mode release $ENV{ONWARD_RELEASE}";
 print "app: mode $mode\n";
 if ($mode eq "exits") { print STDERR "app: the configuration is missing\n"; exit 3 }
 if ($mode eq "silent") { sleep 1 while 1 }
-if ($mode eq "slow") { sleep 5 }
+if ($mode eq "slow") { sleep 30 }
 if ($mode eq "eats") { print STDERR "app: taking more and more memory\n"; kill 9, $$ }
 my $port = $mode eq "wrong-port" ? 0 : $ENV{PORT};
 my $listener = IO::Socket::INET->new(LocalAddr => "127.0.0.1", LocalPort => $port, Listen => 128,

@@ -93,7 +93,7 @@ impl Line {
             "onward.toml",
             &format!(
                 "app = \"hello\"\n[process.web]\nrun = \"perl app.pl {mode}\"\n\
-                 probe = {{ path = \"/up\", within = \"2s\" }}\n{extra}\n{environment}{UNHARDENED}"
+                 probe = {{ path = \"/up\", within = \"5s\" }}\n{extra}\n{environment}{UNHARDENED}"
             ),
         );
     }
