@@ -5,7 +5,7 @@ use std::io;
 use onward_core::model::Digest;
 use onward_store::bundle::{self, Store};
 
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, nonsense};
 use crate::protocol::{Answer, Request};
 
 /// How often a server may say that it still lacks something. Lists of chunks come with the first
@@ -55,7 +55,7 @@ pub fn bring(
     };
     let (held, base_held) = match client.ask(&Request::HoldsBundle { bundle, base }, 0)? {
         Answer::Bundle { held, base_held } => (held, base_held),
-        other => return Err(Client::surprised(&other).into()),
+        other => return Err(nonsense(&other).into()),
     };
     if held {
         return Ok(Brought::default());

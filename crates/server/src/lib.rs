@@ -13,8 +13,6 @@ pub mod attached;
 pub mod bringing;
 pub mod build;
 pub mod client;
-mod client_looking;
-mod client_machine;
 pub mod layout;
 pub mod looking;
 pub mod machine;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use onward_core::machine::{AuthorizedKey, Event, Facts, Setup, Token};
 use onward_core::model::{AppName, EnvironmentName};
 
-use crate::client::{ANSWERS_WITHIN, Client, ClientError, nonsense};
+use super::{ANSWERS_WITHIN, Client, ClientError, nonsense};
 use crate::protocol::{Answer, Request};
 
 /// The longest silence while a machine is set up: packages that come slowly.

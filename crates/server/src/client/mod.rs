@@ -1,25 +1,31 @@
 //! Speaking to an agent over its socket. Everything here blocks, with a limit of time.
 
-use std::fmt;
+mod dial;
+mod error;
+mod link;
+mod looking;
+mod machine;
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use onward_core::document::Document;
 use onward_core::model::{AppName, Digest, EnvironmentName};
 use onward_core::order::Order;
-use onward_core::outcome::Outcome;
-use onward_core::ports::{DeliveryRefused, Link};
 use onward_core::report::Report;
 use onward_core::secrets::PublicKey;
 use onward_secret::Identity;
 use zeroize::Zeroizing;
 
-use crate::protocol::{
-    Answer, Hello, LINE_BYTES_MAX, LogLine, LogsRequest, OLDEST, Request, VERSION,
-};
+pub use dial::{Dial, socket};
+pub use error::ClientError;
+pub(crate) use error::nonsense;
+pub use link::{AgentLink, OpenKey};
+
+use crate::protocol::{Answer, Hello, LINE_BYTES_MAX, Request};
 
 /// The time that an agent has for an answer, besides the time that it was asked to wait for news.
 pub(crate) const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
@@ -33,91 +39,6 @@ pub const HELLO_WITHIN: Duration = Duration::from_secs(3);
 /// The silence after which an agent that has yet to answer is asked who it is, to learn whether it
 /// hangs or works.
 const DOUBTED_AFTER: Duration = Duration::from_millis(500);
-/// What people are told of a silence, for which the system has other words.
-const SAYS_NOTHING: &str = "it runs and says nothing";
-/// How long [`AgentLink::deliver`] waits for news unless told otherwise, in milliseconds.
-const NEWS_WITHIN_MS: u64 = 1_000;
-
-/// Why there is no good answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// Nobody listens at the socket: there is no agent.
-    #[error("no agent listens at {}: {source}", path.display())]
-    NoAgent {
-        /// The socket.
-        path: PathBuf,
-        /// The reason.
-        source: io::Error,
-    },
-    /// The connection broke, or the time was over. Whether the request was carried out is unknown.
-    #[error("the agent did not answer: {}", if is_silence(.0) { SAYS_NOTHING.to_owned() } else { .0.to_string() })]
-    Lost(#[from] io::Error),
-    /// The agent did not carry the request out.
-    #[error("{0}")]
-    Refused(String),
-    /// The agent speaks other words.
-    #[error("the agent answered something else: {0}")]
-    Nonsense(String),
-    /// The server needs a key that it does not have and that cannot be brought from here.
-    #[error(
-        "the server does not have the key of the environment, and this side cannot open it to \
-         bring it"
-    )]
-    NoKey,
-    /// The agent is of another version.
-    #[error(
-        "the agent is of onward {}, which speaks version {} of the protocol; this onward speaks \
-         versions {OLDEST} to {VERSION}",
-        .0.onward, .0.version
-    )]
-    Version(Box<Hello>),
-}
-
-impl ClientError {
-    /// Whether somebody listens and says nothing: an agent that hangs.
-    pub fn is_silence(&self) -> bool {
-        match self {
-            Self::Lost(error) | Self::NoAgent { source: error, .. } => is_silence(error),
-            Self::Refused(_) | Self::Nonsense(_) | Self::NoKey | Self::Version(_) => false,
-        }
-    }
-}
-
-/// A way to an agent: makes one connection after the other.
-pub trait Dial: fmt::Debug + Send + Sync {
-    /// A new connection.
-    ///
-    /// # Errors
-    /// When nobody can be reached. One that would time out says so by its kind.
-    fn dial(&self) -> io::Result<UnixStream>;
-
-    /// Where it leads to, for people.
-    fn place(&self) -> &Path;
-}
-
-/// The socket of an agent of this machine.
-#[derive(Debug)]
-struct Socket(PathBuf);
-
-/// The way to an agent of this machine, by its socket.
-pub fn socket(path: impl Into<PathBuf>) -> Arc<dyn Dial> {
-    Arc::new(Socket(path.into()))
-}
-
-impl Dial for Socket {
-    fn dial(&self) -> io::Result<UnixStream> {
-        let stream = connected(&self.0)?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream)?.uid;
-        if !peer.is_root() && peer != rustix::process::geteuid() {
-            return Err(io::Error::other("the process that listens is another user's"));
-        }
-        Ok(stream)
-    }
-
-    fn place(&self) -> &Path {
-        &self.0
-    }
-}
 
 /// A connection to an agent. Requests go one after the other.
 #[derive(Debug)]
@@ -163,7 +84,7 @@ impl Client {
 
     /// The process that listens, as the system knows it; also of one that says nothing.
     pub fn listener(path: &Path) -> Option<i32> {
-        let peer = rustix::net::sockopt::socket_peercred(&connected(path).ok()?).ok()?;
+        let peer = rustix::net::sockopt::socket_peercred(&dial::connected(path).ok()?).ok()?;
         Some(peer.pid.as_raw_nonzero().get())
     }
 
@@ -282,34 +203,6 @@ impl Client {
         }
     }
 
-    /// The lines that processes printed. While it follows, this returns when `each` says no.
-    ///
-    /// # Errors
-    /// Those of every request.
-    pub fn logs(
-        &mut self,
-        request: LogsRequest,
-        mut each: impl FnMut(LogLine) -> bool,
-    ) -> Result<(), ClientError> {
-        let quiet = if request.follow { None } else { Some(ANSWERS_WITHIN) };
-        self.stream.get_ref().set_read_timeout(quiet)?;
-        self.send(&Request::Logs(request))?;
-        loop {
-            match self.receive()? {
-                Answer::Line(line) => {
-                    if !each(line) {
-                        // The connection cannot be used for anything else.
-                        self.stream.get_ref().shutdown(std::net::Shutdown::Both)?;
-                        return Ok(());
-                    }
-                }
-                Answer::End => break,
-                other => return Err(nonsense(&other)),
-            }
-        }
-        Ok(self.stream.get_ref().set_read_timeout(Some(ANSWERS_WITHIN))?)
-    }
-
     /// Replaces the proxy by one of the agent's build, when it is of another. Returns at once; how
     /// it goes is told by [`Client::hello`].
     ///
@@ -411,11 +304,6 @@ impl Client {
         }
     }
 
-    /// The error about an answer that does not belong to its question.
-    pub(crate) fn surprised(answer: &Answer) -> ClientError {
-        nonsense(answer)
-    }
-
     /// Whether the agent answers on another connection: then it works on what this one asked.
     fn somebody_else_is_answered(&self) -> bool {
         match Self::over(&self.way).and_then(|mut other| other.hello()) {
@@ -458,159 +346,5 @@ impl Client {
             Ok(answer) => Ok(answer),
             Err(error) => Err(ClientError::Nonsense(error.to_string())),
         }
-    }
-}
-
-/// Connects without waiting for ever at the full queue of an agent that hangs.
-fn connected(path: &Path) -> io::Result<UnixStream> {
-    use rustix::net::sockopt::{Timeout, set_socket_timeout};
-    use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-    let socket = rustix::net::socket_with(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        SocketFlags::CLOEXEC,
-        None,
-    )?;
-    set_socket_timeout(&socket, Timeout::Send, Some(HELLO_WITHIN))?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
-    Ok(socket.into())
-}
-
-fn is_silence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-pub(crate) fn nonsense(answer: &Answer) -> ClientError {
-    ClientError::Nonsense(serde_json::to_string(answer).unwrap_or_default())
-}
-
-/// Opens the private half of a key, when that can be done here.
-pub type OpenKey = Arc<dyn Fn(&PublicKey) -> Option<Identity> + Send + Sync>;
-
-/// The way for orders to one agent. It keeps a connection between deliveries, and brings the key of
-/// the environment before the first order that needs it.
-pub struct AgentLink {
-    way: Arc<dyn Dial>,
-    open_key: Option<OpenKey>,
-    news_within_ms: u64,
-    state: Mutex<LinkState>,
-}
-
-impl fmt::Debug for AgentLink {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AgentLink").field("way", &self.way).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug, Default)]
-struct LinkState {
-    client: Option<Client>,
-    seen: Option<Seen>,
-    /// The key that the agent is known to have.
-    key: Option<PublicKey>,
-}
-
-impl AgentLink {
-    /// The way to the agent that listens at `socket`.
-    pub fn new(socket: impl Into<PathBuf>) -> Self {
-        Self::over(self::socket(socket))
-    }
-
-    /// The way to an agent wherever it is.
-    pub fn over(way: Arc<dyn Dial>) -> Self {
-        Self { way, open_key: None, news_within_ms: NEWS_WITHIN_MS, state: Mutex::default() }
-    }
-
-    /// The same, with another time that the agent waits for news, in milliseconds.
-    #[must_use]
-    pub fn with_news_within(self, news_within_ms: u64) -> Self {
-        Self { news_within_ms, ..self }
-    }
-
-    /// The same, with a way to open the key of the environment for a server that lacks it.
-    #[must_use]
-    pub fn with_keys(mut self, open_key: OpenKey) -> Self {
-        self.open_key = Some(open_key);
-        self
-    }
-
-    /// Sees to it that the agent has the key that an order needs.
-    fn bring_key(
-        &self,
-        client: &mut Client,
-        state: &mut LinkState,
-        order: &Order,
-    ) -> Result<(), ClientError> {
-        let of_app = order.releases.values().any(|release| !release.config.secrets.is_empty());
-        let needs = of_app || order.https.as_ref().is_some_and(|own| !own.certificates.is_empty());
-        let Some(secrets) = order.secrets.as_ref().filter(|_| needs) else { return Ok(()) };
-        let key = &secrets.key;
-        if state.key.as_ref() == Some(key) {
-            return Ok(());
-        }
-        if !client.holds_key(&order.app, &order.environment, key)? {
-            let opened = self.open_key.as_ref().and_then(|open| open(key));
-            let identity = opened.ok_or(ClientError::NoKey)?;
-            client.take_key(&order.app, &order.environment, identity)?;
-        }
-        state.key = Some(key.clone());
-        Ok(())
-    }
-
-    fn exchange(
-        &self,
-        state: &mut LinkState,
-        order: &Order,
-        known: Option<u64>,
-    ) -> Result<Seen, ClientError> {
-        // A connection that was kept may have ended with its agent, which has another by now. An
-        // order may be brought twice.
-        if let Some(mut client) = state.client.take()
-            && self.bring_key(&mut client, state, order).is_ok()
-        {
-            match client.deliver(order, known, self.news_within_ms) {
-                Ok(seen) => {
-                    state.client = Some(client);
-                    return Ok(seen);
-                }
-                // Another connection would be as silent.
-                Err(ClientError::Lost(error)) if is_silence(&error) => return Err(error.into()),
-                Err(_) => {}
-            }
-        }
-        // Another agent may have come with another tree.
-        state.key = None;
-        let mut client = Client::over(&self.way)?;
-        self.bring_key(&mut client, state, order)?;
-        let seen = client.deliver(order, known, self.news_within_ms)?;
-        state.client = Some(client);
-        Ok(seen)
-    }
-}
-
-impl Link for AgentLink {
-    fn deliver(&self, order: &Order, seen: Option<&Report>) -> Outcome<Report, DeliveryRefused> {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = state.seen.as_ref().filter(|own| Some(&own.report) == seen);
-        let known = known.map(|own| own.revision);
-        match self.exchange(&mut state, order, known) {
-            Ok(answer) => {
-                state.seen = Some(answer.clone());
-                Outcome::Done(answer.report)
-            }
-            Err(
-                error
-                @ (ClientError::NoAgent { .. } | ClientError::Refused(_) | ClientError::NoKey),
-            ) => Outcome::Refused(DeliveryRefused(error.to_string())),
-            Err(error) => Outcome::Unknown(error.to_string()),
-        }
-    }
-
-    fn keep_copy(&self, document: &Document) {
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let client = state.client.take().map_or_else(|| Client::over(&self.way), Ok);
-        // A connection on which it failed is not used again.
-        state.client =
-            client.ok().and_then(|mut own| own.keep_copy(document).is_ok().then_some(own));
     }
 }
