@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use super::app::{App, RunningCommand};
 use super::context::{Context, environment, ready_port};
 use super::event::{CommandEnd, News};
-use super::instances::{LINES_TOLD, runtime_is_there};
+use super::instances::runtime_is_there;
 use super::note::note;
 use super::record::CommandRecord;
 use crate::layout::command_word;
@@ -52,7 +52,7 @@ impl App {
             Ok(running) => self.command = Some(running),
             Err(why) => {
                 let ended = CommandEnd::NotStarted(why);
-                self.command_ended(order.operation, order.kind, &ended);
+                self.command_ended(order.operation, order.kind, &ended, Vec::new());
             }
         }
     }
@@ -123,7 +123,12 @@ impl App {
             let status = self.tree.command_status(own.operation, own.kind);
             if !is_running && read_status(&status).is_some() {
                 let ended = CommandEnd::Exited(Exit::Unknown);
-                self.command_ended(own.operation, own.kind, &ended);
+                let lines = self.order().and_then(|order| {
+                    let log = self.tree.command_log(order.command.as_ref()?.release, own.kind);
+                    Some(self.last_words(log).read_here())
+                });
+                let lines = lines.unwrap_or_default();
+                self.command_ended(own.operation, own.kind, &ended, lines);
             }
         }
         self.command = running.map(|own| {
@@ -143,6 +148,8 @@ impl App {
         let (stop, stopped) = oneshot::channel::<()>();
         let teller = context.teller(&self.key);
         let group = self.group_of_command(record);
+        let words = self.last_words(self.tree.command_log(release, kind));
+        let status = self.tree.command_status(operation, kind);
         tokio::spawn(async move {
             let end = end_of_command();
             tokio::pin!(exit);
@@ -159,7 +166,11 @@ impl App {
                 }
             };
             group.end(end).await;
-            teller.tell(News::CommandEnded { operation, kind, ended }).await;
+            let lines = match read_status(&status) {
+                Some(0) => Vec::new(),
+                _ => words.read().await,
+            };
+            teller.tell(News::CommandEnded { operation, kind, ended, lines }).await;
         });
         RunningCommand { operation, kind, release, identity: Some(identity), stop: Some(stop) }
     }
@@ -181,13 +192,10 @@ impl App {
         operation: OperationNumber,
         kind: CommandKind,
         ended: &CommandEnd,
+        lines: Vec<String>,
     ) {
         let running = self.command.take();
         let status = read_status(&self.tree.command_status(operation, kind));
-        let release = running
-            .as_ref()
-            .map(|own| own.release)
-            .or_else(|| self.order()?.command.as_ref().map(|command| command.release));
         let was_stopped = running.is_some_and(|own| own.stop.is_none());
         let words = match (ended, status) {
             (CommandEnd::NotStarted(why), _) => format!("cannot be started: {why}"),
@@ -205,13 +213,6 @@ impl App {
             (CommandEnd::Exited(Exit::Unknown), None) => return,
             (CommandEnd::Exited(exit), None) => exit.words(),
         };
-        let lines = release.map_or_else(Vec::new, |release| {
-            self.supervisor.tail(
-                &self.tree.command_log(release, kind),
-                LINES_TOLD,
-                &self.vault.masker(),
-            )
-        });
         let reason = format!("{} {words}", kind.title());
         let failure = self.vault.masked(Failure { reason, lines, ..Failure::default() });
         self.conclude(operation, kind, Progress::Failed(failure));

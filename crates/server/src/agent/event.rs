@@ -59,14 +59,22 @@ pub(super) enum News {
     Removed(ReleaseNumber, Result<(), Failure>),
     /// The leader of an instance's group ended.
     Exited(SlotId, Life, Exit),
+    /// It was not asked to: with the last lines that it printed.
+    Failed(SlotId, Life, Exit, Vec<String>),
     /// The whole group of an instance ended.
     GroupGone(SlotId, Life),
     /// An instance was probed.
     Probed(SlotId, Life, Verdict),
-    /// A command ended, with its whole group.
-    CommandEnded { operation: OperationNumber, kind: CommandKind, ended: CommandEnd },
-    /// A scheduled run, or what a person left running, ended with all that it started.
-    JobEnded(JobName, CommandEnd),
+    /// A command ended, with its whole group. The last lines are those of one that failed.
+    CommandEnded {
+        operation: OperationNumber,
+        kind: CommandKind,
+        ended: CommandEnd,
+        lines: Vec<String>,
+    },
+    /// A scheduled run, or what a person left running, ended with all that it started. The last lines
+    /// are those of a scheduled run that failed.
+    JobEnded(JobName, CommandEnd, Vec<String>),
     /// The command that a person stayed with is gone.
     RunLeft(u32),
     /// The proxy was told where traffic goes.

@@ -5,13 +5,13 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use onward_core::document::Failure;
-use onward_core::model::{Process, Run, Stop};
+use onward_core::model::{Process, ReleaseNumber, Run, Stop};
 use onward_core::order::{Level, ReleaseOrder};
 use onward_core::reconcile::{SlotId, backoff_ms};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::app::{App, Instance, State, Task, unix_ms};
+use super::app::{App, FilesState, Instance, State, Task, unix_ms};
 use super::context::{Context, Teller, environment, jitter};
 use super::event::{Life, News};
 use super::note::note;
@@ -21,8 +21,6 @@ use crate::process::{self, Confine, End, Exit, Group, Identity, Program, Spawn};
 
 /// How long an instance must have been ready to be forgiven its earlier ends.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
-/// How many lines of a process that failed are told.
-pub(super) const LINES_TOLD: usize = 20;
 /// The time that what an instance leaves behind has, when it ends by itself.
 const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -54,6 +52,7 @@ impl App {
                 note(format_args!("{} {slot} cannot be started: {error}", self.route_name()));
                 let reason = format!("{} cannot be started: {error}", slot.process);
                 own.ends(Failure { reason, ..Failure::default() });
+                self.distrust(slot.release);
             }
         }
         self.instances.insert(slot.clone(), own);
@@ -147,8 +146,12 @@ impl App {
         };
         let probe = probe::effective(process.probe.as_ref(), slot.process.has_traffic());
         let is_ready = matches!(own.state, State::Ready { .. });
+        let words = self.last_words(self.tree.log(slot));
         let (teller, slot, life) = (context.teller(&self.key), slot.clone(), own.life);
-        let tell = async move |verdict| {
+        let tell = async move |mut verdict| {
+            if let Verdict::NotYet(failure) | Verdict::Failing(failure) = &mut verdict {
+                failure.lines = words.clone().read().await;
+            }
             teller.tell(News::Probed(slot.clone(), life, verdict)).await;
         };
         let task = tokio::spawn(async move { probe::run(probe, target, is_ready, tell).await });
@@ -232,7 +235,8 @@ impl App {
             own.state = State::Ended { retry_at: Instant::now() };
         } else {
             let ended = own.identity.map(|identity| self.group_of(slot, identity).ended());
-            let failure = self.failure_of(slot, ended.unwrap_or(Exit::Unknown), &own);
+            let lines = self.last_words(self.tree.log(slot)).read_here();
+            let failure = self.failure_of(slot, ended.unwrap_or(Exit::Unknown), &own, lines);
             self.ended_unseen.insert(slot.release, failure.clone());
             own.ends(failure);
         }
@@ -262,19 +266,43 @@ impl App {
         clear(group, end, slot.clone(), own.life, teller);
     }
 
-    /// The leader of an instance ended.
+    /// The leader of an instance ended. When it was not asked to, that counts once it is known what it
+    /// said last.
     pub(super) fn exited(&mut self, slot: &SlotId, life: Life, exit: Exit, context: &Context) {
-        let Some(own) = self.instances.get(slot).filter(|own| own.life == life) else { return };
-        if matches!(own.state, State::Stopping { .. } | State::Ended { .. }) {
+        if self.unasked(slot, life).is_none() {
             return;
         }
-        let failure = self.failure_of(slot, exit, own);
+        let words = self.last_words(self.tree.log(slot));
+        let (teller, slot) = (context.teller(&self.key), slot.clone());
+        tokio::spawn(async move {
+            teller.tell(News::Failed(slot, life, exit, words.read().await)).await;
+        });
+    }
+
+    /// The instance, unless it was asked to end or another was started in its place.
+    fn unasked(&self, slot: &SlotId, life: Life) -> Option<&Instance> {
+        let own = self.instances.get(slot).filter(|own| own.life == life)?;
+        (!matches!(own.state, State::Stopping { .. } | State::Ended { .. })).then_some(own)
+    }
+
+    /// An instance ended that was not asked to. Somebody may have changed the files that it ran from.
+    pub(super) fn failed(
+        &mut self,
+        slot: &SlotId,
+        life: Life,
+        exit: Exit,
+        lines: Vec<String>,
+        context: &Context,
+    ) {
+        let Some(own) = self.unasked(slot, life) else { return };
+        let (failure, identity) = (self.failure_of(slot, exit, own, lines), own.identity);
+        self.distrust(slot.release);
         note(format_args!("{} {slot}: {}", self.route_name(), failure.reason));
         if let Some(watch) = self.watch.as_mut().filter(|own| own.order.release == slot.release) {
             watch.ended.get_or_insert_with(|| failure.clone());
         }
         let teller = context.teller(&self.key);
-        let group = own.identity.map(|identity| self.group_of(slot, identity));
+        let group = identity.map(|identity| self.group_of(slot, identity));
         let Some(own) = self.instances.get_mut(slot) else { return };
         own.identity = None;
         own.ends(failure);
@@ -296,20 +324,14 @@ impl App {
 
     /// An instance was probed.
     pub(super) fn probed(&mut self, slot: &SlotId, life: Life, verdict: Verdict) {
-        let lines = match verdict {
-            Verdict::Ready => Vec::new(),
-            _ => self.supervisor.tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
-        };
-        let Some(own) = self.instances.get_mut(slot).filter(|own| own.life == life) else { return };
-        if matches!(own.state, State::Stopping { .. } | State::Ended { .. }) {
+        if self.unasked(slot, life).is_none() {
             return;
         }
-        let vault = &self.vault;
-        let with_lines = |failure: Failure| Some(vault.masked(Failure { lines, ..failure }));
+        let Some(own) = self.instances.get_mut(slot) else { return };
         match verdict {
-            Verdict::NotYet(failure) => own.failure = with_lines(failure),
+            Verdict::NotYet(failure) => own.failure = Some(self.vault.masked(failure)),
             Verdict::Failing(failure) => {
-                own.failure = with_lines(failure);
+                own.failure = Some(self.vault.masked(failure));
                 own.state = State::Failing;
             }
             Verdict::Ready => {
@@ -321,18 +343,21 @@ impl App {
         }
     }
 
-    /// Forgets an instance that ended. Before anything is started again from files that nothing
-    /// runs from, they are compared with their digest again.
+    /// Forgets an instance that ended, and no longer trusts files that nothing runs from.
     pub(super) fn forget(&mut self, slot: &SlotId) {
         self.instances.remove(slot);
-        let is_last = !self.instances.keys().any(|own| own.release == slot.release);
-        if let Some(files) = self.files.get_mut(&slot.release)
-            && matches!(files, super::app::FilesState::Verified)
-            && is_last
-        {
-            *files = super::app::FilesState::Staged;
+        if !self.instances.keys().any(|own| own.release == slot.release) {
+            self.distrust(slot.release);
         }
         self.remove_secret_files();
+    }
+
+    /// Before anything is started again from the files of a release, they are compared with their
+    /// digest again.
+    fn distrust(&mut self, release: ReleaseNumber) {
+        if let Some(files @ FilesState::Verified) = self.files.get_mut(&release) {
+            *files = FilesState::Staged;
+        }
     }
 
     /// Removes the secrets of releases that nothing runs of and nothing is about to.
@@ -341,7 +366,7 @@ impl App {
         self.vault.remove_files(|release| level(release) >= Level::Running || self.uses(release));
     }
 
-    fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance) -> Failure {
+    fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance, lines: Vec<String>) -> Failure {
         let limit = self.ordered(slot).and_then(|(_, process)| process.limits.memory_bytes);
         let memory = out_of_memory(exit, process::memory_kills() > own.memory_kills, limit);
         let before = if own.was_ready { "" } else { " before it was ready" };
@@ -349,7 +374,7 @@ impl App {
         self.vault.masked(Failure {
             reason: format!("{} {}{memory}{before}", slot.process, exit.words()),
             answer: answer.filter(|_| !own.was_ready),
-            lines: self.supervisor.tail(&self.tree.log(slot), LINES_TOLD, &self.vault.masker()),
+            lines,
             ..Failure::default()
         })
     }

@@ -24,7 +24,6 @@ use tokio::sync::oneshot;
 use super::app::{App, unix_ms};
 use super::context::{Context, environment};
 use super::event::{CommandEnd, News};
-use super::instances::LINES_TOLD;
 use super::note::note;
 use crate::process::{self, End, Exit, Identity, Program, Spawn, Supervisor};
 
@@ -182,7 +181,10 @@ impl App {
                 let within = Duration::from_millis(schedule.within_ms);
                 self.attend_job(record, Some(within), end_of(&schedule.stop), context);
             }
-            Err(why) => self.conclude_job(name, Some(format!("cannot be started: {why}"))),
+            Err(why) => {
+                let words = format!("cannot be started: {why}");
+                self.conclude_job(name, Some((words, Vec::new())));
+            }
         }
     }
 
@@ -256,6 +258,8 @@ impl App {
             within.saturating_sub(Duration::from_millis(unix_ms().saturating_sub(started)))
         });
         let group = self.supervisor.group(identity, &self.names.job(&name.to_string()));
+        let words = self.last_words(self.tree.job_log(release, &name));
+        let (status, is_told) = (self.tree.job_status(&name), name.run().is_none());
         tokio::spawn(async move {
             let exit = process::wait_for_exit(identity);
             tokio::pin!(exit);
@@ -278,13 +282,18 @@ impl App {
                 }
             };
             group.end(end).await;
-            teller.tell(News::JobEnded(own, ended)).await;
+            let lines = match read_status(&status) {
+                Some(0) => Vec::new(),
+                _ if is_told => words.read().await,
+                _ => Vec::new(),
+            };
+            teller.tell(News::JobEnded(own, ended, lines)).await;
         });
         self.jobs.insert(name, Job { release, identity, command, started, stop: Some(stop) });
     }
 
     /// A command ended, with all that it started.
-    pub(super) fn job_ended(&mut self, name: &JobName, ended: &CommandEnd) {
+    pub(super) fn job_ended(&mut self, name: &JobName, ended: &CommandEnd, lines: Vec<String>) {
         let Some(job) = self.jobs.remove(name) else { return };
         let status = read_status(&self.tree.job_status(name));
         let words = match (ended, status) {
@@ -299,7 +308,7 @@ impl App {
             (_, None) => "was killed".to_owned(),
         };
         self.tell_end(name, job.release, &words);
-        self.conclude_if_scheduled(name, Some(words));
+        self.conclude_if_scheduled(name, Some((words, lines)));
     }
 
     /// The log of what a person left running says how it ended; nobody else does.
@@ -324,22 +333,21 @@ impl App {
         }
     }
 
-    fn conclude_if_scheduled(&mut self, name: &JobName, failed: Option<String>) {
+    fn conclude_if_scheduled(&mut self, name: &JobName, failed: Option<(String, Vec<String>)>) {
         if let JobName::Schedule(name) = name {
             self.conclude_job(name, failed);
         }
     }
 
-    /// Keeps how a scheduled run ended. When that cannot be kept it is only remembered: after a
-    /// restart of the agent it is found in the status file again.
-    fn conclude_job(&mut self, name: &ProcessName, failed: Option<String>) {
+    /// Keeps how a scheduled run ended: of one that failed, how in words and its last lines. When that
+    /// cannot be kept it is only remembered: after a restart of the agent it is found in the status
+    /// file again.
+    fn conclude_job(&mut self, name: &ProcessName, failed: Option<(String, Vec<String>)>) {
         let mut kept = self.kept.clone();
         let Some(own) = kept.schedules.get_mut(name) else { return };
         let Some(BegunRun { due, began, release }) = own.begun.take() else { return };
-        let failure = failed.map(|words| {
+        let failure = failed.map(|(words, lines)| {
             note(format_args!("{} {name} of {due} {words}", self.route_name()));
-            let log = self.tree.job_log(release, &JobName::Schedule(name.clone()));
-            let lines = self.supervisor.tail(&log, LINES_TOLD, &self.vault.masker());
             let reason = format!("{name} {words}");
             self.vault.masked(Failure { reason, lines, ..Failure::default() })
         });
@@ -367,9 +375,10 @@ impl App {
         }
         for (name, own) in self.kept.schedules.clone() {
             let job = JobName::Schedule(name.clone());
-            if own.begun.is_none() || self.jobs.contains_key(&job) {
+            let Some(begun) = own.begun.as_ref().filter(|_| !self.jobs.contains_key(&job)) else {
                 continue;
-            }
+            };
+            let log = self.tree.job_log(begun.release, &job);
             let status = self.tree.job_status(&job);
             let words = match read_status(&status) {
                 Some(0) => None,
@@ -380,7 +389,8 @@ impl App {
                     continue;
                 }
             };
-            self.conclude_job(&name, words);
+            let failed = words.map(|words| (words, self.last_words(log).read_here()));
+            self.conclude_job(&name, failed);
         }
     }
 

@@ -37,6 +37,7 @@ mod follow;
 mod gather;
 mod instances;
 mod jobs;
+mod last_words;
 mod machine;
 mod note;
 mod one_off;

@@ -328,12 +328,15 @@ impl Agent {
             News::Verified(release, result) => app.verified(release, result),
             News::Removed(release, result) => app.removed(release, result),
             News::Exited(slot, life, exit) => app.exited(&slot, life, exit, &self.context),
+            News::Failed(slot, life, exit, lines) => {
+                app.failed(&slot, life, exit, lines, &self.context);
+            }
             News::GroupGone(slot, life) => app.group_gone(&slot, life),
             News::Probed(slot, life, verdict) => app.probed(&slot, life, verdict),
-            News::CommandEnded { operation, kind, ended } => {
-                app.command_ended(operation, kind, &ended);
+            News::CommandEnded { operation, kind, ended, lines } => {
+                app.command_ended(operation, kind, &ended, lines);
             }
-            News::JobEnded(name, ended) => app.job_ended(&name, &ended),
+            News::JobEnded(name, ended, lines) => app.job_ended(&name, &ended, lines),
             News::RunLeft(number) => drop(app.one_offs.remove(&number)),
             News::Routed(Ok(seen)) => {
                 (app.route_change, app.route_problem) = (RouteChange::Unknown, None);

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use onward_core::document::{Document, Server};
-use onward_core::model::{Generation, Release, ReleaseNumber, WriteId};
+use onward_core::model::{Generation, Process, Release, ReleaseNumber, WriteId};
 use onward_core::order::Level;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{Link, StateStore};
-use onward_core::report::{Progress, Report};
+use onward_core::report::{InstanceState, Progress, Report, Waiting};
 use onward_server::client::AgentLink;
 use onward_server::layout::agent_socket;
 use onward_server::process;
@@ -173,6 +173,37 @@ fn after_a_reboot_everything_is_started_again() {
         assert_eq!(instance(&after, 1, name).restarts, 0);
     }
     assert_eq!(world.client().hello().unwrap().address, address);
+    assert_eq!(world.get("/").0, 200);
+}
+
+#[test]
+fn files_that_were_removed_by_hand_are_brought_again_before_anything_starts_from_them() {
+    let mut world = World::new();
+    let two = Process { count: 2, ..web() };
+    world.release(1, &[("server.py", SERVER)], config(&[("web", two)]));
+    world.serve(1);
+    let order = world.last_order();
+    let ready = |report: &Report| -> Vec<u32> {
+        let all = report.releases[&ReleaseNumber(1)].instances.iter();
+        let ready = all.filter(|own| own.state == InstanceState::Ready);
+        ready.filter_map(|own| own.pid).collect()
+    };
+    let before = world.until(&order, |report| ready(report).len() == 2);
+    fs::remove_file(world.tree().release(ReleaseNumber(1)).join("server.py")).unwrap();
+
+    // What still runs from the files keeps them as they are, and the report says why there is one less.
+    let pids = ready(&before);
+    signal(pids[0], Signal::KILL);
+    let is_told = |report: &Report| {
+        let told = |waiting: &Waiting| waiting.why.contains("were changed since they were staged");
+        report.waiting.iter().any(told)
+    };
+    let alone = world.until(&order, is_told);
+    assert_eq!(ready(&alone), pids[1..], "{alone:#?}");
+    assert_eq!(world.get("/").0, 200);
+
+    signal(pids[1], Signal::KILL);
+    world.until(&order, |report| ready(report).len() == 2);
     assert_eq!(world.get("/").0, 200);
 }
 
