@@ -22,7 +22,7 @@ use onward_core::report::Report;
 /// How many threads count at once.
 pub const THREADS: u64 = 8;
 /// How often each of them counts.
-pub const INCREMENTS: u64 = 250;
+pub const INCREMENTS: u64 = 50;
 
 /// A store as the suite takes it. It is used from several threads at once.
 pub type Made = Box<dyn StateStore + Send + Sync>;
