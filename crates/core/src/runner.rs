@@ -157,6 +157,11 @@ impl Runner {
         self.accepted
     }
 
+    /// Whether a write was sent of which nobody knows whether it arrived.
+    pub fn is_unanswered(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
     /// The last report of a server.
     pub fn seen(&self, server: &ServerName) -> Option<&Report> {
         match self.contacts.get(server) {
@@ -165,10 +170,13 @@ impl Runner {
         }
     }
 
-    /// The generation of the document, when nothing is in flight and every server has accepted what
-    /// follows from it.
+    /// The generation of the document, when nothing is in flight, every server has accepted what
+    /// follows from it and none is behind.
     pub fn settled(&self) -> Option<Generation> {
         let document = self.document().filter(|document| document.operation.is_none())?;
+        if !document.behind.is_empty() {
+            return None;
+        }
         let follows = |server| self.seen(server).is_some_and(|r| r.accepted >= document.generation);
         let all = document.everywhere().all(follows);
         all.then_some(document.generation)

@@ -56,6 +56,10 @@ impl Asker {
             }
             Ok(_) => Err(Silence::Unknown("the manager answers something else".to_owned())),
             Err(error @ ClientError::Refused(_)) => Err(Silence::NotAsked(error.to_string())),
+            // Whether its agent hangs, or the line between is dead, nobody knows here.
+            Err(error) if error.is_silence() => {
+                Err(Silence::Unknown("it does not answer".to_owned()))
+            }
             Err(error) => Err(Silence::Unknown(error.to_string())),
         }
     }

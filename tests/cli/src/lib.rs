@@ -7,5 +7,5 @@ pub mod http;
 mod project;
 mod wait;
 
-pub use project::{Outcome, Project, binary, ended, has};
+pub use project::{Outcome, Project, binary, ended, ended_within, has};
 pub use wait::{eventually, within};

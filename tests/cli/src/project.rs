@@ -74,10 +74,18 @@ impl Outcome {
 ///
 /// # Panics
 /// When it is lost, or does not end.
-pub fn ended(mut child: Child, mut meanwhile: impl FnMut()) -> Outcome {
+pub fn ended(child: Child, meanwhile: impl FnMut()) -> Outcome {
+    ended_within(crate::wait::PATIENCE, child, meanwhile)
+}
+
+/// [`ended`], for a command that waits for others itself.
+///
+/// # Panics
+/// As [`ended`].
+pub fn ended_within(limit: Duration, mut child: Child, mut meanwhile: impl FnMut()) -> Outcome {
     let began = Instant::now();
     while child.try_wait().expect("the command can be waited for").is_none() {
-        assert!(began.elapsed() < crate::wait::PATIENCE, "the command does not end");
+        assert!(began.elapsed() < limit, "the command does not end within {limit:?}");
         meanwhile();
         std::thread::sleep(Duration::from_millis(5));
     }

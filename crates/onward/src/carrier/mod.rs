@@ -15,8 +15,6 @@ mod ways;
 
 use std::path::PathBuf;
 
-use std::time::Duration;
-
 use onward_core::document::Document;
 use onward_core::model::{AppName, EnvironmentName, OperationNumber, ServerName};
 use onward_core::ports::{StateStore, StoreError};
@@ -54,9 +52,6 @@ pub enum NotCarried {
     Here(#[from] std::io::Error),
 }
 
-/// The pause before a server that is catching up is looked at again.
-const CATCHES_UP_PAUSE: Duration = Duration::from_millis(500);
-
 /// Carries on until every server follows, or until standard input ends: then the agent is gone, and
 /// the next one sees to it. A line on standard input says that the document has changed.
 ///
@@ -82,22 +77,19 @@ pub fn run(post: &Post) -> Result<(), NotCarried> {
             Some(End::Store(error)) => return Err(error.into()),
             Some(_) => {}
         }
-        let unreached: Vec<ServerName> = run.unreached().cloned().collect();
         if run.settled().is_some() {
             return Ok(());
         }
-        if unreached.is_empty() {
-            if run.document().is_none_or(|document| document.behind.is_empty()) {
-                return Ok(());
-            }
-            // One that is back has its order and not yet its files; balancers wait for it.
-            drop(links);
-            std::thread::sleep(CATCHES_UP_PAUSE);
-            continue;
-        }
-        post.tell(&format!("waits for {}, which cannot be reached", words(&unreached)));
         drop(links);
-        if waiting.for_any_of(&ways.doors(&unreached), &calls).is_over() {
+        let unreached: Vec<ServerName> = run.unreached().cloned().collect();
+        let woken = if unreached.is_empty() {
+            // One that is back has its order and not yet its files; balancers wait for it.
+            waiting.for_who_catches_up(&calls)
+        } else {
+            post.tell(&format!("waits for {}, which cannot be reached", words(&unreached)));
+            waiting.for_any_of(&ways.doors(&unreached), &calls)
+        };
+        if woken.is_over() {
             return Ok(());
         }
     }

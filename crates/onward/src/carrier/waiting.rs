@@ -1,5 +1,5 @@
-//! Waiting for servers that cannot be reached, by knocking at their SSH ports: one packet every few
-//! seconds, until one opens.
+//! Waiting for servers: for those that cannot be reached by knocking at their SSH ports, one packet
+//! every few seconds until one opens; for those that catch up by looking again, later and later.
 
 use std::net::{TcpStream, ToSocketAddrs};
 use std::thread;
@@ -17,6 +17,11 @@ const OPENS_WITHIN: Duration = Duration::from_secs(1);
 /// changed its host key, or takes no orders of this version.
 const IN_VAIN_MAX: Duration = Duration::from_secs(60);
 
+/// The first pause before servers that catch up are looked at again; it doubles.
+const LOOKS_AFTER: Duration = Duration::from_millis(250);
+/// The longest such pause: what a person waits for a server that was mended.
+const LOOKS_AFTER_MAX: Duration = Duration::from_secs(10);
+
 /// Where a server's SSH is: host and port.
 pub(super) type Door = (String, u16);
 
@@ -25,12 +30,22 @@ pub(super) type Door = (String, u16);
 pub(super) struct Waiting {
     /// How often in a row the same servers opened in vain.
     in_vain: u32,
+    /// How often in a row servers were waited for that catch up.
+    looked: u32,
     last: Vec<Door>,
 }
 
 impl Waiting {
+    /// Waits a little for servers that are there and do not yet run what they shall, or for a call.
+    pub(super) fn for_who_catches_up(&mut self, calls: &Calls) -> Woken {
+        let pause = LOOKS_AFTER.saturating_mul(1 << self.looked.min(10)).min(LOOKS_AFTER_MAX);
+        self.looked += 1;
+        calls.wait(pause)
+    }
+
     /// Waits until one of these opens, or there is a call.
     pub(super) fn for_any_of(&mut self, doors: &[Door], calls: &Calls) -> Woken {
+        self.looked = 0;
         self.in_vain = if self.last == doors { self.in_vain + 1 } else { 0 };
         self.last = doors.to_vec();
         let mut pause = match self.in_vain {

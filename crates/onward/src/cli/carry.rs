@@ -8,7 +8,7 @@ use onward_core::engine::{Ask, Request};
 use onward_core::model::{Generation, OperationNumber, ServerName};
 use onward_core::order::Level;
 use onward_core::outcome::Outcome;
-use onward_core::ports::{DeliveryRefused, StateStore};
+use onward_core::ports::{DeliveryRefused, StateStore, StoreError};
 use onward_core::report::Report;
 use onward_core::runner::{End, Goal, Runner};
 use serde_json::Value;
@@ -89,7 +89,7 @@ pub fn submit_with(
     let end = runner::drive(&mut run, &context.store(), &links, &mut progress);
     progress.clear();
     match end {
-        Some(end) => came(&run, end),
+        Some(end) => came(context, &run, end),
         None if interrupts.count() == 0 => refused(context, &run, &links, hooks),
         None => interrupted(context, &run, &links, screen),
     }
@@ -119,14 +119,37 @@ fn run(context: &Context, goal: Goal) -> Runner {
     Runner::new(context.app().clone(), context.environment().clone(), goal)
 }
 
-fn came(run: &Runner, end: End) -> Result<Came, Complaint> {
+fn came(context: &Context, run: &Runner, end: End) -> Result<Came, Complaint> {
     let document = || run.document().cloned().map(Box::new);
     match (end, document()) {
         (End::Finished(number), Some(document)) => Ok(Came::Ended(document, number)),
         (End::Unchanged | End::AtRest, Some(_)) => Ok(Came::Unchanged),
         (End::Refused(refusal), _) => Err(refusal.into()),
+        (End::Store(error @ StoreError::Unavailable { .. }), _) if context.ways().is_some() => {
+            Err(out_of_reach(run, &error))
+        }
         (End::Store(error), _) => Err(error.into()),
         (_, _) => Ok(Came::NothingHere),
+    }
+}
+
+/// The manager cannot be reached any more, which does not keep it from carrying on what it knows.
+fn out_of_reach(run: &Runner, error: &StoreError) -> Complaint {
+    let what = format!("the manager cannot be reached: {error}");
+    match run.operation() {
+        Some(number) => Complaint::new(Exit::Continues, what)
+            .fact(format!(
+                "Operation {number} is recorded, and the manager carries it on by itself"
+            ))
+            .hint("`onward status` shows how far it is"),
+        None if run.is_unanswered() => Complaint::new(Exit::Failed, what)
+            .fact(
+                "Whether it has recorded what was asked for is not known; then it carries that on",
+            )
+            .hint("`onward status` shows what became of it; it is safe to repeat the command"),
+        None => Complaint::new(Exit::Failed, what)
+            .nothing_changed()
+            .hint("`onward doctor` shows what is in the way; then repeat the command"),
     }
 }
 
@@ -175,7 +198,7 @@ fn abort(context: &Context, by: &str, links: &Links) -> Result<Came, Complaint> 
     };
     let mut abort = self::run(context, Goal::Submit(request));
     match runner::drive(&mut abort, &context.store(), links, &mut Silent) {
-        Some(end) => came(&abort, end),
+        Some(end) => came(context, &abort, end),
         None => Err(Problem::Interrupted { during: None }.into()),
     }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use onward_core::model::{Digest, ServerName};
 use onward_server::build::Build;
@@ -64,6 +65,8 @@ struct State {
     connection: Option<Arc<Connection>>,
     /// Why the last attempt failed, when it did so for good: it is not made again by this command.
     hopeless: Option<SshError>,
+    /// When and why the last attempt failed that may be made again.
+    failed: Option<(Instant, SshError)>,
 }
 
 impl fmt::Debug for Way {
@@ -259,8 +262,10 @@ impl Way {
         given.or_else(|| self.pins.get(&self.name))
     }
 
-    /// The connection that there is, or a new one. Others wait while it is made.
+    /// The connection that there is, or a new one. Others wait while it is made, and learn how that
+    /// ended: none of them makes the same attempt again.
     fn connection(&self, if_bare: IfBare) -> Result<Arc<Connection>, SshError> {
+        let asked = Instant::now();
         let mut state = locked(&self.state);
         if let Some(connection) = state.connection.as_ref().filter(|own| !own.is_over()) {
             return Ok(Arc::clone(connection));
@@ -270,6 +275,9 @@ impl Way {
         {
             return Err(error.clone());
         }
+        if let Some((_, error)) = state.failed.as_ref().filter(|(when, _)| *when >= asked) {
+            return Err(error.clone());
+        }
         match self.open(if_bare) {
             Ok(connection) => {
                 let connection = Arc::new(connection);
@@ -277,7 +285,9 @@ impl Way {
                 Ok(connection)
             }
             Err(error) => {
-                if !error.may_pass() {
+                if error.may_pass() {
+                    state.failed = Some((Instant::now(), error.clone()));
+                } else {
                     state.hopeless = Some(error.clone());
                 }
                 Err(error)
