@@ -5,15 +5,19 @@
 //! brings every server its order, writes the next decision. Servers that cannot be reached are waited
 //! for, so that they catch up when they are back; when every server follows, it ends.
 //!
+//! Certificates that are due are renewed on the way; the agent starts it for that too.
+//!
 //! It reaches the other servers with the manager's own key (see [`onward_server::managers`]), holds
 //! them to the host keys of the document, and brings them the files and the key of the environment
 //! that this server has itself.
 
 mod calls;
+mod renewing;
 mod waiting;
 mod ways;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use onward_core::document::Document;
 use onward_core::model::{AppName, EnvironmentName, OperationNumber, ServerName};
@@ -22,7 +26,9 @@ use onward_core::runner::{End, Goal, Runner};
 use onward_server::client;
 use onward_server::layout;
 use onward_server::remote_state;
+use onward_store::state::Documents;
 
+use crate::certificates::seat::Unkept;
 use crate::runner::{self, Observer, Stop};
 use calls::Calls;
 use waiting::Waiting;
@@ -50,6 +56,15 @@ pub enum NotCarried {
     /// Something on this server is missing.
     #[error("this server cannot speak to the others: {0}")]
     Here(#[from] std::io::Error),
+    /// Others write all the time, or it is not known whether what was written is there.
+    #[error("what certificates need was not written down")]
+    Unwritten,
+    /// It does not have the key of the environment, as servers have that show certificates.
+    #[error("certificates cannot be renewed here: this server does not have the environment's key")]
+    NoKey,
+    /// A key or an account cannot be kept.
+    #[error(transparent)]
+    Unkept(#[from] Unkept),
 }
 
 /// Carries on until every server follows, or until standard input ends: then the agent is gone, and
@@ -62,6 +77,7 @@ pub fn run(post: &Post) -> Result<(), NotCarried> {
     let socket = client::socket(layout::agent_socket(&post.runtime));
     let place = format!("{}/{}", post.app, post.environment);
     let store = remote_state::documents(socket, &post.app, &post.environment, place);
+    let store = Documents::Remote(Arc::new(store));
     let mut waiting = Waiting::default();
     loop {
         let Some(stored) = store.read()? else { return Ok(()) };
@@ -77,6 +93,7 @@ pub fn run(post: &Post) -> Result<(), NotCarried> {
             Some(End::Store(error)) => return Err(error.into()),
             Some(_) => {}
         }
+        renewing::renew(post, &store, &calls)?;
         if run.settled().is_some() {
             return Ok(());
         }

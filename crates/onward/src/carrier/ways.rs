@@ -115,7 +115,7 @@ fn reach(server: &Server) -> Option<Reach> {
 }
 
 /// The key of the environment, when this server has it.
-fn open_key(post: &Post) -> OpenKey {
+pub(super) fn open_key(post: &Post) -> OpenKey {
     let file = Tree::new(&post.root).app(&post.app, &post.environment).key_file();
     Arc::new(move |key: &PublicKey| {
         let text = zeroize::Zeroizing::new(fs::read_to_string(&file).ok()?);

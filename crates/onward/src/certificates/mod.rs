@@ -3,6 +3,8 @@
 pub mod acme;
 mod facts;
 mod own;
+pub mod renewal;
+pub mod seat;
 
 pub use facts::{Facts, Unreadable, facts};
 pub use own::{Brought, believed, bring};

@@ -4,11 +4,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use onward_core::document::Document;
-use onward_core::https::{Asker, Authority, Certificate, Https};
+use onward_core::https::{Authority, Certificate, Https};
 use onward_core::model::BundleRef;
-use onward_core::secrets::{Sealed, SecretName, SecretVersion, Secrets, Value};
+use onward_core::secrets::SecretName;
 use onward_proxy::MAX_PEM;
-use onward_secret::{Secret, seal_value};
 use serde_json::json;
 
 use super::carry;
@@ -19,8 +18,8 @@ use super::interrupt::Interrupts;
 use super::issuing;
 use super::numbers;
 use super::screen::Screen;
-use super::secret_problem::SecretProblem;
-use super::secrets::{self, Write, bug};
+use super::secrets::{self, Write};
+use crate::certificates::seat::keep;
 use crate::certificates::{Brought, believed, bring};
 use crate::project::tls::{Acme, Own, Tls};
 use crate::project::{Diagnostic, Findings, LoadError};
@@ -73,7 +72,7 @@ pub fn after_deploy(
             Ok(())
         };
     }
-    let renewed = issuing::renew(context, None, Asker::Person, screen, interrupts)?;
+    let renewed = issuing::renew(context, None, screen, interrupts)?;
     for (name, text) in &renewed.failed {
         screen.warn(&format!(
             "{name} has no new certificate: {text}. `onward certificate renew` tries again"
@@ -137,7 +136,8 @@ fn keep_own(context: &Context, own: &Own, screen: &Screen) -> Result<(), Complai
                 .hint("put the key there; it is needed once for each certificate"));
         };
         let known = secrets::of_document(document, &mut made)?;
-        let key = keep(known, &SecretName::tls_key(), key.expose().as_bytes())?;
+        let by = carry::person();
+        let key = keep(known, &SecretName::tls_key(), key.expose().as_bytes(), &by)?;
         let mut https = Https::default();
         https.succeeded(Certificate {
             names: facts.names.clone(),
@@ -156,20 +156,6 @@ fn keep_own(context: &Context, own: &Own, screen: &Screen) -> Result<(), Complai
         secrets::bring_key_of(context, &document);
     }
     Ok(())
-}
-
-/// Keeps something of onward's own among the secrets, sealed.
-pub fn keep(
-    known: &mut Secrets,
-    name: &SecretName,
-    plain: &[u8],
-) -> Result<SecretVersion, Complaint> {
-    let version = known.last_version.next();
-    let sealed = seal_value(&known.key.public, name, version, &Secret::new(plain.to_vec()));
-    let sealed = Sealed::new(sealed.map_err(bug)?);
-    let (by, set) = (carry::person(), Timestamp::now());
-    let value = Value { name: name.clone(), sealed, by, set };
-    Ok(known.keep(value).map_err(SecretProblem::from)?)
 }
 
 /// Refuses a bundle with the private key in it: it would be copied to every server, and kept.

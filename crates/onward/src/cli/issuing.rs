@@ -1,53 +1,25 @@
-//! Getting certificates from an authority, from the document's decision to the servers that show
-//! them.
-//!
-//! ```text
-//! begin_try ─ write ─► ask the authority ─► challenge ─ write ─► orders ─► answered by every server
-//!      that is reached ─► the authority looks ─► certificate ─ write ─► orders ─► shown
-//! ```
-//! Whoever dies in between leaves a try that counts, and a challenge that is forgotten in half an
-//! hour. Two who do this at once get two certificates, and the later one is shown.
+//! Renewing certificates from a command.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use onward_core::document::Document;
-use onward_core::engine;
-use onward_core::https::{
-    Account, Asker, Authority, CHALLENGE_WITHIN, Certificate, Challenge, Due, Https,
-};
-use onward_core::outcome::Outcome;
-use onward_core::report::Report;
-use onward_core::secrets::SecretName;
-use onward_secret::{Identity, Secret, open_value};
+use onward_core::https::Asker;
+use onward_core::secrets::Secrets;
+use onward_secret::Identity;
+use onward_store::state::Documents;
 
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::fleet;
-use super::https::keep;
 use super::interrupt::Interrupts;
 use super::screen::Screen;
+use super::secret_problem::SecretProblem;
 use super::secrets::{self, Write};
-use crate::certificates::acme::{Issued, Problem, Session};
-use crate::certificates::facts;
-
-/// The time that servers have to answer a challenge, or show a certificate.
-const IN_FORCE_WITHIN: Duration = Duration::from_secs(20);
-/// The time that a server which does not answer is waited for.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
-/// The pause before a server that did not answer is asked again.
-const SILENCE_PAUSE: Duration = Duration::from_millis(50);
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub struct Renewed {
-    /// The names that have a new certificate.
-    pub issued: Vec<String>,
-    /// The names that have none, and why.
-    pub failed: Vec<(String, String)>,
-}
+use crate::certificates::acme::Problem;
+use crate::certificates::renewal::{self, Renewed};
+use crate::certificates::seat::{Seat, Unkept};
+use crate::runner::Links;
 
 /// Asks for everything that is due: for these names, or all that the release answers to.
 ///
@@ -57,256 +29,84 @@ pub struct Renewed {
 pub fn renew(
     context: &Context,
     only: Option<&BTreeSet<String>>,
-    asker: Asker,
     screen: &Screen,
     interrupts: &Interrupts,
 ) -> Result<Renewed, Complaint> {
-    let mut renewed = Renewed::default();
-    let due = due(context, only, asker)?;
-    if due.is_empty() {
-        return Ok(renewed);
-    }
-    for (name, why) in due {
-        if interrupts.count() > 0 {
-            break;
-        }
-        screen.note(&match why {
-            Due::Missing => format!("  getting a certificate for {name}"),
-            Due::Ending => format!("  renewing the certificate of {name}"),
-        });
-        match issue(context, &name, asker, screen, interrupts)? {
-            Ok(()) => renewed.issued.push(name),
-            Err(Problem(text)) => {
-                keep_failure(context, &name, &text)?;
-                renewed.failed.push((name, text));
-            }
-        }
-    }
-    carry::carry_on(context, screen, interrupts)?;
-    if !renewed.issued.is_empty()
-        && let Err(Problem(text)) =
-            in_force(context, |report| report.https.as_ref().is_some_and(|own| own.certificates))
-    {
-        screen.warn(&format!("the new certificate is not shown everywhere yet: {text}"));
-    }
-    Ok(renewed)
+    renewal::renew(&Command { context, screen, interrupts }, only)
 }
 
-/// What is due now, of the names that are meant.
-fn due(
-    context: &Context,
-    only: Option<&BTreeSet<String>>,
-    asker: Asker,
-) -> Result<Vec<(String, Due)>, Complaint> {
-    use onward_core::ports::StateStore;
-    let Some(stored) = context.store().read()? else { return Ok(Vec::new()) };
-    let Some(https) = &stored.document.https else { return Ok(Vec::new()) };
-    let wanted = wanted(&stored.document, only);
-    Ok(https.due(&wanted, Timestamp::now(), asker))
+/// A command that a person runs.
+struct Command<'a> {
+    context: &'a Context,
+    screen: &'a Screen,
+    interrupts: &'a Interrupts,
 }
 
-fn wanted(document: &Document, only: Option<&BTreeSet<String>>) -> BTreeSet<String> {
-    let all = document.https_names();
-    match only {
-        Some(only) => all.intersection(only).cloned().collect(),
-        None => all,
+impl Seat for Command<'_> {
+    type Error = Complaint;
+
+    fn asker(&self) -> Asker {
+        Asker::Person
     }
-}
 
-/// One certificate, from the try that is kept to the certificate that is.
-fn issue(
-    context: &Context,
-    name: &str,
-    asker: Asker,
-    screen: &Screen,
-    interrupts: &Interrupts,
-) -> Result<Result<(), Problem>, Complaint> {
-    let Some((authority, identity)) = begin(context, name, asker)? else {
-        return Ok(Err(Problem("somebody else asked for it a moment ago".to_owned())));
-    };
-    let session = match open(context, &authority, &identity)? {
-        Ok(session) => session,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let pending = match session.begin(name) {
-        Ok(pending) => pending,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    if let Some((token, answer)) = &pending.challenge {
-        publish(context, name, token, answer)?;
-        carry::carry_on(context, screen, interrupts)?;
-        let answers = |report: &Report| {
-            report.https.as_ref().is_some_and(|own| own.challenges.contains(token))
+    fn by(&self) -> String {
+        carry::person()
+    }
+
+    fn store(&self) -> Documents {
+        self.context.store()
+    }
+
+    fn change(
+        &self,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, Complaint>,
+    ) -> Result<Option<Document>, Complaint> {
+        let write = |document: &mut Document| {
+            let write = if edit(document)? { Write::Yes } else { Write::No };
+            Ok(((), write))
         };
-        if let Err(problem) = in_force(context, answers) {
-            return Ok(Err(problem));
+        secrets::change(self.context, write).map(|((), written)| written)
+    }
+
+    fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, Complaint> {
+        secrets::of_document(document, &mut None)
+    }
+
+    fn identity(&self, known: &Secrets) -> Result<Identity, Complaint> {
+        Ok(secrets::opened(self.context, known)?)
+    }
+
+    fn carry_on(&self) -> Result<(), Complaint> {
+        carry::carry_on(self.context, self.screen, self.interrupts)
+    }
+
+    fn links(&self, document: &Document) -> Result<Links, Problem> {
+        let links = fleet::links(self.context, Some(document), &BTreeMap::new());
+        links.map_err(|complaint| Problem(complaint.what))
+    }
+
+    fn kept(&self, document: &Document) {
+        secrets::bring_key_of(self.context, document);
+    }
+
+    fn is_over(&self) -> bool {
+        self.interrupts.count() > 0
+    }
+
+    fn note(&self, text: &str) {
+        self.screen.note(text);
+    }
+
+    fn warn(&self, text: &str) {
+        self.screen.warn(text);
+    }
+}
+
+impl From<Unkept> for Complaint {
+    fn from(unkept: Unkept) -> Self {
+        match unkept {
+            Unkept::TooMuch(error) => SecretProblem::from(error).into(),
+            Unkept::Seal(error) => secrets::bug(error),
         }
     }
-    match session.finish(pending) {
-        Ok(issued) => take_over(context, name, &issued),
-        Err(problem) => Ok(Err(problem)),
-    }
-}
-
-/// Keeps that the authority is asked now; `None` when it is no longer due.
-fn begin(
-    context: &Context,
-    name: &str,
-    asker: Asker,
-) -> Result<Option<(Authority, Identity)>, Complaint> {
-    let mut made = None;
-    let jitter = Timestamp::now().subsec_nanosecond().unsigned_abs();
-    let (found, _) = secrets::change(context, |document| {
-        let now = Timestamp::now();
-        let wanted = document.https_names();
-        let https = document.https.get_or_insert_default();
-        https.forget(&wanted, now);
-        let is_due = !https.due(&BTreeSet::from([name.to_owned()]), now, asker).is_empty();
-        let Some(authority) = https.authority.clone().filter(|_| is_due) else {
-            return Ok((None, Write::No));
-        };
-        https.begin_try(name, now, u64::from(jitter));
-        let known = secrets::of_document(document, &mut made)?;
-        let identity = secrets::opened(context, known)?;
-        Ok((Some((authority, identity)), Write::Yes))
-    })?;
-    Ok(found)
-}
-
-/// The account at the authority; a new one is kept before it is used.
-fn open(
-    context: &Context,
-    authority: &Authority,
-    identity: &Identity,
-) -> Result<Result<Session, Problem>, Complaint> {
-    let credentials = match credentials(context, authority, identity)? {
-        Ok(credentials) => credentials,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let (session, made) = match Session::open(authority, credentials.as_ref()) {
-        Ok(opened) => opened,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    if let Some(made) = made {
-        secrets::change(context, |document| {
-            let known = secrets::of_document(document, &mut None)?;
-            let key = keep(known, &SecretName::acme_account(), made.expose())?;
-            let directory = authority.directory.clone();
-            if let Some(https) = &mut document.https {
-                https.account = Some(Account { directory, key });
-            }
-            Ok(((), Write::Yes))
-        })?;
-    }
-    Ok(Ok(session))
-}
-
-/// The credentials of the account that is known at this authority.
-fn credentials(
-    context: &Context,
-    authority: &Authority,
-    identity: &Identity,
-) -> Result<Result<Option<Secret>, Problem>, Complaint> {
-    use onward_core::ports::StateStore;
-    let Some(stored) = context.store().read()? else { return Ok(Ok(None)) };
-    let document = &*stored.document;
-    let account = document.https.as_ref().and_then(|own| own.account.as_ref());
-    let account = account.filter(|own| own.directory == authority.directory);
-    let value = account.and_then(|own| {
-        let value = document.secrets.as_ref()?.versions.get(&own.key)?;
-        Some((own.key, value))
-    });
-    let Some((version, value)) = value else { return Ok(Ok(None)) };
-    let opened = open_value(identity, &value.name, version, &value.sealed.text);
-    Ok(opened.map(Some).map_err(|error| Problem(format!("the account: {error}"))))
-}
-
-fn publish(context: &Context, name: &str, token: &str, answer: &str) -> Result<(), Complaint> {
-    secrets::change(context, |document| {
-        let until = Timestamp::now().saturating_add(CHALLENGE_WITHIN).unwrap_or(Timestamp::MAX);
-        let challenge = Challenge { name: name.to_owned(), answer: answer.to_owned(), until };
-        let https = document.https.get_or_insert_default();
-        https.challenges.insert(token.to_owned(), challenge);
-        Ok(((), Write::Yes))
-    })?;
-    Ok(())
-}
-
-fn take_over(
-    context: &Context,
-    name: &str,
-    issued: &Issued,
-) -> Result<Result<(), Problem>, Complaint> {
-    let facts = match facts(&issued.chain) {
-        Ok(facts) => facts,
-        Err(why) => return Ok(Err(Problem(format!("what the authority issued: {why}")))),
-    };
-    if !facts.names.iter().any(|own| own == name) {
-        return Ok(Err(Problem("the authority issued a certificate for another name".to_owned())));
-    }
-    let ((), written) = secrets::change(context, |document| {
-        let known = secrets::of_document(document, &mut None)?;
-        let key = keep(known, &SecretName::tls_key(), issued.key.expose().as_bytes())?;
-        let https = document.https.get_or_insert_default();
-        https.succeeded(Certificate {
-            names: facts.names.clone(),
-            chain: issued.chain.clone(),
-            key,
-            not_before: facts.not_before,
-            not_after: facts.not_after,
-            issuer: facts.issuer.clone(),
-            by: carry::person(),
-        });
-        Ok(((), Write::Yes))
-    })?;
-    if let Some(document) = written {
-        secrets::bring_key_of(context, &document);
-    }
-    Ok(Ok(()))
-}
-
-fn keep_failure(context: &Context, name: &str, problem: &str) -> Result<(), Complaint> {
-    secrets::change(context, |document| {
-        document.https.iter_mut().for_each(|https: &mut Https| https.failed(name, problem));
-        Ok(((), Write::Yes))
-    })
-    .map(drop)
-}
-
-/// Waits until every server that clients come to, and that is reached, is so; at least one has to be.
-fn in_force(context: &Context, is_so: impl Fn(&Report) -> bool) -> Result<(), Problem> {
-    use onward_core::ports::StateStore;
-    let failed = |error: &dyn std::fmt::Display| Problem(error.to_string());
-    let stored = context.store().read().map_err(|error| failed(&error))?;
-    let stored = stored.ok_or_else(|| Problem("the state is gone".to_owned()))?;
-    let document = &*stored.document;
-    let links = fleet::links(context, Some(document), &BTreeMap::new());
-    let links = links.map_err(|complaint| Problem(complaint.what))?;
-    let mut reached = 0;
-    for server in document.servers.keys().filter(|server| document.faces_clients(server)) {
-        let (Some(link), Some(order)) = (links.get(server), engine::order(document, server)) else {
-            continue;
-        };
-        let began = Instant::now();
-        let mut seen: Option<Report> = None;
-        loop {
-            match link.deliver(&order, seen.as_ref()) {
-                Outcome::Done(report) if is_so(&report) => {
-                    reached += 1;
-                    break;
-                }
-                Outcome::Done(report) if began.elapsed() > IN_FORCE_WITHIN => {
-                    let why = report.waiting.iter().map(|own| format!("{}: {}", own.what, own.why));
-                    let why = why.collect::<Vec<_>>().join("; ");
-                    return Err(Problem(format!("{server} does not follow ({why})")));
-                }
-                Outcome::Done(report) => seen = Some(report),
-                Outcome::Refused(_) | Outcome::Unknown(_) if began.elapsed() > ANSWERS_WITHIN => {
-                    break;
-                }
-                Outcome::Refused(_) | Outcome::Unknown(_) => std::thread::sleep(SILENCE_PAUSE),
-            }
-        }
-    }
-    if reached == 0 { Err(Problem("no server can be reached".to_owned())) } else { Ok(()) }
 }

@@ -11,9 +11,12 @@
 //!                                           └── its end ───┘
 //! ```
 //!
+//! The same process renews certificates. When something will be due is in the document, and a timer
+//! waits for it.
+//!
 //! It saves work and time and promises nothing: several that carry on at once are safe, and so is
-//! one too few, because every command carries on what it finds. At rest there is no process and no
-//! timer.
+//! one too few, because every command carries on what it finds. At rest there is no process, and
+//! no timer where no authority issues certificates.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -21,12 +24,15 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use jiff::Timestamp;
+use onward_core::document::Document;
 use onward_core::model::Generation;
 use onward_core::outcome::Outcome;
 use onward_store::state::remote::{Ask, Said};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 use super::event::AppKey;
 use super::note::note;
@@ -37,6 +43,9 @@ const WORDS_MAX: usize = 256;
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// The longest such pause.
 const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
+/// The longest time that a clock is not looked at, while a certificate is waited for: clocks are put
+/// right, and machines sleep.
+const LOOKS_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// One connection to the agent's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,15 +66,17 @@ pub(super) type Words = mpsc::Sender<Word>;
 #[derive(Debug)]
 pub(super) enum Word {
     /// There is a document, and nobody is known to carry it on.
-    Found(AppKey),
+    Found(AppKey, Option<Timestamp>),
     /// A document was written.
-    Wrote { app: AppKey, by: Connection, generation: Option<Generation> },
+    Wrote { app: AppKey, by: Connection, generation: Option<Generation>, due: Option<Timestamp> },
     /// Every server follows a generation.
     Settled { app: AppKey, generation: Generation },
     /// A connection is over.
     Left(Connection),
     /// A process is over; it may be begun again.
     Ended { app: AppKey, is_good: bool },
+    /// A certificate is due, if nothing has changed since the moment was chosen.
+    Due { app: AppKey, at: Timestamp },
     /// The pause after a failure is over.
     Again(AppKey),
 }
@@ -77,17 +88,26 @@ impl Word {
         match asked {
             Asked::Settled(generation) => Some(Self::Settled { app, generation: *generation }),
             Asked::Write => {
-                let generation = match said {
-                    Said::Written(Outcome::Done(stored)) => Some(stored.document.generation),
+                let (generation, due) = match said {
+                    Said::Written(Outcome::Done(stored)) => {
+                        (Some(stored.document.generation), due(&stored.document))
+                    }
                     // It may have been written all the same.
-                    Said::Written(Outcome::Unknown(_)) | Said::Swapped(Outcome::Done(())) => None,
+                    Said::Written(Outcome::Unknown(_)) | Said::Swapped(Outcome::Done(())) => {
+                        (None, None)
+                    }
                     _ => return None,
                 };
-                Some(Self::Wrote { app, by, generation })
+                Some(Self::Wrote { app, by, generation, due })
             }
             Asked::Other => None,
         }
     }
+}
+
+/// When something about the certificates of a document is due.
+pub(super) fn due(document: &Document) -> Option<Timestamp> {
+    document.https.as_ref()?.next_due(&document.https_names())
 }
 
 /// What matters here of a request.
@@ -133,16 +153,22 @@ struct Known {
     /// Whether it was told to look again, which it may have missed at its end.
     called: bool,
     failures: u32,
+    /// When a certificate is due, and the timer that waits for it.
+    due: Option<(Timestamp, AbortHandle)>,
 }
 
 impl Known {
     fn is_settled(&self) -> bool {
         self.generation.is_some() && self.settled == self.generation
     }
+
+    fn is_due(&self) -> bool {
+        self.due.as_ref().is_some_and(|(at, _)| *at <= Timestamp::now())
+    }
 }
 
 /// Begins to look after the documents, of which these are there.
-pub(super) fn begin(place: Place, found: Vec<AppKey>) -> Words {
+pub(super) fn begin(place: Place, found: Vec<(AppKey, Option<Timestamp>)>) -> Words {
     let (words, heard) = mpsc::channel(WORDS_MAX);
     let own = Carrying { place, words: words.clone(), all: BTreeMap::new() };
     tokio::spawn(own.run(found, heard));
@@ -156,9 +182,13 @@ struct Carrying {
 }
 
 impl Carrying {
-    async fn run(mut self, found: Vec<AppKey>, mut heard: mpsc::Receiver<Word>) {
-        for app in found {
-            self.hear(Word::Found(app)).await;
+    async fn run(
+        mut self,
+        found: Vec<(AppKey, Option<Timestamp>)>,
+        mut heard: mpsc::Receiver<Word>,
+    ) {
+        for (app, due) in found {
+            self.hear(Word::Found(app, due)).await;
         }
         while let Some(word) = heard.recv().await {
             self.hear(word).await;
@@ -167,8 +197,21 @@ impl Carrying {
 
     async fn hear(&mut self, word: Word) {
         match word {
-            Word::Found(app) | Word::Again(app) => self.carry(app).await,
-            Word::Wrote { app, by, generation } => {
+            Word::Found(app, due) => {
+                self.expect(&app, due);
+                self.carry(app).await;
+            }
+            Word::Again(app) => self.carry(app).await,
+            Word::Due { app, at } => {
+                let known = self.all.entry(app.clone()).or_default();
+                let is_so = known.due.as_ref().is_some_and(|(own, _)| *own == at);
+                // Whoever is there, and wrote that it is due, is at it.
+                if is_so && known.writer.is_none() {
+                    self.carry(app).await;
+                }
+            }
+            Word::Wrote { app, by, generation, due } => {
+                self.expect(&app, due);
                 let known = self.all.entry(app).or_default();
                 (known.writer, known.generation) = (Some(by), generation);
             }
@@ -192,12 +235,38 @@ impl Carrying {
         for (app, known) in &mut self.all {
             if known.writer == Some(connection) {
                 known.writer = None;
-                if !known.is_settled() {
+                if !known.is_settled() || known.is_due() {
                     left.push(app.clone());
                 }
             }
         }
         left
+    }
+
+    /// Waits for the moment at which a certificate is due, and for no other any more.
+    fn expect(&mut self, app: &AppKey, due: Option<Timestamp>) {
+        let known = self.all.entry(app.clone()).or_default();
+        if known.due.as_ref().map(|(at, _)| *at) == due {
+            return;
+        }
+        if let Some((_, waiting)) = known.due.take() {
+            waiting.abort();
+        }
+        let Some(at) = due else { return };
+        let (app, words) = (app.clone(), self.words.clone());
+        let waiting = tokio::spawn(async move {
+            loop {
+                let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now())) else {
+                    break;
+                };
+                if left.is_zero() {
+                    break;
+                }
+                tokio::time::sleep(left.min(LOOKS_AFTER_MAX)).await;
+            }
+            let _ = words.send(Word::Due { app, at }).await;
+        });
+        known.due = Some((at, waiting.abort_handle()));
     }
 
     /// Starts the process that carries on, or tells the one that there is to look again.
@@ -302,7 +371,7 @@ mod tests {
 
     fn wrote(app: &AppKey, by: u64, generation: u64) -> Word {
         let (app, by) = (app.clone(), Connection(by));
-        Word::Wrote { app, by, generation: Some(Generation(generation)) }
+        Word::Wrote { app, by, generation: Some(Generation(generation)), due: None }
     }
 
     #[tokio::test]
@@ -330,9 +399,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_certificate_that_is_due_is_renewed_once_nobody_is_at_it() {
+        let (mut own, app) = carrying("cat");
+        let past = Timestamp::UNIX_EPOCH;
+        let later = Timestamp::now().saturating_add(jiff::SignedDuration::from_hours(9)).unwrap();
+        let wrote = |due| {
+            let (app, by, generation) = (app.clone(), Connection(1), Some(Generation(7)));
+            Word::Wrote { app, by, generation, due: Some(due) }
+        };
+        own.hear(wrote(past)).await;
+        own.hear(Word::Settled { app: app.clone(), generation: Generation(7) }).await;
+        own.hear(Word::Due { app: app.clone(), at: past }).await;
+        assert!(own.all[&app].carrier.is_none(), "its writer is there");
+        own.hear(wrote(later)).await;
+        own.hear(Word::Left(Connection(1))).await;
+        assert!(own.all[&app].carrier.is_none(), "it is not due yet");
+        own.hear(Word::Due { app: app.clone(), at: past }).await;
+        assert!(own.all[&app].carrier.is_none(), "it is another moment now");
+        own.hear(Word::Due { app: app.clone(), at: later }).await;
+        assert!(own.all[&app].carrier.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_its_writer_left_is_renewed() {
+        let (mut own, app) = carrying("cat");
+        let (by, generation) = (Connection(1), Some(Generation(7)));
+        let due = Some(Timestamp::UNIX_EPOCH);
+        own.hear(Word::Wrote { app: app.clone(), by, generation, due }).await;
+        own.hear(Word::Settled { app: app.clone(), generation: Generation(7) }).await;
+        own.hear(Word::Left(by)).await;
+        assert!(own.all[&app].carrier.is_some());
+    }
+
+    #[tokio::test]
     async fn a_process_that_fails_is_started_again_later_and_later() {
         let (mut own, app) = carrying("/nowhere/onward");
-        own.hear(Word::Found(app.clone())).await;
+        own.hear(Word::Found(app.clone(), None)).await;
         assert_eq!(own.all[&app].failures, 1);
         own.hear(Word::Again(app.clone())).await;
         assert_eq!(own.all[&app].failures, 2);

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use jiff::Timestamp;
 use onward_core::model::{AppName, EnvironmentName};
+use onward_core::ports::StateStore;
 use onward_store::state::DirectoryStore;
 use onward_store::state::remote::{self, Ask};
 
-use super::carrying::{Asked, Connection, Word};
+use super::carrying::{self, Asked, Connection, Word};
 use super::event::AppKey;
 use super::serve::Desk;
 use crate::protocol::Answer;
@@ -37,8 +39,8 @@ pub(super) async fn answer(
     Answer::State(Box::new(said))
 }
 
-/// Every app and environment that has a document below `root`.
-pub(super) fn all(root: &Path) -> Vec<AppKey> {
+/// Every app and environment that has a document below `root`, and when a certificate of it is due.
+pub(super) fn all(root: &Path) -> Vec<(AppKey, Option<Timestamp>)> {
     let names = |directory: &Path| -> Vec<String> {
         let entries = fs::read_dir(directory).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
@@ -47,8 +49,12 @@ pub(super) fn all(root: &Path) -> Vec<AppKey> {
     for app in names(root) {
         for environment in names(&root.join(&app)) {
             let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) else { continue };
-            if DirectoryStore::new(root, &app, &environment).state_file().is_file() {
-                found.push((app, environment));
+            let store = DirectoryStore::new(root, &app, &environment);
+            if store.state_file().is_file() {
+                // One that cannot be read is told by who carries it on.
+                let stored = store.read().ok().flatten();
+                let due = stored.and_then(|stored| carrying::due(&stored.document));
+                found.push(((app, environment), due));
             }
         }
     }

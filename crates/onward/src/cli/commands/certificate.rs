@@ -8,13 +8,14 @@ use onward_core::https::{Asker, TRIES_PER_HOUR};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
+use crate::certificates::renewal::Renewed;
 use crate::cli::args_certificate::CertificateVerb;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::https;
 use crate::cli::interrupt;
-use crate::cli::issuing::{self, Renewed};
+use crate::cli::issuing;
 use crate::cli::numbers;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
@@ -96,7 +97,7 @@ fn renew(context: &Context, names: &[String], screen: &Screen) -> Result<Exit, C
     }
     let interrupts = interrupt::watch();
     let only = (!only.is_empty()).then_some(only);
-    let renewed = issuing::renew(context, only.as_ref(), Asker::Person, screen, &interrupts)?;
+    let renewed = issuing::renew(context, only.as_ref(), screen, &interrupts)?;
     conclude(context, &renewed, screen)
 }
 

@@ -1,0 +1,135 @@
+//! The manager renews certificates by itself.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use onward_core::document::Document;
+use onward_core::https::Asker;
+use onward_core::model::WriteId;
+use onward_core::outcome::Outcome;
+use onward_core::ports::{StateStore, WriteRefused};
+use onward_core::runner::{End, Goal, Runner};
+use onward_core::secrets::Secrets;
+use onward_secret::Identity;
+use onward_store::state::Documents;
+
+use super::calls::Calls;
+use super::ways::{Ways, open_key};
+use super::{NotCarried, Post, Watch};
+use crate::certificates::acme::Problem;
+use crate::certificates::renewal;
+use crate::certificates::seat::Seat;
+use crate::runner::{self, Links};
+
+/// How often a change is tried anew because others wrote at the same time.
+const TRIES_MAX: usize = 50;
+
+/// Asks for what is due, if anything is. What the authority refuses is kept in the document, which
+/// says when it may be asked again.
+pub(super) fn renew(post: &Post, store: &Documents, calls: &Calls) -> Result<(), NotCarried> {
+    let manager = Manager { post, store, calls };
+    match renewal::renew(&manager, None) {
+        Ok(renewed) => {
+            for (name, why) in renewed.failed {
+                manager.warn(&format!("{name} has no new certificate: {why}"));
+            }
+            Ok(())
+        }
+        // A person can, whose key opens it.
+        Err(error @ NotCarried::NoKey) => {
+            manager.warn(&error.to_string());
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The manager of an environment.
+struct Manager<'a> {
+    post: &'a Post,
+    store: &'a Documents,
+    calls: &'a Calls,
+}
+
+impl Seat for Manager<'_> {
+    type Error = NotCarried;
+
+    fn asker(&self) -> Asker {
+        Asker::Timer
+    }
+
+    fn by(&self) -> String {
+        "the manager".to_owned()
+    }
+
+    fn store(&self) -> Documents {
+        self.store.clone()
+    }
+
+    fn change(
+        &self,
+        edit: &mut dyn FnMut(&mut Document) -> Result<bool, NotCarried>,
+    ) -> Result<Option<Document>, NotCarried> {
+        for _ in 0..TRIES_MAX {
+            let Some(stored) = self.store.read()? else { return Ok(None) };
+            let mut next = (*stored.document).clone();
+            if !edit(&mut next)? {
+                return Ok(None);
+            }
+            next.forget_secret_versions();
+            let expected = stored.document.generation;
+            next.generation = expected.next();
+            next.parent = Some(stored.digest);
+            next.write_id = WriteId::new(&format!("renewal-{}", runner::fresh()));
+            next.written = Timestamp::now();
+            match self.store.write(Some(expected), &Arc::new(next)) {
+                Outcome::Done(stored) => return Ok(Some((*stored.document).clone())),
+                Outcome::Refused(WriteRefused::Conflict) => {}
+                Outcome::Refused(WriteRefused::Store(error)) => return Err(error.into()),
+                Outcome::Unknown(_) => return Err(NotCarried::Unwritten),
+            }
+        }
+        Err(NotCarried::Unwritten)
+    }
+
+    fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, NotCarried> {
+        document.secrets.as_mut().ok_or(NotCarried::NoKey)
+    }
+
+    fn identity(&self, secrets: &Secrets) -> Result<Identity, NotCarried> {
+        open_key(self.post)(&secrets.key.public).ok_or(NotCarried::NoKey)
+    }
+
+    fn carry_on(&self) -> Result<(), NotCarried> {
+        let Some(stored) = self.store.read()? else { return Ok(()) };
+        let ways = Ways::of(self.post, &stored.document)?;
+        let (app, environment) = (self.post.app.clone(), self.post.environment.clone());
+        let mut run = Runner::new(app, environment, Goal::Carry);
+        let links = ways.links(self.post);
+        let mut watch = Watch { post: self.post, ways: &ways, calls: self.calls, told: None };
+        match runner::drive(&mut run, self.store, &links, &mut watch) {
+            Some(End::Store(error)) => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn links(&self, document: &Document) -> Result<Links, Problem> {
+        let ways = Ways::of(self.post, document).map_err(|error| Problem(error.to_string()))?;
+        Ok(ways.links(self.post))
+    }
+
+    /// Servers get the key of the environment with their orders.
+    fn kept(&self, _: &Document) {}
+
+    fn is_over(&self) -> bool {
+        self.calls.are_over()
+    }
+
+    fn note(&self, text: &str) {
+        self.post.tell(text.trim_start());
+    }
+
+    fn warn(&self, text: &str) {
+        self.post.tell(text);
+    }
+}
