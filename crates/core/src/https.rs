@@ -24,6 +24,12 @@ const PAUSE_FIRST: SignedDuration = SignedDuration::from_mins(15);
 const PAUSE_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// How long the answer to a challenge is kept at most: whoever asked for it may have died.
 pub const CHALLENGE_WITHIN: SignedDuration = SignedDuration::from_mins(30);
+/// How long whoever began a try is believed to be at it: more than each of its steps may take
+/// together. Nobody else asks for the name meanwhile, so that an authority is not asked twice.
+pub const TRY_WITHIN: SignedDuration = SignedDuration::from_mins(5);
+/// The share of its life over which timers spread the renewals of certificates that were issued at
+/// once: three days of the usual ninety.
+const SPREAD_OF_LIFE: i64 = 30;
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// HTTPS of an environment.
@@ -98,6 +104,18 @@ impl Certificate {
         self.not_after.saturating_sub(life / 3).unwrap_or(self.not_after)
     }
 
+    /// From when a timer wants another one: somewhat after [`Certificate::renew_at`], each name at a
+    /// moment of its own, so that not all come to the authority at once.
+    pub fn timer_at(&self) -> Timestamp {
+        let life = self.not_after.duration_since(self.not_before);
+        let spread = u64::try_from(life.as_millis() / i128::from(SPREAD_OF_LIFE)).unwrap_or(0);
+        let name = self.names.iter().flat_map(|name| name.bytes());
+        let seed = name.chain(self.not_after.as_second().to_le_bytes());
+        let part = scattered(seed) % spread.saturating_add(1);
+        let part = SignedDuration::from_millis(i64::try_from(part).unwrap_or(0));
+        self.renew_at().saturating_add(part).unwrap_or(self.not_after)
+    }
+
     /// Whether it is shown for a name.
     pub fn covers(&self, name: &str) -> bool {
         self.names.iter().any(|own| {
@@ -150,7 +168,8 @@ pub enum Due {
 pub enum Asker {
     /// Something that comes again: it keeps to the pauses.
     Timer,
-    /// A person, who may have mended what was wrong; only the limit of each hour holds.
+    /// A person, who may have mended what was wrong: only the limit of each hour holds, and nobody
+    /// may be at it.
     Person,
 }
 
@@ -174,7 +193,7 @@ impl Https {
         let due = |name: &String| {
             let why = match self.certificate(name) {
                 None => Due::Missing,
-                Some(own) if own.renew_at() <= now => Due::Ending,
+                Some(own) if wanted_from(own, asker) <= now => Due::Ending,
                 Some(_) => return None,
             };
             let next = self.next_try(name, asker);
@@ -188,15 +207,24 @@ impl Https {
         let attempt = self.attempts.get(name)?;
         let oldest = attempt.tries.len().checked_sub(TRIES_PER_HOUR).map(|at| attempt.tries[at]);
         let of_hour = oldest.and_then(|oldest| oldest.saturating_add(HOUR).ok());
-        let pause = (asker == Asker::Timer).then_some(attempt.next);
+        let pause = match asker {
+            Asker::Timer => Some(attempt.next),
+            Asker::Person => self.under_way(name),
+        };
         of_hour.max(pause)
+    }
+
+    /// Until when somebody is believed to be asking for a name, when somebody has begun.
+    pub fn under_way(&self, name: &str) -> Option<Timestamp> {
+        let attempt = self.attempts.get(name).filter(|own| own.problem.is_empty())?;
+        attempt.tries.last()?.saturating_add(TRY_WITHIN).ok()
     }
 
     /// When something is due next, for whoever waits for it.
     pub fn next_due(&self, wanted: &BTreeSet<String>) -> Option<Timestamp> {
         self.authority.as_ref()?;
         let when = |name: &String| {
-            let due = self.certificate(name).map_or(Timestamp::UNIX_EPOCH, Certificate::renew_at);
+            let due = self.certificate(name).map_or(Timestamp::UNIX_EPOCH, Certificate::timer_at);
             self.next_try(name, Asker::Timer).map_or(due, |next| next.max(due))
         };
         wanted.iter().map(when).min()
@@ -265,6 +293,21 @@ impl Https {
                 .collect(),
         }
     }
+}
+
+/// From when whoever asks wants another certificate in the place of this one.
+fn wanted_from(own: &Certificate, asker: Asker) -> Timestamp {
+    match asker {
+        Asker::Timer => own.timer_at(),
+        Asker::Person => own.renew_at(),
+    }
+}
+
+/// A number that looks like any other, the same for the same bytes everywhere (FNV-1a).
+fn scattered(bytes: impl Iterator<Item = u8>) -> u64 {
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// The pause after so many failures in a row, up to a quarter shorter.
@@ -355,12 +398,15 @@ mod tests {
         let mut https = with_authority();
         let wanted = wanted(&["a.example", "b.example"]);
         https.succeeded(certificate(&["a.example"], 90));
-        let due = |https: &Https, hour| https.due(&wanted, at(hour), Asker::Timer);
+        let due = |https: &Https, hour| https.due(&wanted, at(hour), Asker::Person);
         let missing = ("b.example".to_owned(), Due::Missing);
         assert_eq!(due(&https, 59), std::slice::from_ref(&missing));
         assert_eq!(due(&https, 60), [("a.example".to_owned(), Due::Ending), missing]);
         https.succeeded(certificate(&["b.example"], 900));
-        assert_eq!(https.next_due(&wanted), Some(at(60)));
+        let next = https.next_due(&wanted).unwrap();
+        assert!(at(60) <= next && next <= at(63), "{next}");
+        assert!(https.due(&wanted, at(60), Asker::Timer).is_empty() || next == at(60));
+        assert_eq!(https.due(&wanted, next, Asker::Timer).len(), 1);
         https.authority = None;
         assert_eq!((due(&https, 999), https.next_due(&wanted)), (vec![], None));
     }
@@ -398,10 +444,40 @@ mod tests {
         for m in 0..130 {
             if !https.due(&wanted, minute(m), Asker::Person).is_empty() {
                 https.begin_try("a.example", minute(m), 0);
+                https.failed("a.example", "nobody is there");
                 asked.push(m);
             }
         }
         assert_eq!(asked, [0, 1, 2, 3, 60, 61, 62, 63, 120, 121, 122, 123]);
+    }
+
+    #[test]
+    fn nobody_asks_for_a_name_that_somebody_is_asking_for() {
+        let mut https = with_authority();
+        let wanted = wanted(&["a.example"]);
+        https.begin_try("a.example", at(0), 0);
+        let until = https.under_way("a.example").unwrap();
+        assert_eq!(until.duration_since(at(0)), TRY_WITHIN);
+        let before = until.saturating_sub(SignedDuration::from_secs(1)).unwrap();
+        for asker in [Asker::Person, Asker::Timer] {
+            assert!(https.due(&wanted, before, asker).is_empty(), "{asker:?}");
+        }
+        // Whoever began it is gone.
+        assert_eq!(https.due(&wanted, until, Asker::Person).len(), 1);
+        https.failed("a.example", "nobody is there");
+        assert_eq!(https.under_way("a.example"), None);
+        assert_eq!(https.due(&wanted, before, Asker::Person).len(), 1);
+    }
+
+    #[test]
+    fn timers_spread_what_was_issued_at_once() {
+        let names: Vec<String> = (0..100).map(|n| format!("{n}.example")).collect();
+        let at_of = |name: &String| certificate(&[name.as_str()], 90).timer_at();
+        let moments: BTreeSet<Timestamp> = names.iter().map(at_of).collect();
+        assert!(moments.len() > 90, "{}", moments.len());
+        assert!(moments.iter().all(|own| (at(60)..=at(63)).contains(own)), "{moments:?}");
+        let (first, last) = (moments.first().unwrap(), moments.last().unwrap());
+        assert!(last.duration_since(*first).as_hours() >= 2);
     }
 
     #[test]

@@ -59,8 +59,8 @@ pub enum NotCarried {
     /// Others write all the time, or it is not known whether what was written is there.
     #[error("what certificates need was not written down")]
     Unwritten,
-    /// It does not have the key of the environment, as servers have that show certificates.
-    #[error("certificates cannot be renewed here: this server does not have the environment's key")]
+    /// The document has no key to keep secrets by.
+    #[error("the state has no key of the environment any more")]
     NoKey,
     /// A key or an account cannot be kept.
     #[error(transparent)]

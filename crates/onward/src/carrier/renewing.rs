@@ -28,20 +28,10 @@ const TRIES_MAX: usize = 50;
 /// says when it may be asked again.
 pub(super) fn renew(post: &Post, store: &Documents, calls: &Calls) -> Result<(), NotCarried> {
     let manager = Manager { post, store, calls };
-    match renewal::renew(&manager, None) {
-        Ok(renewed) => {
-            for (name, why) in renewed.failed {
-                manager.warn(&format!("{name} has no new certificate: {why}"));
-            }
-            Ok(())
-        }
-        // A person can, whose key opens it.
-        Err(error @ NotCarried::NoKey) => {
-            manager.warn(&error.to_string());
-            Ok(())
-        }
-        Err(error) => Err(error),
+    for (name, why) in renewal::renew(&manager, None)?.failed {
+        manager.warn(&format!("{name} has no new certificate: {why}"));
     }
+    Ok(())
 }
 
 /// The manager of an environment.
@@ -82,11 +72,18 @@ impl Seat for Manager<'_> {
             next.parent = Some(stored.digest);
             next.write_id = WriteId::new(&format!("renewal-{}", runner::fresh()));
             next.written = Timestamp::now();
-            match self.store.write(Some(expected), &Arc::new(next)) {
+            let next = Arc::new(next);
+            match self.store.write(Some(expected), &next) {
                 Outcome::Done(stored) => return Ok(Some((*stored.document).clone())),
                 Outcome::Refused(WriteRefused::Conflict) => {}
                 Outcome::Refused(WriteRefused::Store(error)) => return Err(error.into()),
-                Outcome::Unknown(_) => return Err(NotCarried::Unwritten),
+                Outcome::Unknown(_) => {
+                    let found = self.store.read_generation(next.generation)?;
+                    if let Some(found) = found.filter(|own| own.document.write_id == next.write_id)
+                    {
+                        return Ok(Some((*found.document).clone()));
+                    }
+                }
             }
         }
         Err(NotCarried::Unwritten)
@@ -96,8 +93,13 @@ impl Seat for Manager<'_> {
         document.secrets.as_mut().ok_or(NotCarried::NoKey)
     }
 
-    fn identity(&self, secrets: &Secrets) -> Result<Identity, NotCarried> {
-        open_key(self.post)(&secrets.key.public).ok_or(NotCarried::NoKey)
+    fn identity(&self, document: &mut Document) -> Result<Result<Identity, Problem>, NotCarried> {
+        let key = document.secrets.as_ref().map(|secrets| &secrets.key.public);
+        let opened = key.and_then(|key| open_key(self.post)(key));
+        // A person has it, and brings it.
+        Ok(opened.ok_or_else(|| {
+            Problem("the manager does not have the environment's key; `onward up` brings it".into())
+        }))
     }
 
     fn carry_on(&self) -> Result<(), NotCarried> {

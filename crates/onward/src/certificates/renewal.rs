@@ -5,23 +5,26 @@
 //! begin_try ─ write ─► ask the authority ─► challenge ─ write ─► orders ─► answered by every server
 //!      that is reached ─► the authority looks ─► certificate ─ write ─► orders ─► shown
 //! ```
-//! Whoever dies in between leaves a try that counts, and a challenge that is forgotten in half an
-//! hour. Two who do this at once get two certificates, and the later one is shown.
+//! The try that is written keeps others from asking meanwhile. Whoever dies in between leaves one
+//! that counts, and a challenge that is forgotten in half an hour. Should two do this at once all
+//! the same, they get two certificates, and the later one is shown.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::engine;
-use onward_core::https::{
-    Account, Authority, CHALLENGE_WITHIN, Certificate, Challenge, Due, Https,
-};
+use onward_core::https::{Account, Asker, Authority, CHALLENGE_WITHIN, Certificate, Challenge, Due};
+use onward_core::model::ServerName;
 use onward_core::outcome::Outcome;
-use onward_core::ports::StateStore;
+use onward_core::ports::{Link, StateStore};
 use onward_core::report::Report;
 use onward_core::secrets::SecretName;
 use onward_secret::{Identity, Secret, open_value};
+use onward_store::state::Documents;
 
 use super::acme::{Issued, Problem, Session};
 use super::facts;
@@ -33,6 +36,11 @@ const IN_FORCE_WITHIN: Duration = Duration::from_secs(20);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
 /// The pause before a server that did not answer is asked again.
 const SILENCE_PAUSE: Duration = Duration::from_millis(50);
+/// The time that a person waits for somebody else who is asking for the same name: an authority
+/// takes seconds.
+const OTHERS_WITHIN: Duration = Duration::from_secs(30);
+/// How often it is looked whether the other one is done.
+const OTHERS_PAUSE: Duration = Duration::from_millis(300);
 
 /// What came of it.
 #[derive(Debug, Default)]
@@ -41,15 +49,36 @@ pub struct Renewed {
     pub issued: Vec<String>,
     /// The names that have none, and why.
     pub failed: Vec<(String, String)>,
+    /// The names that somebody else is asking for.
+    pub elsewhere: Vec<String>,
+}
+
+/// Why there is no new certificate of a name.
+enum Stop<E> {
+    /// For a reason that is kept; the other names are asked for.
+    Problem(Problem),
+    /// Somebody else is asking for it.
+    Elsewhere,
+    /// Nothing can be asked for.
+    Seat(E),
+}
+
+impl<E> From<Problem> for Stop<E> {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
 }
 
 /// Asks for everything that is due: for these names, or all that the release answers to.
 ///
 /// # Errors
-/// When the state cannot be read or changed, or nobody here can open its key. What the authority
+/// When the state cannot be read or changed, or a person cannot open its key. What the authority
 /// refuses is in the result, in the state, and told.
 pub fn renew<S: Seat>(seat: &S, only: Option<&BTreeSet<String>>) -> Result<Renewed, S::Error> {
     let mut renewed = Renewed::default();
+    if seat.asker() == Asker::Person {
+        renewed.elsewhere = await_others(seat, only)?;
+    }
     let due = due(seat, only)?;
     if due.is_empty() {
         return Ok(renewed);
@@ -62,9 +91,11 @@ pub fn renew<S: Seat>(seat: &S, only: Option<&BTreeSet<String>>) -> Result<Renew
             Due::Missing => format!("  getting a certificate for {name}"),
             Due::Ending => format!("  renewing the certificate of {name}"),
         });
-        match issue(seat, &name)? {
+        match issue(seat, &name) {
             Ok(()) => renewed.issued.push(name),
-            Err(Problem(text)) => {
+            Err(Stop::Elsewhere) => renewed.elsewhere.push(name),
+            Err(Stop::Seat(error)) => return Err(error),
+            Err(Stop::Problem(Problem(text))) => {
                 keep_failure(seat, &name, &text)?;
                 renewed.failed.push((name, text));
             }
@@ -78,6 +109,30 @@ pub fn renew<S: Seat>(seat: &S, only: Option<&BTreeSet<String>>) -> Result<Renew
         seat.warn(&format!("the new certificate is not shown everywhere yet: {text}"));
     }
     Ok(renewed)
+}
+
+/// Waits for whoever is asking for the same names. Returns those that are still asked for.
+fn await_others<S: Seat>(
+    seat: &S,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Vec<String>, S::Error> {
+    let began = Instant::now();
+    let mut is_told = false;
+    loop {
+        let Some(stored) = seat.store().read()? else { return Ok(Vec::new()) };
+        let Some(https) = &stored.document.https else { return Ok(Vec::new()) };
+        let now = Timestamp::now();
+        let mut names: Vec<String> = wanted(&stored.document, only).into_iter().collect();
+        names.retain(|name| https.under_way(name).is_some_and(|until| until > now));
+        if names.is_empty() || seat.is_over() || began.elapsed() > OTHERS_WITHIN {
+            return Ok(names);
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            let names = names.join(", ");
+            seat.note(&format!("  somebody else is getting a certificate for {names}: waiting"));
+        }
+        thread::sleep(OTHERS_PAUSE);
+    }
 }
 
 /// What is due now, of the names that are meant.
@@ -97,54 +152,41 @@ fn wanted(document: &Document, only: Option<&BTreeSet<String>>) -> BTreeSet<Stri
 }
 
 /// One certificate, from the try that is kept to the certificate that is.
-fn issue<S: Seat>(seat: &S, name: &str) -> Result<Result<(), Problem>, S::Error> {
-    let Some((authority, identity)) = begin(seat, name)? else {
-        return Ok(Err(Problem("somebody else asked for it a moment ago".to_owned())));
-    };
-    let session = match open(seat, &authority, &identity)? {
-        Ok(session) => session,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let pending = match session.begin(name) {
-        Ok(pending) => pending,
-        Err(problem) => return Ok(Err(problem)),
-    };
+fn issue<S: Seat>(seat: &S, name: &str) -> Result<(), Stop<S::Error>> {
+    let (authority, identity) = begin(seat, name)?;
+    let session = open(seat, &authority, &identity)?;
+    let pending = session.begin(name)?;
     if let Some((token, answer)) = &pending.challenge {
-        publish(seat, name, token, answer)?;
-        seat.carry_on()?;
-        let answers = |report: &Report| {
+        publish(seat, name, token, answer).map_err(Stop::Seat)?;
+        seat.carry_on().map_err(Stop::Seat)?;
+        in_force(seat, |report| {
             report.https.as_ref().is_some_and(|own| own.challenges.contains(token))
-        };
-        if let Err(problem) = in_force(seat, answers) {
-            return Ok(Err(problem));
-        }
+        })?;
     }
-    match session.finish(pending) {
-        Ok(issued) => take_over(seat, name, &issued),
-        Err(problem) => Ok(Err(problem)),
-    }
+    let issued = session.finish(pending)?;
+    take_over(seat, name, &issued)
 }
 
-/// Keeps that the authority is asked now; `None` when it is no longer due.
-fn begin<S: Seat>(seat: &S, name: &str) -> Result<Option<(Authority, Identity)>, S::Error> {
+/// Keeps that the authority is asked now, unless it is no longer due.
+fn begin<S: Seat>(seat: &S, name: &str) -> Result<(Authority, Identity), Stop<S::Error>> {
     let jitter = Timestamp::now().subsec_nanosecond().unsigned_abs();
-    let mut found = None;
-    seat.change(&mut |document| {
+    let mut begun = None;
+    let change = &mut |document: &mut Document| {
         let now = Timestamp::now();
         let wanted = document.https_names();
         let https = document.https.get_or_insert_default();
         https.forget(&wanted, now);
         let is_due = !https.due(&BTreeSet::from([name.to_owned()]), now, seat.asker()).is_empty();
-        found = None;
+        begun = None;
         let Some(authority) = https.authority.clone().filter(|_| is_due) else {
             return Ok(false);
         };
         https.begin_try(name, now, u64::from(jitter));
-        let known = seat.secrets(document)?;
-        found = Some((authority, seat.identity(known)?));
+        begun = Some(seat.identity(document)?.map(|identity| (authority, identity)));
         Ok(true)
-    })?;
-    Ok(found)
+    };
+    seat.change(change).map_err(Stop::Seat)?;
+    Ok(begun.ok_or(Stop::Elsewhere)??)
 }
 
 /// The account at the authority; a new one is kept before it is used.
@@ -152,17 +194,11 @@ fn open<S: Seat>(
     seat: &S,
     authority: &Authority,
     identity: &Identity,
-) -> Result<Result<Session, Problem>, S::Error> {
-    let credentials = match credentials(seat, authority, identity)? {
-        Ok(credentials) => credentials,
-        Err(problem) => return Ok(Err(problem)),
-    };
-    let (session, made) = match Session::open(authority, credentials.as_ref()) {
-        Ok(opened) => opened,
-        Err(problem) => return Ok(Err(problem)),
-    };
+) -> Result<Session, Stop<S::Error>> {
+    let credentials = credentials(seat, authority, identity)?;
+    let (session, made) = Session::open(authority, credentials.as_ref())?;
     if let Some(made) = made {
-        seat.change(&mut |document| {
+        let change = &mut |document: &mut Document| {
             let known = seat.secrets(document)?;
             let key = keep(known, &SecretName::acme_account(), made.expose(), &seat.by())?;
             let directory = authority.directory.clone();
@@ -170,9 +206,10 @@ fn open<S: Seat>(
                 https.account = Some(Account { directory, key });
             }
             Ok(true)
-        })?;
+        };
+        seat.change(change).map_err(Stop::Seat)?;
     }
-    Ok(Ok(session))
+    Ok(session)
 }
 
 /// The credentials of the account that is known at this authority.
@@ -180,8 +217,9 @@ fn credentials<S: Seat>(
     seat: &S,
     authority: &Authority,
     identity: &Identity,
-) -> Result<Result<Option<Secret>, Problem>, S::Error> {
-    let Some(stored) = seat.store().read()? else { return Ok(Ok(None)) };
+) -> Result<Option<Secret>, Stop<S::Error>> {
+    let stored = seat.store().read().map_err(|error| Stop::Seat(error.into()))?;
+    let Some(stored) = stored else { return Ok(None) };
     let document = &*stored.document;
     let account = document.https.as_ref().and_then(|own| own.account.as_ref());
     let account = account.filter(|own| own.directory == authority.directory);
@@ -189,9 +227,9 @@ fn credentials<S: Seat>(
         let value = document.secrets.as_ref()?.versions.get(&own.key)?;
         Some((own.key, value))
     });
-    let Some((version, value)) = value else { return Ok(Ok(None)) };
+    let Some((version, value)) = value else { return Ok(None) };
     let opened = open_value(identity, &value.name, version, &value.sealed.text);
-    Ok(opened.map(Some).map_err(|error| Problem(format!("the account: {error}"))))
+    Ok(Some(opened.map_err(|error| Problem(format!("the account: {error}")))?))
 }
 
 fn publish<S: Seat>(seat: &S, name: &str, token: &str, answer: &str) -> Result<(), S::Error> {
@@ -201,23 +239,17 @@ fn publish<S: Seat>(seat: &S, name: &str, token: &str, answer: &str) -> Result<(
         let https = document.https.get_or_insert_default();
         https.challenges.insert(token.to_owned(), challenge);
         Ok(true)
-    })?;
-    Ok(())
+    })
+    .map(drop)
 }
 
-fn take_over<S: Seat>(
-    seat: &S,
-    name: &str,
-    issued: &Issued,
-) -> Result<Result<(), Problem>, S::Error> {
-    let facts = match facts(&issued.chain) {
-        Ok(facts) => facts,
-        Err(why) => return Ok(Err(Problem(format!("what the authority issued: {why}")))),
-    };
+fn take_over<S: Seat>(seat: &S, name: &str, issued: &Issued) -> Result<(), Stop<S::Error>> {
+    let facts = facts(&issued.chain);
+    let facts = facts.map_err(|why| Problem(format!("what the authority issued: {why}")))?;
     if !facts.names.iter().any(|own| own == name) {
-        return Ok(Err(Problem("the authority issued a certificate for another name".to_owned())));
+        return Err(Problem("the authority issued a certificate for another name".to_owned()).into());
     }
-    let written = seat.change(&mut |document| {
+    let change = &mut |document: &mut Document| {
         let known = seat.secrets(document)?;
         let key = keep(known, &SecretName::tls_key(), issued.key.expose().as_bytes(), &seat.by())?;
         let https = document.https.get_or_insert_default();
@@ -231,53 +263,74 @@ fn take_over<S: Seat>(
             by: seat.by(),
         });
         Ok(true)
-    })?;
-    if let Some(document) = written {
+    };
+    if let Some(document) = seat.change(change).map_err(Stop::Seat)? {
         seat.kept(&document);
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
 fn keep_failure<S: Seat>(seat: &S, name: &str, problem: &str) -> Result<(), S::Error> {
     seat.change(&mut |document| {
-        document.https.iter_mut().for_each(|https: &mut Https| https.failed(name, problem));
+        document.https.iter_mut().for_each(|https| https.failed(name, problem));
         Ok(true)
     })
     .map(drop)
 }
 
 /// Waits until every server that clients come to, and that is reached, is so; at least one has to be.
-fn in_force<S: Seat>(seat: &S, is_so: impl Fn(&Report) -> bool) -> Result<(), Problem> {
-    let failed = |error: &dyn std::fmt::Display| Problem(error.to_string());
-    let stored = seat.store().read().map_err(|error| failed(&error))?;
-    let stored = stored.ok_or_else(|| Problem("the state is gone".to_owned()))?;
-    let document = &*stored.document;
-    let links = seat.links(document)?;
-    let mut reached = 0;
-    for server in document.servers.keys().filter(|server| document.faces_clients(server)) {
-        let (Some(link), Some(order)) = (links.get(server), engine::order(document, server)) else {
-            continue;
+fn in_force<S: Seat>(seat: &S, is_so: impl Fn(&Report) -> bool + Sync) -> Result<(), Problem> {
+    let store = seat.store();
+    let document = current(&store)?;
+    let links = seat.links(&document)?;
+    let faced = document.servers.keys().filter(|server| document.faces_clients(server));
+    let ways: Vec<_> = faced.filter_map(|server| Some((server, links.get(server)?))).collect();
+    let follows = |(server, link): &(&ServerName, &Arc<dyn Link + Send + Sync>)| {
+        follows(&store, server, link.as_ref(), &is_so)
+    };
+    let each: Vec<Result<bool, Problem>> = thread::scope(|scope| {
+        let each: Vec<_> = ways.iter().map(|way| scope.spawn(|| follows(way))).collect();
+        let join = |one: thread::ScopedJoinHandle<'_, _>| {
+            one.join().expect("speaking to a server does not panic")
         };
-        let began = Instant::now();
-        let mut seen: Option<Report> = None;
-        loop {
-            match link.deliver(&order, seen.as_ref()) {
-                Outcome::Done(report) if is_so(&report) => {
-                    reached += 1;
-                    break;
-                }
-                Outcome::Done(report) if began.elapsed() > IN_FORCE_WITHIN => {
-                    let why = report.waiting.iter().map(|own| format!("{}: {}", own.what, own.why));
-                    let why = why.collect::<Vec<_>>().join("; ");
-                    return Err(Problem(format!("{server} does not follow ({why})")));
-                }
-                Outcome::Done(report) => seen = Some(report),
-                Outcome::Refused(_) | Outcome::Unknown(_) if began.elapsed() > ANSWERS_WITHIN => {
-                    break;
-                }
-                Outcome::Refused(_) | Outcome::Unknown(_) => std::thread::sleep(SILENCE_PAUSE),
+        each.into_iter().map(join).collect()
+    });
+    let mut is_any = false;
+    for one in each {
+        is_any |= one?;
+    }
+    if is_any { Ok(()) } else { Err(Problem("no server can be reached".to_owned())) }
+}
+
+/// Whether a server is so, with the order that it has now; not when it is not reached.
+fn follows(
+    store: &Documents,
+    server: &ServerName,
+    link: &dyn Link,
+    is_so: impl Fn(&Report) -> bool,
+) -> Result<bool, Problem> {
+    let began = Instant::now();
+    let mut seen: Option<Report> = None;
+    loop {
+        // Others may write meanwhile, and a server takes no order from before.
+        let Some(order) = engine::order(&*current(store)?, server) else { return Ok(false) };
+        match link.deliver(&order, seen.as_ref()) {
+            Outcome::Done(report) if is_so(&report) => return Ok(true),
+            Outcome::Done(report) if began.elapsed() > IN_FORCE_WITHIN => {
+                let why = report.waiting.iter().map(|own| format!("{}: {}", own.what, own.why));
+                let why = why.collect::<Vec<_>>().join("; ");
+                return Err(Problem(format!("{server} does not follow ({why})")));
             }
+            Outcome::Done(report) => seen = Some(report),
+            Outcome::Refused(_) | Outcome::Unknown(_) if began.elapsed() > ANSWERS_WITHIN => {
+                return Ok(false);
+            }
+            Outcome::Refused(_) | Outcome::Unknown(_) => thread::sleep(SILENCE_PAUSE),
         }
     }
-    if reached == 0 { Err(Problem("no server can be reached".to_owned())) } else { Ok(()) }
+}
+
+fn current(store: &Documents) -> Result<Arc<Document>, Problem> {
+    let stored = store.read().map_err(|error| Problem(error.to_string()))?;
+    Ok(stored.ok_or_else(|| Problem("the state is gone".to_owned()))?.document)
 }

@@ -36,11 +36,11 @@ pub trait Seat {
     /// # Errors
     /// When they cannot be made here.
     fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, Self::Error>;
-    /// The key of the environment.
+    /// The key of the environment; a problem, when it cannot be had here now and may be later.
     ///
     /// # Errors
     /// When nobody here can open it.
-    fn identity(&self, secrets: &Secrets) -> Result<Identity, Self::Error>;
+    fn identity(&self, document: &mut Document) -> Result<Result<Identity, Problem>, Self::Error>;
     /// Brings every server what follows from the document.
     ///
     /// # Errors

@@ -72,8 +72,9 @@ impl Seat for Command<'_> {
         secrets::of_document(document, &mut None)
     }
 
-    fn identity(&self, known: &Secrets) -> Result<Identity, Complaint> {
-        Ok(secrets::opened(self.context, known)?)
+    fn identity(&self, document: &mut Document) -> Result<Result<Identity, Problem>, Complaint> {
+        let known = self.secrets(document)?;
+        Ok(Ok(secrets::opened(self.context, known)?))
     }
 
     fn carry_on(&self) -> Result<(), Complaint> {

@@ -11,8 +11,8 @@
 //!                                           └── its end ───┘
 //! ```
 //!
-//! The same process renews certificates. When something will be due is in the document, and a timer
-//! waits for it.
+//! The same process renews certificates. When one is due follows from the document, and a timer
+//! waits for that moment.
 //!
 //! It saves work and time and promises nothing: several that carry on at once are safe, and so is
 //! one too few, because every command carries on what it finds. At rest there is no process, and
@@ -24,10 +24,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use onward_core::document::Document;
 use onward_core::model::Generation;
 use onward_core::outcome::Outcome;
+use onward_core::ports::StateStore;
 use onward_store::state::remote::{Ask, Said};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, Command};
@@ -46,6 +47,8 @@ const AGAIN_AFTER_MAX: Duration = Duration::from_secs(60);
 /// The longest time that a clock is not looked at, while a certificate is waited for: clocks are put
 /// right, and machines sleep.
 const LOOKS_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
+/// How long a writer that is there is believed to see to a certificate that is due.
+const WRITER_WITHIN: SignedDuration = SignedDuration::from_mins(10);
 
 /// One connection to the agent's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +86,13 @@ pub(super) enum Word {
 
 impl Word {
     /// What a request about a document means, when it was answered.
-    pub(super) fn of(app: &AppKey, by: Connection, asked: &Asked, said: &Said) -> Option<Self> {
+    pub(super) fn of(
+        app: &AppKey,
+        by: Connection,
+        asked: &Asked,
+        said: &Said,
+        store: &impl StateStore,
+    ) -> Option<Self> {
         let app = app.clone();
         match asked {
             Asked::Settled(generation) => Some(Self::Settled { app, generation: *generation }),
@@ -94,7 +103,7 @@ impl Word {
                     }
                     // It may have been written all the same.
                     Said::Written(Outcome::Unknown(_)) | Said::Swapped(Outcome::Done(())) => {
-                        (None, None)
+                        (None, due_in(store))
                     }
                     _ => return None,
                 };
@@ -106,8 +115,13 @@ impl Word {
 }
 
 /// When something about the certificates of a document is due.
-pub(super) fn due(document: &Document) -> Option<Timestamp> {
+fn due(document: &Document) -> Option<Timestamp> {
     document.https.as_ref()?.next_due(&document.https_names())
+}
+
+/// The same of the document in a store. One that cannot be read is told by who carries it on.
+pub(super) fn due_in(store: &impl StateStore) -> Option<Timestamp> {
+    due(&store.read().ok()??.document)
 }
 
 /// What matters here of a request.
@@ -205,9 +219,11 @@ impl Carrying {
             Word::Due { app, at } => {
                 let known = self.all.entry(app.clone()).or_default();
                 let is_so = known.due.as_ref().is_some_and(|(own, _)| *own == at);
-                // Whoever is there, and wrote that it is due, is at it.
-                if is_so && known.writer.is_none() {
-                    self.carry(app).await;
+                match (is_so, known.writer.is_some()) {
+                    (false, _) => {}
+                    (true, false) => self.carry(app).await,
+                    // Whoever is there, and wrote that it is due, is at it; not for ever.
+                    (true, true) => self.wait(app, at, Timestamp::now() + WRITER_WITHIN),
                 }
             }
             Word::Wrote { app, by, generation, due } => {
@@ -252,16 +268,20 @@ impl Carrying {
         if let Some((_, waiting)) = known.due.take() {
             waiting.abort();
         }
-        let Some(at) = due else { return };
-        let (app, words) = (app.clone(), self.words.clone());
+        if let Some(at) = due {
+            self.wait(app.clone(), at, at);
+        }
+    }
+
+    /// Says at `until` that a certificate is due since `at`.
+    fn wait(&mut self, app: AppKey, at: Timestamp, until: Timestamp) {
+        let known = self.all.entry(app.clone()).or_default();
+        let words = self.words.clone();
         let waiting = tokio::spawn(async move {
-            loop {
-                let Ok(left) = Duration::try_from(at.duration_since(Timestamp::now())) else {
-                    break;
-                };
-                if left.is_zero() {
-                    break;
-                }
+            // The difference is negative once the moment is over, which is no duration.
+            while let Ok(left) = Duration::try_from(until.duration_since(Timestamp::now()))
+                && !left.is_zero()
+            {
                 tokio::time::sleep(left.min(LOOKS_AFTER_MAX)).await;
             }
             let _ = words.send(Word::Due { app, at }).await;
@@ -299,8 +319,9 @@ impl Carrying {
             return;
         }
         known.failures = 0;
-        // Somebody may have written and left while it ended.
-        if known.called && known.writer.is_none() && !known.is_settled() {
+        // Somebody may have written and left while it ended, or something became due.
+        let is_left = !known.is_settled() || known.is_due();
+        if known.called && known.writer.is_none() && is_left {
             self.carry(app).await;
         }
     }
@@ -402,7 +423,7 @@ mod tests {
     async fn a_certificate_that_is_due_is_renewed_once_nobody_is_at_it() {
         let (mut own, app) = carrying("cat");
         let past = Timestamp::UNIX_EPOCH;
-        let later = Timestamp::now().saturating_add(jiff::SignedDuration::from_hours(9)).unwrap();
+        let later = Timestamp::now() + SignedDuration::from_hours(9);
         let wrote = |due| {
             let (app, by, generation) = (app.clone(), Connection(1), Some(Generation(7)));
             Word::Wrote { app, by, generation, due: Some(due) }
@@ -411,6 +432,7 @@ mod tests {
         own.hear(Word::Settled { app: app.clone(), generation: Generation(7) }).await;
         own.hear(Word::Due { app: app.clone(), at: past }).await;
         assert!(own.all[&app].carrier.is_none(), "its writer is there");
+        assert!(own.all[&app].is_due(), "and is not waited for for ever");
         own.hear(wrote(later)).await;
         own.hear(Word::Left(Connection(1))).await;
         assert!(own.all[&app].carrier.is_none(), "it is not due yet");

@@ -5,7 +5,6 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use onward_core::model::{AppName, EnvironmentName};
-use onward_core::ports::StateStore;
 use onward_store::state::DirectoryStore;
 use onward_store::state::remote::{self, Ask};
 
@@ -27,12 +26,16 @@ pub(super) async fn answer(
     };
     let store = DirectoryStore::new(root, &app, &environment);
     let asked = Asked::of(&ask);
-    let Ok(said) = tokio::task::spawn_blocking(move || remote::answer(&store, ask)).await else {
+    let app = (app, environment);
+    let done = tokio::task::spawn_blocking(move || {
+        let said = remote::answer(&store, ask);
+        let word = Word::of(&app, by, &asked, &said, &store);
+        (said, word)
+    });
+    let Ok((said, word)) = done.await else {
         return Answer::Refused { text: "the agent is ending".to_owned() };
     };
-    if let Some(carrying) = &desk.carrying
-        && let Some(word) = Word::of(&(app, environment), by, &asked, &said)
-    {
+    if let (Some(carrying), Some(word)) = (&desk.carrying, word) {
         // An agent that is ending does not listen any more.
         let _ = carrying.send(word).await;
     }
@@ -51,9 +54,7 @@ pub(super) fn all(root: &Path) -> Vec<(AppKey, Option<Timestamp>)> {
             let (Ok(app), Ok(environment)) = (app.parse(), environment.parse()) else { continue };
             let store = DirectoryStore::new(root, &app, &environment);
             if store.state_file().is_file() {
-                // One that cannot be read is told by who carries it on.
-                let stored = store.read().ok().flatten();
-                let due = stored.and_then(|stored| carrying::due(&stored.document));
+                let due = carrying::due_in(&store);
                 found.push(((app, environment), due));
             }
         }
