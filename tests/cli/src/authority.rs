@@ -44,15 +44,15 @@ impl Authority {
     /// When it does not start.
     pub fn start(looks_at: u16, seconds: Option<u64>) -> Self {
         let here = Ipv4Addr::LOCALHOST;
-        Self::of(here, (here, looks_at), seconds)
+        Self::of(here, (&[here], looks_at), seconds)
     }
 
-    /// One that listens on an address of this machine, and asks for answers on the port of another
-    /// address, where all names but `elsewhere.example.com` lead.
+    /// One that listens on an address of this machine, and asks for answers on the port of other
+    /// addresses, where all names but `elsewhere.example.com` lead: of several, to each in turn.
     ///
     /// # Panics
     /// When it does not start.
-    pub fn of(address: Ipv4Addr, looks_at: (Ipv4Addr, u16), seconds: Option<u64>) -> Self {
+    pub fn of(address: Ipv4Addr, looks_at: (&[Ipv4Addr], u16), seconds: Option<u64>) -> Self {
         let (lead_to, looks_at) = looks_at;
         let directory = tempfile::tempdir().expect("a directory");
         let (port, management) = (free_port(address), free_port(address));
@@ -153,13 +153,18 @@ fn free_port(address: Ipv4Addr) -> u16 {
 }
 
 /// Answers questions about IPv4 addresses, while the test runs.
-fn answer_names(lead_to: Ipv4Addr) -> u16 {
+fn answer_names(lead_to: &[Ipv4Addr]) -> u16 {
     let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = socket.local_addr().expect("its address").port();
+    let mut lead_to = lead_to.to_vec();
     thread::spawn(move || {
         let mut packet = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut packet) {
-            let Some(answer) = dns_answer(&packet[..length], lead_to) else { continue };
+            let Some(answer) = dns_answer(&packet[..length], lead_to[0]) else { continue };
+            // Questions about other kinds of addresses come in between.
+            if answer[7] == 1 {
+                lead_to.rotate_left(1);
+            }
             let _ = socket.send_to(&answer, from);
         }
     });

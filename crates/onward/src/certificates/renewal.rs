@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::engine;
-use onward_core::https::{Account, Asker, Authority, CHALLENGE_WITHIN, Certificate, Challenge, Due};
+use onward_core::https::{
+    Account, Asker, Authority, CHALLENGE_WITHIN, Certificate, Challenge, Due,
+};
 use onward_core::model::ServerName;
 use onward_core::outcome::Outcome;
 use onward_core::ports::{Link, StateStore};
@@ -247,7 +249,9 @@ fn take_over<S: Seat>(seat: &S, name: &str, issued: &Issued) -> Result<(), Stop<
     let facts = facts(&issued.chain);
     let facts = facts.map_err(|why| Problem(format!("what the authority issued: {why}")))?;
     if !facts.names.iter().any(|own| own == name) {
-        return Err(Problem("the authority issued a certificate for another name".to_owned()).into());
+        return Err(
+            Problem("the authority issued a certificate for another name".to_owned()).into()
+        );
     }
     let change = &mut |document: &mut Document| {
         let known = seat.secrets(document)?;

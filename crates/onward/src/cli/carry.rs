@@ -11,7 +11,7 @@ use onward_core::outcome::Outcome;
 use onward_core::ports::{DeliveryRefused, StateStore, StoreError};
 use onward_core::report::Report;
 use onward_core::runner::{End, Goal, Runner};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::complaint::Complaint;
 use super::context::Context;
@@ -19,6 +19,7 @@ use super::exit::Exit;
 use super::fleet;
 use super::hooks::Hooks;
 use super::interrupt::Interrupts;
+use super::lacking::Lacking;
 use super::outcome;
 use super::problem::Problem;
 use super::progress::{Progress, Telling};
@@ -219,16 +220,17 @@ pub fn conclude(
     number: OperationNumber,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
-    conclude_with(context, document, number, screen, None)
+    conclude_with(context, document, number, screen, None, &Lacking::default())
 }
 
-/// The same, after the hooks were told.
+/// The same, after the hooks were told; `lacking`: what the command was to reach beside it.
 pub fn conclude_with(
     context: &Context,
     document: &Document,
     number: OperationNumber,
     screen: &Screen,
     hooks: Option<&Hooks<'_>>,
+    lacking: &Lacking,
 ) -> Result<Exit, Complaint> {
     let Some(finished) = document.finished(number) else {
         return Err(Problem::NoTrace(number).into());
@@ -245,25 +247,51 @@ pub fn conclude_with(
             complaint = complaint
                 .fact("The release command was run and is not undone; what it changed stays");
         }
-        if screen.is_json() {
-            let mut fields = fields;
-            if let (Some(all), Value::Object(own)) = (fields.as_object_mut(), complaint.json()) {
-                all.extend(own);
-            }
-            screen.finished(false, fields);
-            return Ok(complaint.exit);
-        }
-        return Err(complaint);
+        return complained(screen, fields, complaint);
     }
     let text = outcome::done_text(document, finished, url, screen.began().elapsed());
     screen.success(&text);
-    let degraded = !finished.degraded.is_empty();
     for server in &finished.degraded {
         screen.warn(&format!("{server} could not be reached; it catches up by itself"));
     }
-    let exit = if degraded { Exit::Continues } else { Exit::Done };
-    screen.finished(!degraded, fields);
+    lacked(document, lacking, (url, fields), !finished.degraded.is_empty(), screen)
+}
+
+/// Shows what a command has not reached beside its operation, and returns how it ends.
+///
+/// # Errors
+/// When nobody goes on by itself.
+pub fn lacked(
+    document: &Document,
+    lacking: &Lacking,
+    (url, mut fields): (Option<&str>, Value),
+    degraded: bool,
+    screen: &Screen,
+) -> Result<Exit, Complaint> {
+    let without = lacking.json();
+    if without != json!([]) {
+        fields["without_certificate"] = without;
+    }
+    let serves = outcome::capitalised(&outcome::serves(document, url));
+    if let Some(complaint) = lacking.complaint(&serves) {
+        return complained(screen, fields, complaint);
+    }
+    lacking.warn(screen);
+    let exit = if degraded { Exit::Continues } else { lacking.exit() };
+    screen.finished(exit == Exit::Done, fields);
     Ok(exit)
+}
+
+/// Ends with a complaint; for machines with the fields of what it is about.
+fn complained(screen: &Screen, mut fields: Value, complaint: Complaint) -> Result<Exit, Complaint> {
+    if !screen.is_json() {
+        return Err(complaint);
+    }
+    if let (Some(all), Value::Object(own)) = (fields.as_object_mut(), complaint.json()) {
+        all.extend(own);
+    }
+    screen.finished(false, fields);
+    Ok(complaint.exit)
 }
 
 /// The address of the environment, when an agent runs that knows it.

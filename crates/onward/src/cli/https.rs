@@ -1,22 +1,22 @@
-//! What a deploy does about certificates, and what people read of them.
+//! What a deploy does about certificates.
 
 use std::path::Path;
 
 use jiff::Timestamp;
-use onward_core::document::Document;
 use onward_core::https::{Authority, Certificate, Https};
 use onward_core::model::BundleRef;
+use onward_core::ports::StateStore;
 use onward_core::secrets::SecretName;
 use onward_proxy::MAX_PEM;
-use serde_json::json;
 
 use super::carry;
+use super::certified;
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
 use super::interrupt::Interrupts;
 use super::issuing;
-use super::numbers;
+use super::lacking::Lacking;
 use super::screen::Screen;
 use super::secrets::{self, Write};
 use crate::certificates::seat::keep;
@@ -52,7 +52,7 @@ pub fn before_deploy(context: &Context, screen: &Screen) -> Result<(), Complaint
 }
 
 /// After a deploy: asks the authority for what is missing or ends soon, or forgets everything when
-/// the file wants no TLS any more. A certificate that cannot be had is told, and stops nothing.
+/// the file wants no TLS any more. Returns the names that are left without.
 ///
 /// # Errors
 /// When the state cannot be changed.
@@ -60,32 +60,34 @@ pub fn after_deploy(
     context: &Context,
     screen: &Screen,
     interrupts: &Interrupts,
-) -> Result<(), Complaint> {
+) -> Result<Lacking, Complaint> {
     if context.resolved.tls == Tls::Off {
         let ((), written) = secrets::change(context, |document| {
             let had = document.https.take().is_some();
             Ok(((), if had { Write::Yes } else { Write::No }))
         })?;
-        return if written.is_some() {
-            carry::carry_on(context, screen, interrupts)
-        } else {
-            Ok(())
-        };
+        if written.is_some() {
+            carry::carry_on(context, screen, interrupts)?;
+        }
+        return Ok(Lacking::default());
     }
     let renewed = issuing::renew(context, None, screen, interrupts)?;
-    for (name, text) in &renewed.failed {
-        screen.warn(&format!(
-            "{name} has no new certificate: {text}. `onward certificate renew` tries again"
-        ));
+    let stored = context.store().read()?;
+    let document = stored.as_ref().map(|own| &*own.document);
+    if let Some(document) = document.filter(|own| certified::renews_itself(own)) {
+        // The manager may be another server now.
+        secrets::bring_key_of(context, document);
     }
-    Ok(())
-}
-
-/// How long something is, for people: days from two days on.
-pub fn long(time: jiff::SignedDuration) -> String {
-    let time = time.unsigned_abs();
-    let days = time.as_secs() / (24 * 3600);
-    if days >= 2 { numbers::count(days, "day") } else { numbers::duration(time) }
+    let lacking = document.map_or_else(Lacking::default, |own| Lacking::of(own, Timestamp::now()));
+    for (name, text) in &renewed.failed {
+        if !lacking.names.contains_key(name) {
+            screen.warn(&format!(
+                "{name} has no new certificate: {text}. What it has is good for now; `onward \
+                 certificate renew` tries again"
+            ));
+        }
+    }
+    Ok(lacking)
 }
 
 fn keep_authority(context: &Context, acme: &Acme) -> Result<(), Complaint> {
@@ -184,58 +186,4 @@ fn findings(context: &Context, diagnostics: Vec<Diagnostic>) -> Findings {
 
 fn drawn(context: &Context, found: Diagnostic) -> Complaint {
     Complaint::from(LoadError::Invalid(findings(context, vec![found]))).nothing_changed()
-}
-
-/// What `status` says about certificates, one line each; `now` is the present.
-pub fn lines(document: &Document, now: Timestamp) -> Vec<String> {
-    let Some(https) = &document.https else { return Vec::new() };
-    let wanted = document.https_names();
-    let certificate = |own: &Certificate| {
-        let left = long(own.not_after.duration_since(now));
-        let names = own.names.join(", ");
-        if own.not_after <= now {
-            format!("{names}: ended {left} ago ({})", own.issuer)
-        } else {
-            format!("{names}: good for {left} ({})", own.issuer)
-        }
-    };
-    let mut lines: Vec<String> = https.certificates.values().map(certificate).collect();
-    let missing = wanted.iter().filter(|name| https.certificate(name).is_none());
-    lines.extend(missing.map(|name| format!("{name}: no certificate yet")));
-    let problems = https.attempts.iter().filter(|(_, own)| !own.problem.is_empty());
-    lines.extend(problems.map(|(name, own)| format!("{name}: {}", own.problem)));
-    lines
-}
-
-/// What is wrong with certificates, one sentence each.
-pub fn degraded(document: &Document, now: Timestamp) -> Vec<String> {
-    let Some(https) = &document.https else { return Vec::new() };
-    let mut lines = Vec::new();
-    for name in document.https_names() {
-        let failed = https.attempts.get(&name).filter(|own| !own.problem.is_empty());
-        let why = failed.map(|own| format!(": {}", own.problem)).unwrap_or_default();
-        match https.certificate(&name) {
-            None => lines.push(format!("{name} has no certificate{why}")),
-            Some(own) if own.not_after <= now => {
-                lines.push(format!("the certificate of {name} has ended{why}"));
-            }
-            Some(own) if failed.is_some() && own.renew_at() <= now => {
-                lines.push(format!("the certificate of {name} is not renewed{why}"));
-            }
-            Some(_) => {}
-        }
-    }
-    lines
-}
-
-/// The certificates of a document, for machines.
-pub fn as_json(document: &Document) -> serde_json::Value {
-    let Some(https) = &document.https else { return json!([]) };
-    let one = |own: &Certificate| {
-        json!({
-            "names": own.names, "issuer": own.issuer, "not_before": own.not_before,
-            "not_after": own.not_after, "renew_at": own.renew_at(), "by": own.by,
-        })
-    };
-    https.certificates.values().map(one).collect()
 }

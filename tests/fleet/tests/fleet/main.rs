@@ -12,6 +12,7 @@ mod line;
 mod machine;
 mod operators;
 mod partitions;
+mod renewal;
 mod roles;
 mod rootfs;
 mod traces;

@@ -94,7 +94,7 @@ fn visits_answers_with_tls_and_two_web_servers_count_together() {
     let of = |name: &str| machines.iter().find(|own| own.name.as_str() == name).expect("booted");
     let front = address(of("front"));
     let [a, b, c, _] = front.octets();
-    let authority = Authority::of(Ipv4Addr::new(a, b, c, 1), (front, 80), None);
+    let authority = Authority::of(Ipv4Addr::new(a, b, c, 1), (&[front], 80), None);
     add(&line, &format!("domain = \"visits.test\"\n{}", authority.lines()));
     let up = line.onward(&["-e", "lab", "up"]);
     assert!(up.stdout.contains("Release 1"), "{up:?}");

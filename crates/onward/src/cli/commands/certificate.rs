@@ -10,10 +10,10 @@ use serde_json::json;
 
 use crate::certificates::renewal::Renewed;
 use crate::cli::args_certificate::CertificateVerb;
+use crate::cli::certified;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
-use crate::cli::https;
 use crate::cli::interrupt;
 use crate::cli::issuing;
 use crate::cli::numbers;
@@ -42,7 +42,7 @@ fn show(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
         .collect();
     let attempts = held.iter().flat_map(|own| &own.attempts);
     screen.document(&json!({
-        "certificates": document.map_or_else(|| json!([]), https::as_json),
+        "certificates": document.map_or_else(|| json!([]), certified::as_json),
         "missing": missing,
         "authority": held.and_then(|own| own.authority.as_ref()).map(|own| &own.directory),
         "attempts": attempts.map(|(name, own)| json!({
@@ -55,7 +55,7 @@ fn show(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     };
     let mut table = Table::new(["NAMES", "UNTIL", "LEFT", "ISSUER"]);
     for own in held.certificates.values() {
-        let left = https::long(own.not_after.duration_since(now));
+        let left = certified::long(own.not_after.duration_since(now));
         table.row([
             own.names.join(", "),
             own.not_after.strftime("%Y-%m-%d").to_string(),

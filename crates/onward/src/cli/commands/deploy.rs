@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use onward_core::document::Document;
+use onward_core::document::{Document, Ended};
 use onward_core::engine::{Ask, Refusal};
 use onward_core::model::{BundleRef, Config, Generation, ServerName};
 use onward_core::ports::StateStore;
@@ -21,6 +21,7 @@ use crate::cli::fleet;
 use crate::cli::hooks::Hooks;
 use crate::cli::https;
 use crate::cli::interrupt::{self, Interrupts};
+use crate::cli::lacking::Lacking;
 use crate::cli::likeness;
 use crate::cli::lost;
 use crate::cli::managers;
@@ -122,8 +123,11 @@ fn release_with(
             retention::sweep(context, &document, screen);
             fleet::retire(context, &document);
             maintenance::remind(context, screen);
-            https::after_deploy(context, screen, interrupts)?;
-            carry::conclude_with(context, &document, number, screen, Some(hooks))
+            // A release that failed has its own reason not to be reached.
+            let is_done = document.finished(number).is_some_and(|own| own.outcome == Ended::Done);
+            let lacking = https::after_deploy(context, screen, interrupts)?;
+            let lacking = if is_done { lacking } else { Lacking::default() };
+            carry::conclude_with(context, &document, number, screen, Some(hooks), &lacking)
         }
         Came::Unchanged => carry::follow(context, screen, interrupts, |document| {
             unchanged(context, document, screen, interrupts)
@@ -184,11 +188,11 @@ fn unchanged(
     interrupts: &Interrupts,
 ) -> Result<Exit, Complaint> {
     carry::await_serving(context, document, interrupts)?;
-    https::after_deploy(context, screen, interrupts)?;
+    let lacking = https::after_deploy(context, screen, interrupts)?;
     let url = carry::url(context);
     let took = numbers::duration(screen.began().elapsed());
     let serves = outcome::capitalised(&outcome::serves(document, url.as_deref()));
     screen.success(&format!("Nothing changed. {serves} ({took})"));
-    screen.finished(true, json!({"outcome": "unchanged", "release": document.serving, "url": url}));
-    Ok(Exit::Done)
+    let fields = json!({"outcome": "unchanged", "release": document.serving, "url": url});
+    carry::lacked(document, &lacking, (url.as_deref(), fields), false, screen)
 }

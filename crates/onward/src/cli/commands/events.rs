@@ -1,6 +1,7 @@
 //! `onward events`: what changes, as it changes, on all servers.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use onward_server::client::Client;
 use serde_json::json;
 
 use crate::cli::args_where::Where;
+use crate::cli::certified;
 use crate::cli::chosen;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
@@ -43,7 +45,8 @@ pub fn run(context: &Context, place: &Where, screen: &Screen) -> Result<Exit, Co
     if !place.is_open() {
         chosen::servers(context, first.as_ref().map(|stored| &*stored.document), place)?;
     }
-    let mut seen: Option<Generation> = first.map(|stored| stored.document.generation);
+    let mut seen = first.as_ref().map(|stored| stored.document.generation);
+    let mut before: Option<Arc<Document>> = first.map(|stored| stored.document);
     let mut watched = Watched::begin();
     while interrupts.count() == 0 && screen.is_read() {
         let now = store.read()?;
@@ -51,7 +54,8 @@ pub fn run(context: &Context, place: &Where, screen: &Screen) -> Result<Exit, Co
         let now = now.map(|stored| stored.document.generation);
         for number in seen.map_or(1, |seen| seen.0 + 1)..=now.map_or(0, |now| now.0) {
             if let Some(stored) = store.read_generation(Generation(number))? {
-                tell(&stored.document, screen);
+                tell(before.as_deref(), &stored.document, screen);
+                before = Some(stored.document);
             }
         }
         seen = now.or(seen);
@@ -164,8 +168,12 @@ fn summary(report: &Report) -> String {
     text + &runs::summary(report)
 }
 
-fn tell(document: &Document, screen: &Screen) {
-    let text = outcome::step(document);
+fn tell(before: Option<&Document>, document: &Document, screen: &Screen) {
+    let certificates = certified::changes(before, document);
+    let text = match certificates.is_empty() {
+        true => outcome::step(document),
+        false => certificates.join("; "),
+    };
     screen.event(&json!({
         "event": "generation",
         "generation": document.generation,

@@ -12,6 +12,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::hooks::Hooks;
 use crate::cli::interrupt;
+use crate::cli::lacking::Lacking;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
@@ -37,7 +38,8 @@ pub fn run(context: &Context, args: &RollbackArgs, screen: &Screen) -> Result<Ex
     })?;
     match came {
         Came::Ended(document, number) => {
-            carry::conclude_with(context, &document, number, screen, Some(&hooks))
+            let nothing = Lacking::default();
+            carry::conclude_with(context, &document, number, screen, Some(&hooks), &nothing)
         }
         Came::Unchanged => carry::follow(context, screen, &interrupts, |document| {
             let url = carry::url(context);

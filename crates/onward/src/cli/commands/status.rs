@@ -10,12 +10,12 @@ use onward_core::traffic::Traffic;
 use serde_json::{Value, json};
 
 use crate::cli::carry;
+use crate::cli::certified;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::drift::{self, Drift};
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
-use crate::cli::https;
 use crate::cli::moved;
 use crate::cli::numbers;
 use crate::cli::outcome;
@@ -55,7 +55,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     let reports = fleet::reports(context, Some(document));
     let url = carry::url(context).filter(|_| document.serving.is_some());
     let mut degraded = degraded(document, &reports, found);
-    degraded.extend(https::degraded(document, Timestamp::now()));
+    degraded.extend(certified::degraded(document, Timestamp::now()));
     degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));
     let drift = drift::of(context, document, &reports);
     let moved = moved::overrides(context, document);
@@ -117,7 +117,7 @@ fn tell(now: &Now<'_>, screen: &Screen) {
             numbers::count(traffic.app_errors, "app error")
         ));
     }
-    for line in https::lines(document, now.at) {
+    for line in certified::lines(document, now.at) {
         screen.line(&format!("  HTTPS      {line}"));
     }
     for line in &now.degraded {
@@ -307,8 +307,7 @@ fn empty(context: &Context) -> Value {
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
         "release": null, "warm": null, "servers": [], "processes": [], "schedules": [], "runs": [],
         "operation": null, "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
-        "certificates": [],
-        "operation": null, "overrides": [], "degraded": [], "drift": [], "maintenance": null, "traffic": null,
+        "certificates": [], "drift": [],
     })
 }
 
@@ -343,7 +342,7 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "schedules": of_each(reports, runs::schedules_json),
         "runs": of_each(reports, runs::runs_json),
         "operation": document.operation,
-        "certificates": https::as_json(document),
+        "certificates": certified::as_json(document),
         "overrides": overrides(document, moved),
         "degraded": degraded,
         "drift": drift,

@@ -6,10 +6,10 @@ use onward_core::ports::StateStore;
 use onward_core::secrets::Secrets;
 
 use super::check::Check;
+use crate::cli::certified;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::fleet;
-use crate::cli::https;
 use crate::cli::outcome;
 
 /// Machines whose clocks agree better than this are said to agree.
@@ -74,9 +74,9 @@ fn readers(secrets: &Secrets) -> Check {
 /// Certificates that are missing, or end although they should have been renewed.
 fn certificates(document: &Document, now: Timestamp) -> Vec<Check> {
     let Some(https) = &document.https else { return Vec::new() };
-    let fix = "`onward certificate renew` asks again and tells what it finds; its name has to lead \
+    let fix = "`onward certificate renew` asks at once and tells what it finds; its name has to lead \
                here, and port 80 has to be open to the authority";
-    let bad = https::degraded(document, now);
+    let bad = certified::degraded(document, now);
     let ending = https
         .certificates
         .values()
@@ -85,14 +85,14 @@ fn certificates(document: &Document, now: Timestamp) -> Vec<Check> {
         let text = format!(
             "{}: ends in {}",
             own.names.join(", "),
-            https::long(own.not_after.duration_since(now))
+            certified::long(own.not_after.duration_since(now))
         );
         Check::warning("https", text, "put a new one in its place, then `onward up`")
     });
     let mut checks: Vec<Check> =
         bad.into_iter().map(|text| Check::warning("https", text, fix)).chain(brought).collect();
     if checks.is_empty() && !https.certificates.is_empty() {
-        checks.push(Check::fine("https", https::lines(document, now).join("; ")));
+        checks.push(Check::fine("https", certified::lines(document, now).join("; ")));
     }
     checks
 }
