@@ -87,9 +87,12 @@ impl View<'_> {
         }
     }
 
+    /// Whether every server has the order of this generation that can be had now. One that is known
+    /// to be behind and does not answer is not waited for: it has its order when it is back.
     fn all_accepted(&self) -> bool {
         self.document.servers.keys().all(|server| {
-            self.fresh(server).is_some() || self.given_up(server, FOLLOW_WITHIN_MS).is_some()
+            let patience = if self.document.behind.contains(server) { 0 } else { FOLLOW_WITHIN_MS };
+            self.fresh(server).is_some() || self.given_up(server, patience).is_some()
         })
     }
 

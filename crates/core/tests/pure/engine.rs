@@ -134,6 +134,22 @@ fn a_server_that_was_left_out_and_has_not_followed_is_named() {
 }
 
 #[test]
+fn a_server_that_is_known_to_be_behind_is_not_waited_for_at_rest() {
+    let mut document = serving();
+    let balancer = document.servers.get_mut(&name("one")).expect("one of two");
+    balancer.roles.insert("balancer".parse().expect("a role"));
+    let mut contacts = all(&document, &report(&document, 1, Level::Routed));
+    let lost = Contact::Unreachable { for_ms: 0, cause: "no route".to_owned() };
+    contacts.insert(name("two"), lost);
+    assert_eq!(advance(&document, &contacts, NOW), Advance::Wait);
+    document.behind.insert(name("two"));
+    assert_eq!(advance(&document, &contacts, NOW), Advance::Rest);
+    // Nor is it forgotten: it has not been asked yet.
+    contacts.remove(&name("two"));
+    assert_eq!(advance(&document, &contacts, NOW), Advance::Wait);
+}
+
+#[test]
 fn the_same_request_is_one_operation() {
     let asked = request("r", deploy("two"));
     let document = recorded(&serving(), &asked);

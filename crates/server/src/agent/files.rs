@@ -34,13 +34,16 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// Files that nothing can write to may be those of other releases as well.
-    fn mode(&self) -> StageMode {
-        if self.account.is_some() { StageMode::Link } else { StageMode::Copy }
+    /// Files that nothing can write to may be those of other releases as well. They are compared before
+    /// anything runs from them; what differs then is mended when they are staged anew.
+    fn mode(&self, anew: bool) -> StageMode {
+        match self.account {
+            Some(_) if anew => StageMode::Link,
+            Some(_) => StageMode::LinkUnread,
+            None => StageMode::Copy,
+        }
     }
-}
 
-impl Wanted {
     fn own_part(&self, manifest: &Manifest) -> Result<Manifest, Failure> {
         let shared = self.shared_dirs.iter().chain(&self.shared_files);
         own_part(manifest, self.release, &shared.chain(self.rendered.paths()))
@@ -61,7 +64,8 @@ pub(super) enum Unfit {
 pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(), Failure> {
     let directory = tree.release(wanted.release);
     let store = Store::open(bundles).map_err(|error| failure(wanted, &error))?;
-    if fs::symlink_metadata(&directory).is_ok() {
+    let is_there = fs::symlink_metadata(&directory).is_ok();
+    if is_there {
         let manifest = store.manifest(wanted.bundle).map_err(|error| failure(wanted, &error))?;
         match verify_tree(&wanted.own_part(&manifest)?, &directory) {
             Ok(()) => return Ok(()),
@@ -77,7 +81,7 @@ pub(super) fn stage(tree: &AppTree, bundles: &Path, wanted: &Wanted) -> Result<(
         }
     }
     store
-        .stage(wanted.bundle, &directory, wanted.mode(), None)
+        .stage(wanted.bundle, &directory, wanted.mode(is_there), None)
         .map_err(|error| failure(wanted, &error))?;
     Ok(())
 }

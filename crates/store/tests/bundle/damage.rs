@@ -102,3 +102,20 @@ fn a_changed_object_is_not_linked() {
     world.store.verify_tree(digest, &world.path("r/2")).unwrap();
     assert!(world.store.verify_tree(digest, &world.path("r/1")).is_err());
 }
+
+#[test]
+fn a_changed_object_that_was_linked_unread_differs_and_is_mended_when_staged_anew() {
+    let (world, digest) = filled();
+    world.store.stage(digest, &world.path("r/1"), StageMode::LinkUnread, None).unwrap();
+    let text = fs::read_to_string(world.path("r/1/a")).unwrap();
+    fs::write(world.path("r/1/a"), text.to_uppercase()).unwrap();
+    world.store.stage(digest, &world.path("r/2"), StageMode::LinkUnread, None).unwrap();
+    assert!(world.store.verify_tree(digest, &world.path("r/2")).is_err(), "it was not read");
+    fs::remove_dir_all(world.path("r/2")).unwrap();
+    world.store.stage(digest, &world.path("r/2"), StageMode::Link, None).unwrap();
+    world.store.verify_tree(digest, &world.path("r/2")).unwrap();
+    // One of another size is noticed at once.
+    fs::write(world.path("r/2/a"), "short").unwrap();
+    world.store.stage(digest, &world.path("r/3"), StageMode::LinkUnread, None).unwrap();
+    world.store.verify_tree(digest, &world.path("r/3")).unwrap();
+}

@@ -24,7 +24,7 @@ fn with_everything() -> World {
 
 #[test]
 fn a_staged_tree_is_the_tree() {
-    for mode in [StageMode::Copy, StageMode::Link] {
+    for mode in [StageMode::Copy, StageMode::Link, StageMode::LinkUnread] {
         let world = with_everything();
         let added = world.add();
         let dest = world.path("releases/1");

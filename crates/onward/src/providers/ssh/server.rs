@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use onward_core::model::{Digest, ServerName};
 use onward_server::build::Build;
@@ -22,6 +22,9 @@ use super::error::SshError;
 use super::invocation::{Invocation, Trust};
 use super::pins::{Pins, fingerprint};
 use crate::project::Reach;
+
+/// The pause before a server that could not be reached is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// A server that is reached over SSH. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -263,7 +266,7 @@ impl Way {
     }
 
     /// The connection that there is, or a new one. Others wait while it is made, and learn how that
-    /// ended: none of them makes the same attempt again.
+    /// ended: none of them makes the same attempt again, nor does anybody for a while.
     fn connection(&self, if_bare: IfBare) -> Result<Arc<Connection>, SshError> {
         let asked = Instant::now();
         let mut state = locked(&self.state);
@@ -275,7 +278,7 @@ impl Way {
         {
             return Err(error.clone());
         }
-        if let Some((_, error)) = state.failed.as_ref().filter(|(when, _)| *when >= asked) {
+        if let Some((_, error)) = state.failed.as_ref().filter(|(when, _)| *when + AGAIN_AFTER > asked) {
             return Err(error.clone());
         }
         match self.open(if_bare) {
