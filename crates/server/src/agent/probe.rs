@@ -5,7 +5,7 @@
 
 mod http;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -31,8 +31,9 @@ const EAGER: Duration = Duration::from_millis(25);
 const PATIENT: Duration = Duration::from_millis(50);
 /// How long a new instance is asked eagerly.
 const EAGER_FOR: Duration = Duration::from_secs(1);
-/// How often it is found out on which port an instance listens that does not answer.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// When it is found out for the first time on which port an instance listens that does not answer.
+/// The pause until it is found out again doubles: it may cost a unit.
+const LOOK_FIRST: Duration = Duration::from_millis(500);
 /// How many failures in a row make an instance failing.
 const FAILURES_MAX: u32 = 2;
 /// How long a process without a probe must stay up until it counts as ready.
@@ -139,7 +140,7 @@ pub(super) async fn run(
 
 async fn until_ready(probe: &Probe, target: &Target, tell: &impl AsyncFn(Verdict)) {
     let began = Instant::now();
-    let mut looked = began;
+    let mut look_at = began + LOOK_FIRST;
     let mut told = None;
     sleep(FIRST).await;
     loop {
@@ -150,9 +151,9 @@ async fn until_ready(probe: &Probe, target: &Target, tell: &impl AsyncFn(Verdict
             },
             Err(failure) => failure,
         };
-        if failure.answer.is_none() && looked.elapsed() >= LOOK_EVERY {
-            looked = Instant::now();
-            if let Some(reason) = elsewhere(target) {
+        if failure.answer.is_none() && look_at <= Instant::now() {
+            look_at = began + 2 * began.elapsed();
+            if let Some(reason) = elsewhere(target).await {
                 failure.reason = reason;
                 told = Some(failure.clone());
                 tell(Verdict::NotYet(failure)).await;
@@ -189,9 +190,11 @@ fn stranger(target: &Target) -> Option<Failure> {
 }
 
 /// What to say when the instance listens on other ports than the one that it was given.
-fn elsewhere(target: &Target) -> Option<String> {
-    let port = target.port?;
-    let ports: BTreeSet<u16> = process::listening_ports(target.identity.pid);
+async fn elsewhere(target: &Target) -> Option<String> {
+    let (port, group) = (target.port?, target.identity.pid);
+    let supervisor = target.keeper.supervisor.clone();
+    let looked = tokio::task::spawn_blocking(move || supervisor.listening_ports(group));
+    let ports = looked.await.ok()?;
     if ports.is_empty() || ports.contains(&port) {
         return None;
     }
@@ -268,6 +271,7 @@ async fn command(line: &str, target: &Target, within: Duration) -> Result<(), Fa
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::net::TcpListener;
     use std::os::unix::process::CommandExt;
     use std::process::{Child, Command};

@@ -4,6 +4,7 @@
 //! an agent that starts ([`Group`]); ending it ends everything that it started; and nothing of it
 //! ends because the agent does.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::group::{self, End};
 use super::procfs::{self, Identity};
 use super::spawn::Spawn;
-use super::{Exit, journal, logs, wait_for_exit};
+use super::{Exit, journal, logs, ports, wait_for_exit};
 use crate::layout::AppTree;
 use crate::systemd::transient::Unit;
 use crate::systemd::{Manager, Names};
@@ -98,6 +99,14 @@ impl Supervisor {
         match self {
             Self::Own => logs::tail(log, lines, masker),
             Self::Systemd { .. } => journal::tail(log, lines, masker),
+        }
+    }
+
+    /// The TCP ports on which a group listens.
+    pub fn listening_ports(&self, group: u32) -> BTreeSet<u16> {
+        match self {
+            Self::Own => ports::listening_ports(group),
+            Self::Systemd { .. } => ports::listening_ports_of_another(group),
         }
     }
 

@@ -10,7 +10,7 @@ const WATCHED: &str = "[release]\nwatch = \"1s\"";
 const NEVER_READY: [(&str, &[&str]); 6] = [
     ("exits", &["web exited with status 3", "| app: the configuration is missing"]),
     ("silent", &["in time: nothing listens on port", "| app: mode silent"]),
-    ("wrong-port", &["in time: nothing listens on port", "| app: mode wrong-port"]),
+    ("wrong-port", &["in time: it listens on port", "not on the PORT", "| app: mode wrong-port"]),
     ("errors", &["it answered with status 500", "HTTP 500: the database is away"]),
     ("slow", &["did not answer its probe in time"]),
     ("eats", &["signal 9 (SIGKILL)", "| app: taking more and more memory"]),

@@ -56,8 +56,14 @@ fn what_is_killed_stopped_edited_or_removed_by_hand_is_made_good() {
     );
     serves(&line, 1);
 
-    // Files of the release that runs: it goes on, and the next release has them all.
+    // Files of the release that runs: it goes on, and what starts in its place has them all.
     line.run("alone", &format!("rm {TREE}/releases/1/hello"));
+    serves(&line, 1);
+    let fourth = pid(&line);
+    line.run("alone", &format!("kill -9 {fourth}"));
+    eventually("it is started again", || {
+        ![fourth.as_str(), "0", ""].contains(&pid(&line).as_str())
+    });
     serves(&line, 1);
     line.onward(&["deploy", "--force"]);
     serves(&line, 2);
