@@ -151,6 +151,9 @@ StartLimitIntervalSec=0
 Type=exec
 ExecStart={root}/bin/current proxy run --table {root}/proxy/table.json --control {runtime}/proxy/proxy.sock --beside
 Sockets={HTTP} {HTTPS}
+# The sockets are those of the proxy that runs already: without this systemd would have it wait for
+# the next connection, and everybody in it with it.
+NonBlocking=yes
 User={PROXY_USER}
 Group={PROXY_USER}
 Restart=on-failure
