@@ -60,8 +60,7 @@ pub fn ready(
         match verb {
             Verb::Up(_) => lab::up(lab, &context.resolved, ways, screen)?,
             Verb::Down(_) => return Ok(()),
-            _ if lab.state()?.is_empty() => return Err(not_made(context)),
-            _ => {}
+            _ => lab::is_up(lab, context.environment(), ways.manager().name())?,
         }
     }
     if speaks_to_all(verb) {
@@ -80,11 +79,6 @@ pub fn ready(
         vec![ways.manager()]
     };
     reach(ways, servers, installs, global, screen)
-}
-
-fn not_made(context: &Context) -> Complaint {
-    let what = format!("{} has no servers yet", context.environment());
-    Complaint::new(Exit::Refused, what).hint("`onward up` makes them")
 }
 
 fn reach(

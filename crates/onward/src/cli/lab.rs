@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use onward_core::model::ServerName;
+use onward_core::model::{EnvironmentName, ServerName};
 use serde_json::json;
 
 use super::complaint::Complaint;
@@ -14,6 +14,9 @@ use crate::project::{HostKey, Reach, Resolved, wishes};
 use crate::providers::local::Local;
 use crate::providers::nspawn::{Event, Lab, LabError, ServerSpec};
 use crate::providers::ssh::{Pins, SshServer};
+
+/// What is said of a server that was stopped, or that nobody booted since this machine was.
+const STOPPED: &str = "does not run";
 
 /// Who logs in.
 const USER: &str = "root";
@@ -40,6 +43,35 @@ fn reach(address: &str, host_key: &str) -> Reach {
         port: None,
         host_key: HostKey::new(host_key),
     }
+}
+
+/// Refuses what cannot work: servers that were never made, and a manager that does not run.
+///
+/// # Errors
+/// With what to type.
+pub fn is_up(
+    lab: &Lab,
+    environment: &EnvironmentName,
+    manager: &ServerName,
+) -> Result<(), Complaint> {
+    let servers = lab.state()?;
+    if servers.is_empty() {
+        let what = format!("{environment} has no servers yet");
+        return Err(Complaint::new(Exit::Refused, what).hint("`onward up` makes them"));
+    }
+    match servers.iter().any(|own| own.name == *manager && !own.is_running) {
+        false => Ok(()),
+        true => Err(Complaint::new(Exit::Refused, format!("server {manager} {STOPPED}"))
+            .nothing_changed()
+            .hint("`onward up` boots it; what ran there runs again")),
+    }
+}
+
+/// The servers that do not run, each with what is said of it.
+pub fn stopped(lab: &Lab) -> impl Iterator<Item = (ServerName, String)> {
+    let servers = lab.state().unwrap_or_default().into_iter();
+    let stopped = servers.filter(|own| !own.is_running);
+    stopped.map(|own| (own.name, format!("it {STOPPED}; `onward up` boots it")))
 }
 
 /// Makes and boots what the project file wishes and is not running.

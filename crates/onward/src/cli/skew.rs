@@ -4,6 +4,9 @@
 //! says so. It leaves newer ones: two people with two versions would otherwise fight. A command that
 //! reads replaces nothing.
 
+use std::collections::BTreeSet;
+
+use onward_core::model::ServerName;
 use onward_core::ports::StateStore;
 use onward_server::build::{Build, Skew};
 use serde_json::{Value, json};
@@ -17,15 +20,75 @@ use super::screen::Screen;
 use crate::providers::Server;
 use crate::providers::local::{self, AgentError, Renewal, Replaced};
 
+/// How many servers are upgraded at once: each is sent the whole program.
+const AT_ONCE: usize = 8;
+
+/// The servers of an environment.
+struct Fleet {
+    balancers: Vec<Server>,
+    others: Vec<Server>,
+}
+
+impl Fleet {
+    fn of(context: &Context) -> Result<Self, Complaint> {
+        let stored = context.store().read()?;
+        let document = stored.as_ref().map(|stored| &*stored.document);
+        let servers = fleet::servers(context, document);
+        fleet::greet(&servers);
+        let (balancers, others) =
+            servers.into_iter().partition(|server| fleet::balances(document, server));
+        Ok(Self { balancers, others })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Server> {
+        self.others.iter().chain(&self.balancers)
+    }
+
+    /// Without the servers behind SSH that run this very build: they are asked all at once.
+    fn outdated(self) -> Self {
+        let is_same = |server: &Server| {
+            server.ssh().is_some() && server.build().ok() == server.running_build()
+        };
+        let all: Vec<Server> = self.all().cloned().collect();
+        let same = fleet::on_each(&all, is_same);
+        let same: BTreeSet<&ServerName> =
+            all.iter().zip(same).filter(|(_, same)| *same).map(|(own, _)| own.name()).collect();
+        let outdated = |servers: Vec<Server>| -> Vec<Server> {
+            servers.into_iter().filter(|own| !same.contains(own.name())).collect()
+        };
+        Self { balancers: outdated(self.balancers), others: outdated(self.others) }
+    }
+
+    /// Puts this build on the servers: on several at once, and on one balancer after the other once
+    /// what they send to is new. What became of each is heard in this order; after an error no other
+    /// server is begun with.
+    fn exchange(
+        &self,
+        context: &Context,
+        downgrade: bool,
+        mut hear: impl FnMut(&Server, Result<Exchange, AgentError>) -> Result<(), Complaint>,
+    ) -> Result<(), Complaint> {
+        for some in self.others.chunks(AT_ONCE).chain(self.balancers.chunks(1)) {
+            let results = fleet::on_each(some, |server| exchange(context, server, downgrade));
+            let mut heard = Ok(());
+            for (server, result) in some.iter().zip(results) {
+                heard = heard.and(hear(server, result));
+            }
+            heard?;
+        }
+        Ok(())
+    }
+}
+
 /// Before a command acts: agent and proxy are of its build, or newer.
 pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
-    for server in &others(servers(context)?) {
+    Fleet::of(context)?.outdated().exchange(context, false, |server, exchanged| {
         let place = place(context, server);
-        let exchanged = match exchange(context, server, false) {
+        let exchanged = match exchanged {
             // Which of the others a command can do without it, it finds out itself.
             Err(error) if !place.is_empty() && error.may_pass() => {
                 screen.warn(&format!("{place}{}", local::reason(&error)));
-                continue;
+                return Ok(());
             }
             other => other.map_err(|error| fleet::complaint(server, &error))?,
         };
@@ -44,8 +107,8 @@ pub fn renew(context: &Context, screen: &Screen) -> Result<(), Complaint> {
                 }
             }
         }
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn tell_replaced(
@@ -62,24 +125,6 @@ fn tell_replaced(
     screen.note(&format!("  {place}{}", sentence(replaced, counted)));
 }
 
-/// The servers of the environment; the balancers last, so that what they send to is new by then.
-fn servers(context: &Context) -> Result<Vec<Server>, Complaint> {
-    let stored = context.store().read()?;
-    let document = stored.as_ref().map(|stored| &*stored.document);
-    let mut servers = fleet::servers(context, document);
-    servers.sort_by_key(|server| fleet::balances(document, server));
-    fleet::greet(&servers);
-    Ok(servers)
-}
-
-/// The servers without those behind SSH that run this very build: they are asked all at once.
-fn others(servers: Vec<Server>) -> Vec<Server> {
-    let is_same =
-        |server: &Server| server.ssh().is_some() && server.build().ok() == server.running_build();
-    let same = fleet::on_each(&servers, is_same);
-    servers.into_iter().zip(same).filter(|(_, same)| !same).map(|(server, _)| server).collect()
-}
-
 /// Which server is meant, where there are several.
 fn place(context: &Context, server: &Server) -> String {
     let alone = fleet::wished(context).len() == 1 && *server.name() == local::server_name();
@@ -91,8 +136,7 @@ pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Ex
     screen.note(&context.title());
     context.prepare()?;
     let mut counts: Vec<Option<Counted>> = Vec::new();
-    for server in &servers(context)? {
-        let exchanged = exchange(context, server, downgrade);
+    Fleet::of(context)?.outdated().exchange(context, downgrade, |server, exchanged| {
         match exchanged.map_err(|error| fleet::complaint(server, &error))? {
             Exchange { renewal: Renewal::Same, .. } => {}
             Exchange { renewal: Renewal::Newer(running), .. } => {
@@ -107,7 +151,8 @@ pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Ex
                 counts.push(counted);
             }
         }
-    }
+        Ok(())
+    })?;
     let own = onward_server::build::VERSION;
     if counts.is_empty() {
         screen.success(&format!("Nothing changed: onward {own} is what runs"));
@@ -133,7 +178,7 @@ pub fn upgrade(context: &Context, downgrade: bool, screen: &Screen) -> Result<Ex
 fn is_newer(running: &Build, replaced_any: bool) -> Complaint {
     let own = onward_server::build::VERSION;
     let fact = if replaced_any {
-        "The servers before it have what is told above"
+        "The servers that are named above have it, and no other"
     } else {
         "Nothing was replaced"
     };
@@ -158,7 +203,8 @@ fn not_replaced(server: &Server, why: &str) -> Complaint {
 /// For a command that reads: says when what runs is of another version.
 pub fn tell(context: &Context, screen: &Screen) {
     // Without a document that can be read there is nobody to ask; others tell of that.
-    for server in &servers(context).unwrap_or_default() {
+    let Ok(fleet) = Fleet::of(context) else { return };
+    for server in fleet.all() {
         let Some(running) = server.running_build() else { continue };
         let Ok(own) = server.build() else { continue };
         let what = match own.skew(&running) {

@@ -41,6 +41,9 @@ fn a_server_whose_power_was_cut_serves_again_by_itself_once_it_has_booted() {
     machine.power_cut(&name).expect("cut");
     eventually("visitors notice, a control", || visitors.losses() > 0);
     visitors.end();
+    let away = line.project.run(&["status"]).code_is(3);
+    assert!(away.stderr.contains("server alone does not run"), "{away:?}");
+    assert!(away.stderr.contains("`onward up` boots it"), "{away:?}");
 
     let spec = onward::providers::nspawn::ServerSpec::of(name);
     machine.up(&[spec], &|_| {}).expect("it boots");

@@ -44,13 +44,10 @@ fn two_apps_share_a_server_and_one_goes_without_the_other() {
 }
 
 #[test]
-fn two_operators_at_once_leave_one_truth() {
+fn two_operators_and_ci_at_once_leave_one_truth() {
     let Some(fleet) = Fleet::boot(2) else { return };
-    let servers = ["one", "two"];
-    let (ana, ben) = (
-        Operator::of(&fleet, "shop", &servers, "harden = \"off\""),
-        Operator::of(&fleet, "shop", &servers, "harden = \"off\""),
-    );
+    let operator = || Operator::of(&fleet, "shop", &["one", "two"], "harden = \"off\"");
+    let (ana, ben, ci) = (operator(), operator(), operator());
     ana.run(&["up"]).code_is(0);
     // The other knows nothing of it but the project file.
     assert_eq!(ben.status()["release"]["number"], 1);
@@ -58,15 +55,23 @@ fn two_operators_at_once_leave_one_truth() {
     let visitors = Sampler::start(&address, 2, 1, Duration::from_millis(5));
     for round in 0..2 {
         ben.project.write("of-ben.txt", &format!("{round}\n"));
-        let first = ana.start(&["deploy", "--force"]);
-        let second = ben.start(&["deploy", "--force"]);
-        let second = ended(second, || {});
-        let first = ended(first, || {});
-        // One may be told that the other's came before it was decided.
-        assert!([first.code, second.code].contains(&Some(0)), "{first:?}\n{second:?}");
-        for outcome in [&first, &second] {
+        let of_people = ["deploy", "--force"];
+        let of_ci = ["deploy", "--force", "--json", "--no-input"];
+        let begun = [ana.start(&of_people), ben.start(&of_people), ci.start(&of_ci)];
+        let outcomes = begun.map(|own| ended(own, || {}));
+        // One may be told that another's came before it was decided.
+        assert!(outcomes.iter().any(|own| own.code == Some(0)), "{outcomes:?}");
+        for outcome in &outcomes {
             assert!([Some(0), Some(1), Some(3)].contains(&outcome.code), "{outcome:?}");
         }
+        let finished: serde_json::Value = outcomes[2]
+            .stdout
+            .lines()
+            .last()
+            .and_then(|line| serde_json::from_str(line).ok())
+            .unwrap_or_else(|| panic!("{:?}", outcomes[2]));
+        assert_eq!(finished["event"], "finished");
+        assert_eq!(finished["ok"], outcomes[2].code == Some(0), "{finished}");
         let (hers, his) = (ana.status(), ben.status());
         assert!(hers["operation"].is_null(), "{hers:#}");
         assert_eq!((&hers["generation"], &hers["release"]), (&his["generation"], &his["release"]));

@@ -16,6 +16,7 @@ use crate::cli::context::Context;
 use crate::cli::drift::{self, Drift};
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
+use crate::cli::lab;
 use crate::cli::moved;
 use crate::cli::numbers;
 use crate::cli::outcome;
@@ -24,6 +25,7 @@ use crate::cli::runs;
 use crate::cli::scaled;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
+use crate::cli::ways::Ways;
 
 /// What each server says itself; nothing of one that says nothing.
 type Reports = BTreeMap<ServerName, Option<Report>>;
@@ -51,6 +53,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     let mut found = BTreeMap::new();
     if document.serving.is_some() || document.operation.is_some() {
         found = fleet::wake(context, document)?;
+        found.extend(context.ways().and_then(Ways::lab).into_iter().flat_map(lab::stopped));
     }
     let reports = fleet::reports(context, Some(document));
     let url = carry::url(context).filter(|_| document.serving.is_some());
