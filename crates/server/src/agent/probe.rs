@@ -31,6 +31,9 @@ const EAGER: Duration = Duration::from_millis(25);
 const PATIENT: Duration = Duration::from_millis(50);
 /// How long a new instance is asked eagerly.
 const EAGER_FOR: Duration = Duration::from_secs(1);
+/// How long a new instance may be silent before that is told: reading what it said last costs more
+/// than most take to begin.
+const SILENT_FOR: Duration = Duration::from_millis(400);
 /// When it is found out for the first time on which port an instance listens that does not answer.
 /// The pause until it is found out again doubles: it may cost a unit.
 const LOOK_FIRST: Duration = Duration::from_millis(500);
@@ -142,6 +145,8 @@ async fn until_ready(probe: &Probe, target: &Target, tell: &impl AsyncFn(Verdict
     let began = Instant::now();
     let mut look_at = began + LOOK_FIRST;
     let mut told = None;
+    // Whoever has less time is told in that time.
+    let silent_for = SILENT_FOR.min(Duration::from_millis(probe.within_ms / 2));
     sleep(FIRST).await;
     loop {
         let mut failure = match ask(probe, target).await {
@@ -158,7 +163,7 @@ async fn until_ready(probe: &Probe, target: &Target, tell: &impl AsyncFn(Verdict
                 told = Some(failure.clone());
                 tell(Verdict::NotYet(failure)).await;
             }
-        } else if told.as_ref().is_none_or(|told| is_news(told, &failure)) {
+        } else if is_news(told.as_ref(), &failure, began.elapsed() >= silent_for) {
             told = Some(failure.clone());
             tell(Verdict::NotYet(failure)).await;
         }
@@ -166,9 +171,12 @@ async fn until_ready(probe: &Probe, target: &Target, tell: &impl AsyncFn(Verdict
     }
 }
 
-/// An answer is news; silence is not when it was heard already.
-fn is_news(told: &Failure, failure: &Failure) -> bool {
-    failure.answer.is_some() && told.answer != failure.answer
+/// An answer is news; silence is when it is long and nothing else was told.
+fn is_news(told: Option<&Failure>, failure: &Failure, is_long: bool) -> bool {
+    match told {
+        None => failure.answer.is_some() || is_long,
+        Some(told) => failure.answer.is_some() && told.answer != failure.answer,
+    }
 }
 
 /// Whether the port is answered by a process that was there before the instance was started.
