@@ -5,6 +5,7 @@
 //! chained to the one before by the digest of its bytes.
 
 mod moved;
+mod replaced;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +21,7 @@ use crate::secrets::Secrets;
 use crate::traffic::{Proof, Traffic};
 
 pub use moved::Moved;
+pub use replaced::{Gone, Replacing};
 
 /// The shape that this version writes. A document with a higher number is refused.
 pub const SCHEMA: u32 = 1;
@@ -73,6 +75,9 @@ pub struct Document {
     /// report shows that they have caught up. Only kept where there are balancers.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub behind: BTreeSet<ServerName>,
+    /// Machines that have left the environment and still have onward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<Gone>,
     /// The operation in flight.
     pub operation: Option<Operation>,
     /// A release command that may still run somewhere.
@@ -108,6 +113,9 @@ pub struct Demand {
     /// Roles that are on other servers than the project file says, until it says the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub moved: BTreeMap<Role, Moved>,
+    /// Servers that are out of the environment until another machine takes the place of theirs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub replacing: BTreeMap<ServerName, Replacing>,
     /// Visitors get a page instead of the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
@@ -423,6 +431,7 @@ impl Document {
             fleet_key: None,
             scaled: BTreeMap::new(),
             behind: BTreeSet::new(),
+            gone: Vec::new(),
             operation: None,
             command: None,
             secrets: None,

@@ -513,6 +513,10 @@ fn is_so_already(ask: &Ask, document: &Document) -> bool {
         Ask::Move { role, to, .. } => {
             document.servers.get(to).is_some_and(|own| own.roles.contains(role))
         }
+        Ask::Replace { server } => {
+            !document.servers.contains_key(server) && document.demand.replacing.contains_key(server)
+        }
+        Ask::Join { server, .. } => document.servers.contains_key(server),
         Ask::Abort => false,
         Ask::Maintenance(wanted) => document.demand.maintenance == *wanted,
     }
@@ -540,6 +544,7 @@ fn is_refusal_true(refusal: &Refusal, document: &Document) -> bool {
         }
         Refusal::UnknownProcess { .. }
         | Refusal::CannotMove(_)
+        | Refusal::CannotReplace(_)
         | Refusal::TooFew { .. }
         | Refusal::TooMany { .. } => true,
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 
-use super::scaling;
+use super::{replaces, scaling};
 use crate::document::{
     Before, Document, Ended, Failure, Finished, HISTORY_MAX, Kind, Operation, Phase, RELEASES_KEPT,
 };
@@ -40,9 +40,15 @@ pub(super) fn end(
         ended: now,
         proof,
     });
-    if !done && let Some(before) = operation.before {
-        restore(document, before);
+    match operation.before {
+        Some(before) if done => document.keep_gone(&before.servers, now),
+        Some(before) => {
+            restore(document, before);
+            replaces::take_back(document);
+        }
+        None => {}
     }
+    document.are_back();
     if !done
         && operation.kind == Kind::Deploy
         && let Some(number) = operation.release

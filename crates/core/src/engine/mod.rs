@@ -18,6 +18,7 @@ mod finish;
 mod moves;
 mod orders;
 mod reached;
+mod replaces;
 mod scaling;
 mod schedules;
 mod sides;
@@ -27,6 +28,7 @@ mod submit;
 pub use advance::{Advance, advance};
 pub use moves::CannotMove;
 pub use orders::{STAGED_KEPT, order, orders};
+pub use replaces::CannotReplace;
 pub use scaling::count_of_file;
 pub use submit::{Ask, Refusal, Request, Submitted, submit};
 

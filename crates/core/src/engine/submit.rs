@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::moves::{self, CannotMove};
+use super::replaces::{self, CannotReplace};
 use super::{finish, scaling};
 use crate::document::{
     Before, Document, Ended, Failure, INSTANCES_MAX, Kind, Operation, Phase, REQUESTS_KEPT, Server,
@@ -63,6 +64,18 @@ pub enum Ask {
         to: ServerName,
         /// The server that loses it; not needed when only one has it.
         from: Option<ServerName>,
+    },
+    /// A server leaves the environment until another machine takes its place.
+    Replace {
+        /// The server.
+        server: ServerName,
+    },
+    /// The machine that takes the place of one that was given up, with the release that serves.
+    Join {
+        /// The server.
+        server: ServerName,
+        /// The new machine. It gets the roles of the old one.
+        machine: Server,
     },
     /// Back to the previous release, or to the one that is named.
     Rollback {
@@ -127,6 +140,9 @@ pub enum Refusal {
     /// A role cannot be moved.
     #[error(transparent)]
     CannotMove(#[from] CannotMove),
+    /// A machine cannot take the place of another one.
+    #[error(transparent)]
+    CannotReplace(#[from] CannotReplace),
     /// A process is to be scaled that the release that serves does not have.
     #[error("there is no process `{process}`; there is {}", known.join(", "))]
     UnknownProcess {
@@ -202,7 +218,14 @@ pub fn submit(document: &Document, request: &Request, now: Timestamp) -> Submitt
 fn has_to_wait(in_flight: &Operation, ask: &Ask) -> bool {
     let scales = in_flight.kind == Kind::Scale && !matches!(ask, Ask::Down);
     // Neither is a reason to give up a release that is on its way.
-    let beside = matches!(ask, Ask::Scale { .. } | Ask::Move { .. } | Ask::Maintenance(_));
+    let beside = matches!(
+        ask,
+        Ask::Scale { .. }
+            | Ask::Move { .. }
+            | Ask::Replace { .. }
+            | Ask::Join { .. }
+            | Ask::Maintenance(_)
+    );
     in_flight.phase.is_decided() || scales || beside
 }
 
@@ -261,6 +284,7 @@ fn begin(
         Ask::Deploy { bundle, config, servers, force, reset } => {
             let had_balancer = next.has_balancer();
             next.servers = servers.clone();
+            replaces::follow(next)?;
             if *reset {
                 next.demand.moved.clear();
             }
@@ -297,6 +321,16 @@ fn begin(
         }
         Ask::Move { role, to, from } => {
             move_role(next, request, (role, to), from.as_ref(), now)?;
+            return Ok(scale(next, request, before, now));
+        }
+        Ask::Replace { server } => {
+            replaces::leave(next, server, &request.by, now)?;
+            return Ok(scale(next, request, before, now));
+        }
+        Ask::Join { server, machine } => {
+            let had_balancer = next.has_balancer();
+            replaces::join(next, server, machine)?;
+            begin_accounts(next, had_balancer);
             return Ok(scale(next, request, before, now));
         }
         Ask::Down => {

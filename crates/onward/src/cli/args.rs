@@ -9,6 +9,7 @@ use onward_core::model::{AppName, EnvironmentName, ProcessName, ServerName};
 use super::args_certificate::CertificateVerb;
 use super::args_eject::EjectArgs;
 use super::args_move::MoveArgs;
+use super::args_replace::ReplaceArgs;
 use super::args_run::{ExecArgs, RunArgs, TaskArgs};
 use super::args_scale::ScaleArgs;
 use super::args_secret::SecretVerb;
@@ -73,6 +74,8 @@ pub enum Verb {
     Scale(ScaleArgs),
     /// Give a role of one server to another one, without losing a request
     Move(MoveArgs),
+    /// Bring a new machine in for one that is dead or given up; a live one is emptied first
+    Replace(ReplaceArgs),
     /// Show what runs now
     Status,
     /// Show what the processes printed

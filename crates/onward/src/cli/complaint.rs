@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use onward_core::document::Failure;
-use onward_core::engine::{CannotMove, Refusal};
+use onward_core::engine::{CannotMove, CannotReplace, Refusal};
 use onward_core::model::EnvironmentName;
 use onward_core::ports::StoreError;
 use onward_core::secrets::SecretName;
@@ -198,11 +198,33 @@ impl From<Refusal> for Complaint {
                 "`--from SERVER` says which of them loses it"
             }
             Refusal::CannotMove(_) => "`onward status` shows the servers and their roles",
+            Refusal::CannotReplace(reason) => return cannot_replace(reason),
             Refusal::UnknownProcess { .. } => "`onward status` lists the processes",
             Refusal::TooFew { .. } => "`onward down` takes everything away",
             Refusal::TooMany { .. } => "run them in several environments",
         };
         Self::new(Exit::Refused, refusal.to_string()).hint(hint)
+    }
+}
+
+/// A machine that cannot take the place of another one.
+fn cannot_replace(reason: &CannotReplace) -> Complaint {
+    let complaint = Complaint::new(Exit::Refused, reason.to_string());
+    match reason {
+        CannotReplace::OnlyServer(_) => complaint.nothing_changed().hint(
+            "add another server to onward.toml first; `onward down` and `onward up` begin anew \
+             with one",
+        ),
+        CannotReplace::NotBegun(name) => {
+            complaint.nothing_changed().hint(format!("`onward replace {name}` begins"))
+        }
+        CannotReplace::SameMachine(name) => complaint
+            .fact("The others serve without it")
+            .hint(format!(
+                "write the `address` of the new machine, or its new `host_key`, to {name} in \
+                 onward.toml; then `onward replace {name}` goes on"
+            ))
+            .hint(format!("take {name} out of onward.toml to go on without it")),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 use std::thread;
 
+use onward_core::model::ServerName;
 use serde_json::json;
 
 use super::args::{Global, Verb};
@@ -78,11 +79,37 @@ pub fn ready(
     } else {
         vec![ways.manager()]
     };
-    reach(ways, servers, installs, global, screen)
+    let reached = reach(Some(ways), servers, installs, global, screen);
+    match verb {
+        Verb::Replace(args) if args.server == *ways.manager().name() => {
+            reached.map_err(|complaint| is_lost(complaint, &args.server))
+        }
+        _ => reached,
+    }
+}
+
+/// The server that is to be replaced has the state, and cannot be reached.
+fn is_lost(complaint: Complaint, manager: &ServerName) -> Complaint {
+    complaint
+        .fact(format!("{manager} is the manager: it keeps the state of the environment"))
+        .hint(
+            "when it is dead: give the role `manager` to another server in onward.toml, and \
+             `onward state restore --from SERVER -y` brings the state back from its copy there",
+        )
+        .hint(format!("then `onward replace {manager}` goes on"))
+}
+
+/// Reaches one server, whose host key is confirmed when it is not known; puts onward on it when it has
+/// none.
+///
+/// # Errors
+/// When it cannot be reached, or its host key is not confirmed.
+pub fn reach_one(server: &SshServer, global: &Global, screen: &Screen) -> Result<(), Complaint> {
+    reach(None, vec![server.clone()], true, global, screen)
 }
 
 fn reach(
-    ways: &Ways,
+    ways: Option<&Ways>,
     servers: Vec<SshServer>,
     installs: bool,
     global: &Global,
@@ -115,7 +142,8 @@ fn reach(
             }
         }
         if let Some((server, error)) = failed {
-            let manages = server.name() == ways.manager().name();
+            let manager = ways.map(Ways::manager);
+            let manages = manager.is_none_or(|manager| server.name() == manager.name());
             return Err(complaint(&server, &error, manages, installs));
         }
         if again.is_empty() {

@@ -36,6 +36,17 @@ pub fn ready(
     make_so(looks, global, screen)
 }
 
+/// Makes all machines what the project file says.
+///
+/// # Errors
+/// As [`ready`].
+pub fn converge_all(context: &Context, global: &Global, screen: &Screen) -> Result<(), Complaint> {
+    let Some(looks) = look(context, &effective(context, None), &BTreeSet::new())? else {
+        return Ok(());
+    };
+    make_so(looks, global, screen)
+}
+
 /// Lets the machines follow a role that is moved: before it moves, `gets` has both servers in it, so
 /// that nobody is kept out on the way; after it moved, nothing more is open than has to be. Machines
 /// that `up` has not set up are left alone.

@@ -28,6 +28,8 @@ pub struct Ways {
     manager: ServerName,
     /// The servers, when they are made on this machine.
     lab: Option<Lab>,
+    /// How the project file says that servers are reached.
+    wished: BTreeMap<ServerName, Reach>,
 }
 
 impl Ways {
@@ -41,17 +43,19 @@ impl Ways {
         let lab = (resolved.provider == Provider::Nspawn).then(|| lab::of(resolved, local));
         if let Some(lab) = lab {
             let servers = Mutex::new(lab::servers(&lab, &pins)?);
-            return Ok(Self { pins, servers, manager: first(resolved), lab: Some(lab) });
+            let (manager, wished) = (first(resolved), BTreeMap::new());
+            return Ok(Self { pins, servers, manager, lab: Some(lab), wished });
         }
         let Servers::Named(named) = &resolved.servers else {
             return Err(Problem::Bug("servers behind SSH without names").into());
         };
-        let servers = named.iter().filter_map(|wish| {
-            let reach = wish.reach.clone()?;
-            Some((wish.name.clone(), SshServer::new(wish.name.clone(), reach, None, pins.clone())))
+        let wished = named.iter().filter_map(|wish| Some((wish.name.clone(), wish.reach.clone()?)));
+        let wished: BTreeMap<ServerName, Reach> = wished.collect();
+        let servers = wished.iter().map(|(name, reach)| {
+            (name.clone(), SshServer::new(name.clone(), reach.clone(), None, pins.clone()))
         });
         let servers = Mutex::new(servers.collect());
-        Ok(Self { pins, servers, manager: first(resolved), lab: None })
+        Ok(Self { pins, servers, manager: first(resolved), lab: None, wished })
     }
 
     /// Adds those that only the document knows: they were taken out of the file, and are still
@@ -66,14 +70,23 @@ impl Ways {
         }
     }
 
-    fn known(&self, name: &ServerName, reach: &document::Reach) -> SshServer {
-        let reach = Reach {
-            address: reach.host.clone(),
-            user: reach.user.clone(),
-            port: reach.port,
-            host_key: HostKey::new(&reach.host_key),
-        };
-        SshServer::new(name.clone(), reach, None, self.pins.clone())
+    fn known(&self, name: &ServerName, own: &document::Reach) -> SshServer {
+        SshServer::new(name.clone(), reach(own), None, self.pins.clone())
+    }
+
+    /// How the project file says that a server is reached.
+    pub fn wished_reach(&self, name: &ServerName) -> Option<Reach> {
+        self.wished.get(name).cloned()
+    }
+
+    /// From now on a server is reached so.
+    pub fn put(&self, server: SshServer) {
+        locked(&self.servers).insert(server.name().clone(), server);
+    }
+
+    /// What is known about host keys.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
     }
 
     /// A server by its name.
@@ -117,6 +130,16 @@ fn first(resolved: &Resolved) -> ServerName {
     let found = servers.iter().find(manages).or_else(|| servers.first());
     found
         .map_or_else(|| BALANCER.parse().expect("a word is a legal name"), |(name, _)| name.clone())
+}
+
+/// How a server is reached, as the document has it.
+pub fn reach(own: &document::Reach) -> Reach {
+    Reach {
+        address: own.host.clone(),
+        user: own.user.clone(),
+        port: own.port,
+        host_key: HostKey::new(&own.host_key),
+    }
 }
 
 /// A server as the document keeps it: where its proxy answers, and how its agent is reached.

@@ -13,6 +13,7 @@ mod machine;
 mod operators;
 mod partitions;
 mod renewal;
+mod replace;
 mod roles;
 mod rootfs;
 mod traces;

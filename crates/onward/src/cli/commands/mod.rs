@@ -19,6 +19,7 @@ mod metrics;
 mod move_role;
 mod plan;
 mod rehearse;
+mod replace;
 mod restore;
 mod rollback;
 mod run;
@@ -41,6 +42,7 @@ use super::exit::Exit;
 use super::machines;
 use super::outcome;
 use super::problem::Problem;
+use super::replaced;
 use super::screen::Screen;
 use super::skew;
 
@@ -71,6 +73,9 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         && !screen.is_json()
     {
         screen.warn(&warnings.render(screen.colour()));
+    }
+    if matches!(cli.verb, Verb::Up(_)) {
+        replaced::ready(&context, &cli.global, screen)?;
     }
     enrol::ready(&context, &cli.verb, &cli.global, screen)?;
     machines::ready(&context, &cli.verb, &cli.global, screen)?;
@@ -106,6 +111,7 @@ fn carry_out(context: &Context, cli: &Cli, screen: &Screen) -> Result<Exit, Comp
         Verb::Rollback(args) => rollback::run(context, args, screen),
         Verb::Scale(args) => scale::run(context, args, screen),
         Verb::Move(args) => move_role::run(context, args, &cli.global, screen),
+        Verb::Replace(args) => replace::run(context, args, &cli.global, screen),
         Verb::Eject(args) => eject::run(context, args, screen),
         Verb::Rehearse(args) => rehearse::run(context, args, screen),
         Verb::Agent(AgentVerb::Upgrade { downgrade }) => skew::upgrade(context, *downgrade, screen),

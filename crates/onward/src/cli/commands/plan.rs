@@ -139,6 +139,9 @@ fn servers(context: &Context, document: &Document) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, wish) in &wished {
         match document.servers.get(name) {
+            None if document.demand.replacing.contains_key(name) => {
+                lines.push(format!("+ server {name} ({}), on its new machine", roles(wish)));
+            }
             None => lines.push(format!("+ server {name} ({})", roles(wish))),
             Some(own) if own.roles != *wish => lines.push(format!(
                 "~ server {name} gets the roles {} instead of {}",

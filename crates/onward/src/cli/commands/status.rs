@@ -21,6 +21,7 @@ use crate::cli::moved;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
+use crate::cli::replaced;
 use crate::cli::runs;
 use crate::cli::scaled;
 use crate::cli::screen::Screen;
@@ -85,6 +86,9 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     for own in &now.moved {
         let text = own.text();
         screen.line(&format!("  Moved      by hand: {text}; `onward up --reset` takes the file's"));
+    }
+    for line in replaced::lines(document) {
+        screen.line(&format!("  Replaced   {line}"));
     }
     if let Some(maintenance) = &document.demand.maintenance {
         let again = maintenance.retry_after_s;
@@ -363,7 +367,8 @@ fn overrides(document: &Document, moved: &[moved::Override<'_>]) -> Vec<Value> {
     let scaled = scaled::overrides(document);
     let moved = moved.iter().map(moved::Override::json);
     let scaled = scaled.iter().map(scaled::Override::json);
-    edit.map(value).into_iter().chain(scaled).chain(moved).collect()
+    let replaced = replaced::json(document);
+    edit.map(value).into_iter().chain(scaled).chain(moved).chain(replaced).collect()
 }
 
 fn state_of(document: &Document, report: Option<&Report>) -> &'static str {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use onward_core::document::{Document, Ended, Failure, Finished, Kind};
-use onward_core::engine::{CannotMove, Refusal};
+use onward_core::engine::{CannotMove, CannotReplace, Refusal};
 use onward_core::model::{Generation, OperationNumber, ReleaseNumber, RequestId, WriteId};
 use onward_core::traffic::Proof;
 
@@ -27,6 +27,9 @@ fn each_refusal_says_what_to_type() {
             role: "web".parse().expect("a legal name"),
             servers: ["one", "two"].map(|name| name.parse().expect("a legal name")).into(),
         }),
+        Refusal::CannotReplace(_) => Refusal::CannotReplace(CannotReplace::OnlyServer(
+            "two".parse().expect("a legal name")
+        )),
         Refusal::UnknownProcess { .. } => Refusal::UnknownProcess {
             process: "wrker".parse().expect("a legal name"),
             known: vec!["web".to_owned(), "worker".to_owned()],

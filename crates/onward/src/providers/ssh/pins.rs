@@ -48,6 +48,18 @@ impl Pins {
         Self { directory }
     }
 
+    /// Those of machines that are to take the place of others, until they do.
+    #[must_use]
+    pub fn of_new(&self) -> Self {
+        Self { directory: self.directory.join(".new") }
+    }
+
+    /// Those of machines that have left, until onward is taken off them.
+    #[must_use]
+    pub fn of_gone(&self) -> Self {
+        Self { directory: self.directory.join(".gone") }
+    }
+
     /// The file of a server, for `UserKnownHostsFile`.
     pub(super) fn file(&self, server: &ServerName) -> PathBuf {
         self.directory.join(server.as_str())

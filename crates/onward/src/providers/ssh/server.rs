@@ -228,6 +228,11 @@ impl SshServer {
         invocation.shell(in_terminal, line)
     }
 
+    /// Nobody waits for it again in this command: it is dead, for this reason.
+    pub fn give_up(&self, reason: SshError) {
+        *locked(&self.way.state) = State { connection: None, hopeless: Some(reason) };
+    }
+
     /// Ends the connection. Whoever speaks over it learns that it is lost.
     pub fn disconnect(&self) {
         locked(&self.way.state).connection = None;

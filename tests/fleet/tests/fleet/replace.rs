@@ -1,0 +1,69 @@
+//! New machines for old ones while people visit.
+
+use onward_fleet_tests::load::Connection;
+use onward_fleet_tests::{Line, is_long, server};
+
+const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
+                       { name = \"one\", roles = [\"web\"] }, { name = \"two\", roles = [\"web\"] }";
+
+fn key_of(line: &Line, name: &str) -> String {
+    let state = line.lab().state().expect("a state");
+    let own = state.into_iter().find(|own| own.name.as_str() == name).expect("a server");
+    own.host_key.expect("it was made")
+}
+
+#[test]
+fn a_dead_server_is_replaced_and_no_request_is_lost() {
+    let Some(line) = Line::of_hello(SERVERS, "[release]\nwatch = \"1s\"") else { return };
+    line.onward(&["up"]);
+    line.run("two", "touch /root/of-the-old");
+    let old = key_of(&line, "two");
+    line.lab().power_cut(&server("two")).expect("cut");
+    let asked = line.project.run(&["replace", "two"]).code_is(3);
+    assert!(asked.stderr.contains("the disk of two"), "{asked:?}");
+    // What arrives in the moments before the balancer has noticed is another test's.
+    onward_fleet_tests::eventually("the balancer sends nobody there", || {
+        (0..20).all(|_| Connection::to(&line.address("front")).get("/").is_ok())
+    });
+    let visitors = line.visitors("front");
+    line.onward(&["replace", "two", "-y"]);
+    let seen = visitors.end();
+    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.answers.len() > 50, "a control: {} answers", seen.answers.len());
+    assert_ne!(key_of(&line, "two"), old);
+    assert_eq!(line.run("two", "ls /root"), "");
+    assert!(!line.visit("two").is_empty(), "it serves");
+    line.settled();
+    let document = line.document("front");
+    assert!(document.get("gone").is_none(), "{document:#}");
+    assert!(document["demand"].get("replacing").is_none(), "{document:#}");
+    assert_eq!(document["servers"]["two"]["reach"]["host_key"], key_of(&line, "two"));
+    if is_long() {
+        one_that_lives(&line);
+    }
+    line.onward(&["down", "-y", "--confirm", "lab"]);
+}
+
+/// It is emptied first; the command is killed when it is out, and `up` finishes it.
+fn one_that_lives(line: &Line) {
+    let old = key_of(line, "one");
+    let visitors = line.visitors("front");
+    let mut child = line.project.start(&["replace", "one", "-y", "--json"]);
+    let mut output = std::io::BufReader::new(child.stdout.take().expect("it is piped"));
+    let mut text = String::new();
+    while !text.contains("\"event\":\"left\"") {
+        text.clear();
+        let count = std::io::BufRead::read_line(&mut output, &mut text).expect("lines");
+        assert!(count > 0, "it left before the command ended");
+    }
+    onward_cli_tests::Project::kill(child.id());
+    child.wait().expect("ended");
+    let status = line.onward(&["status"]);
+    assert!(status.stdout.contains("server one is being replaced"), "{status:?}");
+    line.onward(&["up"]);
+    let seen = visitors.end();
+    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert_ne!(key_of(line, "one"), old);
+    assert!(!line.visit("one").is_empty(), "it serves");
+    line.settled();
+}
