@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use crate::document::{Document, Moved};
 use crate::model::{Role, ServerName};
 
+/// The role of the server that keeps the state.
+const MANAGER: &str = "manager";
+
 /// Why a role cannot be moved.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CannotMove {
@@ -50,6 +53,13 @@ pub(super) fn ask(
     now: Timestamp,
 ) -> Result<(), CannotMove> {
     let mut servers = holders(next, role);
+    if servers.is_empty() && role.as_str() == MANAGER {
+        // The first server of the file has it when nobody is said to have it.
+        let moved = Moved { servers: [to.clone()].into(), by: by.to_owned(), at: now };
+        next.demand.moved.insert(role.clone(), moved);
+        apply(next);
+        return Ok(());
+    }
     let leaves = match (from, servers.len()) {
         (_, 0) => return Err(CannotMove::Nowhere(role.clone())),
         (Some(from), _) if servers.contains(from) => from.clone(),

@@ -179,7 +179,7 @@ mod tests {
     }
 
     fn join(of: &Document, machine: Server) -> Submitted {
-        asked(of, Ask::Join { server: name("two"), machine })
+        asked(of, Ask::Join { server: name("two"), machine: Box::new(machine) })
     }
 
     #[test]
@@ -192,7 +192,8 @@ mod tests {
         assert_eq!(Document::decode(&left.encode()), Ok(left.clone()));
 
         let bare = Server { roles: std::collections::BTreeSet::new(), ..server("c", "C") };
-        let joined = done(&left, Ask::Join { server: name("two"), machine: bare.clone() });
+        let joined =
+            done(&left, Ask::Join { server: name("two"), machine: Box::new(bare.clone()) });
         assert_eq!(joined.servers[&name("two")], server("c", "C"));
         assert!(joined.demand.replacing.is_empty());
         assert_eq!(joined.gone.len(), 1, "until it is taken off");
@@ -202,7 +203,8 @@ mod tests {
     #[test]
     fn a_machine_at_the_same_place_leaves_nothing_behind() {
         let left = leave(&document());
-        let joined = done(&left, Ask::Join { server: name("two"), machine: server("b", "new") });
+        let joined =
+            done(&left, Ask::Join { server: name("two"), machine: Box::new(server("b", "new")) });
         assert!(joined.gone.is_empty(), "{:?}", joined.gone);
     }
 

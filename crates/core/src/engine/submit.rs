@@ -75,7 +75,7 @@ pub enum Ask {
         /// The server.
         server: ServerName,
         /// The new machine. It gets the roles of the old one.
-        machine: Server,
+        machine: Box<Server>,
     },
     /// Back to the previous release, or to the one that is named.
     Rollback {
@@ -315,22 +315,8 @@ fn begin(
             }
             (Kind::Rollback, Some(target), Phase::Start)
         }
-        Ask::Scale { counts } => {
-            scaling::ask(next, counts, &request.by, now)?;
-            return Ok(scale(next, request, before, now));
-        }
-        Ask::Move { role, to, from } => {
-            move_role(next, request, (role, to), from.as_ref(), now)?;
-            return Ok(scale(next, request, before, now));
-        }
-        Ask::Replace { server } => {
-            replaces::leave(next, server, &request.by, now)?;
-            return Ok(scale(next, request, before, now));
-        }
-        Ask::Join { server, machine } => {
-            let had_balancer = next.has_balancer();
-            replaces::join(next, server, machine)?;
-            begin_accounts(next, had_balancer);
+        Ask::Scale { .. } | Ask::Move { .. } | Ask::Replace { .. } | Ask::Join { .. } => {
+            other_servers_or_counts(next, request, now)?;
             return Ok(scale(next, request, before, now));
         }
         Ask::Down => {
@@ -358,6 +344,30 @@ fn begin(
     }
     let before = scaling::changed(before, next);
     Ok(Some(Operation { release, before, ..operation(next, request, kind, phase, previous, now) }))
+}
+
+/// Changes what runs where, and no release.
+fn other_servers_or_counts(
+    next: &mut Document,
+    request: &Request,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    match &request.ask {
+        Ask::Scale { counts } => scaling::ask(next, counts, &request.by, now),
+        Ask::Move { role, to, from } => move_role(next, request, (role, to), from.as_ref(), now),
+        Ask::Replace { server } => replaces::leave(next, server, &request.by, now),
+        Ask::Join { server, machine } => {
+            let had_balancer = next.has_balancer();
+            replaces::join(next, server, machine)?;
+            begin_accounts(next, had_balancer);
+            Ok(())
+        }
+        Ask::Deploy { .. }
+        | Ask::Rollback { .. }
+        | Ask::Abort
+        | Ask::Down
+        | Ask::Maintenance(_) => Ok(()),
+    }
 }
 
 /// Where nobody sent requests on, nobody has kept account of who answers: each has to show it first.

@@ -80,7 +80,12 @@ pub fn run(post: &Post) -> Result<(), NotCarried> {
     let store = Documents::Remote(Arc::new(store));
     let mut waiting = Waiting::default();
     loop {
-        let Some(stored) = store.read()? else { return Ok(()) };
+        let stored = match store.read() {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(()),
+            Err(error) if is_elsewhere(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
         let ways = Ways::of(post, &stored.document)?;
         let goal = Goal::Carry;
         let mut run = Runner::new(post.app.clone(), post.environment.clone(), goal);
@@ -90,6 +95,7 @@ pub fn run(post: &Post) -> Result<(), NotCarried> {
             None if calls.are_over() => return Ok(()),
             // The servers are others now.
             None => continue,
+            Some(End::Store(error)) if is_elsewhere(&error) => return Ok(()),
             Some(End::Store(error)) => return Err(error.into()),
             Some(_) => {}
         }
@@ -110,6 +116,11 @@ pub fn run(post: &Post) -> Result<(), NotCarried> {
             return Ok(());
         }
     }
+}
+
+/// The state was moved to another server, whose agent carries on from here.
+const fn is_elsewhere(error: &StoreError) -> bool {
+    matches!(error, StoreError::Moved { .. } | StoreError::Arriving { .. })
 }
 
 impl Post {

@@ -79,7 +79,7 @@ pub fn submit_with(
     let document = stored.as_ref().map(|stored| &*stored.document);
     let joining = match &ask {
         Ask::Deploy { servers, .. } => servers.clone(),
-        Ask::Join { server, machine } => [(server.clone(), machine.clone())].into(),
+        Ask::Join { server, machine } => [(server.clone(), (**machine).clone())].into(),
         _ => BTreeMap::new(),
     };
     let links = fleet::links(context, document, &joining)?;

@@ -1,6 +1,7 @@
 //! What most commands begin with: the project, its environment, its place on this machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
 
 use onward_core::model::{AppName, EnvironmentName, ServerName};
 use onward_store::state::Documents;
@@ -26,7 +27,7 @@ pub struct Context {
     /// Its place on this machine.
     pub local: Local,
     ways: Option<Ways>,
-    store: Documents,
+    store: RwLock<Documents>,
 }
 
 impl Context {
@@ -43,7 +44,7 @@ impl Context {
             Provider::Ssh | Provider::Nspawn => Some(Ways::of(&resolved, &local)?),
         };
         let store = stores::of(&resolved, &local, ways.as_ref())?;
-        Ok(Self { resolved, warnings, local, ways, store })
+        Ok(Self { resolved, warnings, local, ways, store: RwLock::new(store) })
     }
 
     /// The app.
@@ -63,7 +64,15 @@ impl Context {
 
     /// The documents of the environment.
     pub fn store(&self) -> Documents {
-        self.store.clone()
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The documents are with this server: everything that is asked from now on is asked of it.
+    pub fn is_managed_by(&self, name: &ServerName) {
+        let Some(ways) = &self.ways else { return };
+        ways.is_managed_by(name);
+        let store = stores::of_server(&self.resolved, &ways.manager());
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
     }
 
     /// Makes `.onward`.

@@ -14,6 +14,7 @@ use super::exit::Exit;
 use super::lab;
 use super::screen::Screen;
 use super::ways::Ways;
+use super::whereabouts;
 use crate::project::wishes;
 use crate::providers::ssh::{SshError, SshServer};
 
@@ -80,6 +81,12 @@ pub fn ready(
         vec![ways.manager()]
     };
     let reached = reach(Some(ways), servers, installs, global, screen);
+    if reached.is_ok() {
+        return whereabouts::find(context);
+    }
+    if !installs && whereabouts::is_on_another(context) {
+        return Ok(());
+    }
     match verb {
         Verb::Replace(args) if args.server == *ways.manager().name() => {
             reached.map_err(|complaint| is_lost(complaint, &args.server))

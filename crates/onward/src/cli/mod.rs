@@ -68,6 +68,7 @@ mod templates;
 #[cfg(test)]
 mod tests;
 mod ways;
+mod whereabouts;
 
 use std::process::ExitCode;
 

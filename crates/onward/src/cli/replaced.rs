@@ -19,6 +19,7 @@ use super::exit::Exit;
 use super::lab;
 use super::screen::Screen;
 use super::ways::{self, Ways};
+use super::whereabouts;
 use crate::project::wishes;
 use crate::providers::nspawn::Lab;
 use crate::providers::ssh::SshServer;
@@ -37,6 +38,7 @@ pub fn ready(context: &Context, global: &Global, screen: &Screen) -> Result<(), 
     if ways.manager().connect().is_err() {
         return Ok(());
     }
+    whereabouts::find(context)?;
     let Some(stored) = context.store().read()? else { return Ok(()) };
     let wished = wishes::servers(&context.resolved);
     for (name, replacing) in &stored.document.demand.replacing {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use onward_core::model::Generation;
 use onward_core::ports::StateStore;
 use onward_server::remote_state;
-use onward_store::state::{Documents, Sign, StoreUrl};
+use onward_store::state::{Address, Documents, Sign, StoreUrl};
 
 use super::complaint::Complaint;
 use super::place_problem::PlaceProblem;
 use super::ways::Ways;
 use crate::project::Resolved;
 use crate::providers::local::Local;
+use crate::providers::ssh::SshServer;
 
 /// The documents of the environment, where the project file says.
 ///
@@ -48,11 +49,15 @@ pub fn of(resolved: &Resolved, local: &Local, ways: Option<&Ways>) -> Result<Doc
 
 /// The documents that the manager of an environment keeps.
 fn of_manager(resolved: &Resolved, ways: &Ways) -> Documents {
-    let manager = ways.manager();
-    let place = format!("{} ({})", manager.name(), manager.place());
+    of_server(resolved, &ways.manager())
+}
+
+/// The documents of the environment that a server keeps.
+pub fn of_server(resolved: &Resolved, server: &SshServer) -> Documents {
+    let place = format!("{} ({})", server.name(), server.place());
     let (app, environment) = (&resolved.app, &resolved.environment);
-    let store = remote_state::documents(manager.dial(), app, environment, place);
-    Documents::Remote(Arc::new(store))
+    let store = remote_state::documents(server.dial(), app, environment, place);
+    Documents::Remote(Arc::new(store.at(Address::of_server(server.name()))))
 }
 
 fn two(url: &StoreUrl, here: &str, generation: Generation) -> Complaint {

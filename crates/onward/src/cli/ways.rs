@@ -25,7 +25,7 @@ pub struct Ways {
     pins: Pins,
     servers: Mutex<BTreeMap<ServerName, SshServer>>,
     /// The server that keeps the documents.
-    manager: ServerName,
+    manager: Mutex<ServerName>,
     /// The servers, when they are made on this machine.
     lab: Option<Lab>,
     /// How the project file says that servers are reached.
@@ -43,7 +43,7 @@ impl Ways {
         let lab = (resolved.provider == Provider::Nspawn).then(|| lab::of(resolved, local));
         if let Some(lab) = lab {
             let servers = Mutex::new(lab::servers(&lab, &pins)?);
-            let (manager, wished) = (first(resolved), BTreeMap::new());
+            let (manager, wished) = (Mutex::new(first(resolved)), BTreeMap::new());
             return Ok(Self { pins, servers, manager, lab: Some(lab), wished });
         }
         let Servers::Named(named) = &resolved.servers else {
@@ -55,7 +55,7 @@ impl Ways {
             (name.clone(), SshServer::new(name.clone(), reach.clone(), None, pins.clone()))
         });
         let servers = Mutex::new(servers.collect());
-        Ok(Self { pins, servers, manager: first(resolved), lab: None, wished })
+        Ok(Self { pins, servers, manager: Mutex::new(first(resolved)), lab: None, wished })
     }
 
     /// Adds those that only the document knows: they were taken out of the file, and are still
@@ -116,7 +116,13 @@ impl Ways {
 
     /// The server that keeps the documents.
     pub fn manager(&self) -> SshServer {
-        self.server(&self.manager)
+        let name = locked(&self.manager).clone();
+        self.server(&name)
+    }
+
+    /// The documents are on another server than the project file says.
+    pub(super) fn is_managed_by(&self, name: &ServerName) {
+        locked(&self.manager).clone_from(name);
     }
 }
 

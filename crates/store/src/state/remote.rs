@@ -213,6 +213,7 @@ pub trait Carry: fmt::Debug + Send + Sync {
 pub struct RemoteStore {
     way: Arc<dyn Carry>,
     place: String,
+    address: Address,
     /// The document as it was last read: it need not travel again.
     known: Mutex<Option<Stored>>,
 }
@@ -220,12 +221,19 @@ pub struct RemoteStore {
 impl RemoteStore {
     /// The store at the end of `way`; `place` names it to people.
     pub fn new(way: Arc<dyn Carry>, place: String) -> Self {
-        Self { way, place, known: Mutex::default() }
+        let address = Address::new(&place);
+        Self { way, place, address, known: Mutex::default() }
+    }
+
+    /// The same, under an address that everybody has for it.
+    #[must_use]
+    pub fn at(self, address: Address) -> Self {
+        Self { address, ..self }
     }
 
     /// Where it is, in words.
     pub fn address(&self) -> Address {
-        Address::new(&self.place)
+        self.address.clone()
     }
 
     fn ask<T>(&self, ask: &Ask, take: impl FnOnce(Said) -> Option<T>) -> Result<T, StoreError> {

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use onward_core::model::{Digest, Generation};
+use onward_core::model::{Digest, Generation, ServerName};
 use serde::{Deserialize, Serialize};
 
 /// What is in the place of the document.
@@ -28,7 +28,10 @@ pub enum Sign {
     },
 }
 
-/// A place for documents in words: the URL of a store, or the path of a directory.
+/// What the address of a server's place begins with. No path and no URL does.
+const SERVER: &str = "server ";
+
+/// A place for documents in words: the URL of a store, the path of a directory, or a server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Address(String);
@@ -37,6 +40,17 @@ impl Address {
     /// The address of a place.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// The place that a server of the environment keeps: the same words for everybody, whatever way
+    /// each of them has to it.
+    pub fn of_server(server: &ServerName) -> Self {
+        Self(format!("{SERVER}{server}"))
+    }
+
+    /// The server whose place it is, when it is one's.
+    pub fn server(&self) -> Option<ServerName> {
+        self.0.strip_prefix(SERVER)?.parse().ok()
     }
 
     /// Its text.
@@ -72,6 +86,15 @@ impl Sign {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_a_place_of_its_own() {
+        let two: ServerName = "two".parse().unwrap();
+        assert_eq!(Address::of_server(&two).server(), Some(two));
+        for other in ["s3://bucket/state", "/srv/server two", "server ", "server a b"] {
+            assert_eq!(Address::new(other).server(), None, "{other}");
+        }
+    }
 
     #[test]
     fn what_is_written_is_read_again() {

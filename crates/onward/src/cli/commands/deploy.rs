@@ -27,18 +27,21 @@ use crate::cli::lost;
 use crate::cli::managers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
+use crate::cli::retire;
 use crate::cli::screen::Screen;
 use crate::cli::secrets;
 use crate::cli::sending;
 use crate::cli::templates;
+use crate::cli::whereabouts;
 use crate::cli::{build, bundling, numbers, retention, runtimes};
 use crate::project::{HookPoint, wishes};
 
 /// Makes the environment as the file says: on this machine that is a release that runs.
 pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
     likeness::keep(&context.local, &context.resolved)?;
-    managers::introduce(context, &args.release.without, screen);
     lost::must_not_be(context)?;
+    whereabouts::settle(context, screen)?;
+    managers::introduce(context, &args.release.without, screen);
     release(context, &args.release, args.reset, screen)
 }
 
@@ -122,6 +125,8 @@ fn release_with(
         Came::Ended(document, number) => {
             retention::sweep(context, &document, screen);
             fleet::retire(context, &document);
+            whereabouts::settle(context, screen)?;
+            retire::all(context, screen);
             maintenance::remind(context, screen);
             // A release that failed has its own reason not to be reached.
             let is_done = document.finished(number).is_some_and(|own| own.outcome == Ended::Done);
@@ -130,6 +135,7 @@ fn release_with(
             carry::conclude_with(context, &document, number, screen, Some(hooks), &lacking)
         }
         Came::Unchanged => carry::follow(context, screen, interrupts, |document| {
+            retire::all(context, screen);
             unchanged(context, document, screen, interrupts)
         }),
         Came::NothingHere => Err(Problem::StateRemoved.into()),

@@ -16,6 +16,7 @@ use crate::cli::machines;
 use crate::cli::moved;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
+use crate::cli::whereabouts;
 use crate::project::{BALANCER, MANAGER};
 
 /// Starts what the role runs on the new server, sends requests there, and only then stops it on the
@@ -26,8 +27,9 @@ pub fn run(
     global: &Global,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
-    if args.role.as_str() == MANAGER {
-        return Err(manager());
+    let manages = args.role.as_str() == MANAGER;
+    if manages {
+        may_manage(context)?;
     }
     screen.note(&context.title());
     let Some(stored) = context.store().read()? else {
@@ -47,6 +49,9 @@ pub fn run(
         &interrupts,
     )? {
         Came::Ended(document, number) => {
+            if manages {
+                whereabouts::settle(context, screen)?;
+            }
             let exit = carry::conclude(context, &document, number, screen)?;
             for own in moved::overrides(context, &document) {
                 let text = own.text();
@@ -59,6 +64,9 @@ pub fn run(
             Ok(exit)
         }
         Came::Unchanged => carry::follow(context, screen, &interrupts, |document| {
+            if manages {
+                whereabouts::settle(context, screen)?;
+            }
             screen.success(&format!(
                 "Nothing changed: {} has the role {} already",
                 args.to, args.role
@@ -81,9 +89,15 @@ fn remind_of_names(role: &Role, args: &MoveArgs, screen: &Screen) {
     }
 }
 
-/// The state is where the manager is.
-fn manager() -> Complaint {
-    Complaint::new(Exit::Refused, "the manager keeps the state of the environment, and is not moved by this")
-        .nothing_changed()
-        .hint("`onward state move` takes the state to a store of its own, from where every server may manage")
+/// The manager keeps the state where it is behind SSH and the project file names no store.
+fn may_manage(context: &Context) -> Result<(), Complaint> {
+    let complaint = |what: &str| Complaint::new(Exit::Refused, what.to_owned()).nothing_changed();
+    if context.ways().is_none() {
+        return Err(complaint("the state of this environment is on this machine, not on a server"));
+    }
+    match &context.resolved.store {
+        Some(url) => Err(complaint(&format!("the state of this environment is in {url}"))
+            .hint("`onward state move` takes it to another store")),
+        None => Ok(()),
+    }
 }

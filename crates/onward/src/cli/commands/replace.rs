@@ -128,7 +128,7 @@ fn join(
     let reached = ways::in_document(server);
     let (address, reach) = reached.ok_or(Problem::Bug("a server was reached without its key"))?;
     let machine = Server { address, roles: BTreeSet::new(), reach: Some(reach) };
-    let ask = Ask::Join { server: name.clone(), machine };
+    let ask = Ask::Join { server: name.clone(), machine: Box::new(machine) };
     match carry::submit(context, ask, Terms::default(), screen, interrupts)? {
         Came::Ended(document, number) => {
             machines::follow_move(context, None, global, screen)?;

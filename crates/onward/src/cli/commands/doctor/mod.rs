@@ -21,12 +21,17 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::numbers;
 use crate::cli::screen::Screen;
+use crate::cli::whereabouts;
 
 /// Looks at everything and tells what it found; ends with 1 when a deploy would fail.
 pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     let mut checks = machine::checks(&global.directory);
     match Context::load(global) {
         Ok(context) => {
+            if context.ways().is_some_and(|ways| ways.manager().connect().is_ok()) {
+                // What keeps it from being found is among what is looked at.
+                let _ = whereabouts::find(&context);
+            }
             checks.push(project(&context));
             checks.extend(programs::checks(&context));
             checks.extend(place::checks(&context));
