@@ -6,6 +6,7 @@ use onward_core::ports::StateStore;
 use super::context::Context;
 use super::screen::Screen;
 use super::secrets::{self, Write};
+use crate::providers::nspawn::{Lab, MachineState};
 
 /// Takes onward off every machine that has left, and forgets those from which it is taken. What cannot
 /// be done now is said, and tried again by the next `up`.
@@ -14,22 +15,13 @@ pub fn all(context: &Context, screen: &Screen) {
     let Ok(Some(stored)) = context.store().read() else { return };
     let mut free: Vec<Gone> = Vec::new();
     for gone in &stored.document.gone {
-        match ways.lab() {
-            Some(lab) => {
-                let is_it = |own: &crate::providers::nspawn::MachineState| {
-                    let key = gone.server.reach.as_ref().map(|reach| reach.host_key.as_str());
-                    own.name == gone.name && own.host_key.as_deref() == key
-                };
-                let made = lab.state().unwrap_or_default();
-                if made.iter().any(is_it)
-                    && let Err(error) = lab.remove(std::slice::from_ref(&gone.name))
-                {
-                    screen.warn(&format!("{} is not removed: {error}", gone.name));
-                    continue;
-                }
-                free.push(gone.clone());
-            }
-            None => {}
+        let taken = match ways.lab() {
+            Some(lab) => of_lab(lab, gone),
+            None => continue,
+        };
+        match taken {
+            Ok(()) => free.push(gone.clone()),
+            Err(why) => screen.warn(&why),
         }
     }
     if !free.is_empty() {
@@ -40,4 +32,16 @@ pub fn all(context: &Context, screen: &Screen) {
         // The next command finds nothing there, and forgets it.
         drop(forgotten);
     }
+}
+
+/// A server of a lab is removed with all it has, unless another one has its name by now.
+fn of_lab(lab: &Lab, gone: &Gone) -> Result<(), String> {
+    let key = gone.server.reach.as_ref().map(|reach| reach.host_key.as_str());
+    let made = lab.state().map_err(|error| error.to_string())?;
+    let is_it = |own: &MachineState| own.name == gone.name && own.host_key.as_deref() == key;
+    if !made.iter().any(is_it) {
+        return Ok(());
+    }
+    let removed = lab.remove(std::slice::from_ref(&gone.name));
+    removed.map_err(|error| format!("{} is not removed: {error}", gone.name))
 }
