@@ -62,7 +62,12 @@ pub fn ready(
         match verb {
             Verb::Up(_) => lab::up(lab, &context.resolved, ways, screen)?,
             Verb::Down(_) => return Ok(()),
-            _ => lab::is_up(lab, context.environment(), ways.manager().name())?,
+            _ => {
+                let is_up = lab::is_up(lab, context.environment(), ways.manager().name());
+                if is_up.is_err() {
+                    return otherwise(context, ways, verb, is_up);
+                }
+            }
         }
     }
     if speaks_to_all(verb) {
@@ -81,14 +86,26 @@ pub fn ready(
         vec![ways.manager()]
     };
     let reached = reach(Some(ways), servers, installs, global, screen);
-    if reached.is_ok() {
-        return whereabouts::find(context);
+    match reached {
+        Ok(()) => whereabouts::find(context),
+        Err(complaint) if installs => Err(complaint),
+        reached => otherwise(context, ways, verb, reached),
     }
-    if !installs && whereabouts::is_on_another(context) {
+}
+
+/// The manager of the project file cannot be reached: perhaps the state was moved to another one.
+fn otherwise(
+    context: &Context,
+    ways: &Ways,
+    verb: &Verb,
+    reached: Result<(), Complaint>,
+) -> Result<(), Complaint> {
+    let manager = ways.manager();
+    if whereabouts::is_on_another(context) {
         return Ok(());
     }
     match verb {
-        Verb::Replace(args) if args.server == *ways.manager().name() => {
+        Verb::Replace(args) if args.server == *manager.name() => {
             reached.map_err(|complaint| is_lost(complaint, &args.server))
         }
         _ => reached,

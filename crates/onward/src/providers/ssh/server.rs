@@ -230,7 +230,7 @@ impl SshServer {
 
     /// Nobody waits for it again in this command: it is dead, for this reason.
     pub fn give_up(&self, reason: SshError) {
-        *locked(&self.way.state) = State { connection: None, hopeless: Some(reason) };
+        *locked(&self.way.state) = State { hopeless: Some(reason), ..State::default() };
     }
 
     /// Ends the connection. Whoever speaks over it learns that it is lost.
