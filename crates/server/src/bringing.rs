@@ -1,6 +1,7 @@
 //! Bringing a bundle to a server: what it lacks, and nothing else.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use onward_core::model::Digest;
 use onward_store::bundle::{self, Store};
@@ -28,14 +29,18 @@ pub enum NotBrought {
     /// It cannot be read here.
     #[error(transparent)]
     Here(#[from] bundle::Error),
+    /// Whoever asked for it said no more.
+    #[error("it was left to others")]
+    Left,
     /// It was sent, and the server still lacks something.
     #[error("the server says again and again that it lacks {0} contents")]
     Endless(usize),
 }
 
 /// How far a transfer is, in bytes: sent, and what the server lacked when it began, as far as that is
-/// known. The latter is counted before it is compressed, so the end may come early.
-pub type OnSent<'a> = &'a (dyn Fn(u64, u64) + Sync);
+/// known. The latter is counted before it is compressed, so the end may come early. Its answer is
+/// whether to go on.
+pub type OnSent<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
 /// Brings a bundle of `store`, unless it is there. `base` is a bundle that the server probably has:
 /// little more than the difference travels then.
@@ -90,14 +95,15 @@ fn send(
         Some(_) => brought.bytes + store.bytes_of(bundle, lacks)?,
         None => 0,
     };
-    let mut failed = None;
+    let (mut failed, mut is_left) = (None, false);
     let result = store.send(bundle, lacks, &mut |pack| {
         let bytes = u32::try_from(pack.len()).unwrap_or(u32::MAX);
         let before = brought.bytes;
         let mut on_written = |written| {
-            if let Some(on_sent) = on_sent {
-                on_sent(before + written, total);
-            }
+            let goes_on =
+                on_sent.map_or(ControlFlow::Continue(()), |own| own(before + written, total));
+            is_left = goes_on.is_break();
+            goes_on
         };
         let request = Request::TakePack { bytes };
         if let Err(error) = client.tell_in_parts(&request, pack, &mut on_written) {
@@ -111,6 +117,7 @@ fn send(
         Ok(())
     });
     match (failed, result) {
+        (Some(_), _) if is_left => Err(NotBrought::Left),
         (Some(error), _) => Err(error.into()),
         (None, result) => Ok(result?),
     }

@@ -13,6 +13,7 @@
 
 mod calls;
 mod renewing;
+pub mod spreading;
 mod waiting;
 mod ways;
 

@@ -6,8 +6,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use onward_core::document::{Document, Server};
-use onward_core::model::ServerName;
+use onward_core::document::{self, Document, Server};
+use onward_core::model::{AppName, EnvironmentName, ServerName};
 use onward_core::ports::Link;
 use onward_core::secrets::PublicKey;
 use onward_secret::Identity;
@@ -61,16 +61,13 @@ impl Ways {
     }
 
     pub(super) fn links(&self, post: &Post) -> Links {
-        let pins = Pins::in_directory(
-            post.runtime.join("hosts").join(format!("{}.{}", post.app, post.environment)),
-        );
+        let pins = pins(&post.runtime, &post.app, &post.environment);
         let open_key = open_key(post);
         let bundles = Store::open(post.root.join("bundles")).ok();
         let link = |(name, server): (&ServerName, &Server)| {
-            let link: Arc<dyn Link + Send + Sync> = match reach(server) {
-                Some(reach) if !self.is_own(server) => {
-                    let identity = Some(managers::identity(&post.root));
-                    let server = SshServer::new(name.clone(), reach, identity, pins.clone());
+            let link: Arc<dyn Link + Send + Sync> = match &server.reach {
+                Some(own) if !self.is_own(server) => {
+                    let server = way(&post.root, name, &server.address, own, &pins);
                     Arc::new(
                         SshLink::new(server, Arc::clone(&open_key), bundles.clone()).of_several(),
                     )
@@ -88,7 +85,8 @@ impl Ways {
     /// Where these servers are knocked at.
     pub(super) fn doors(&self, names: &[ServerName]) -> Vec<Door> {
         let door = |name| {
-            let reach = reach(self.servers.get(name)?)?;
+            let server = self.servers.get(name)?;
+            let reach = reach(&server.address, server.reach.as_ref()?);
             Some((reach.address, reach.port.unwrap_or(SSH_PORT)))
         };
         names.iter().filter_map(door).collect()
@@ -103,15 +101,31 @@ fn servers(document: &Document) -> BTreeMap<ServerName, Server> {
 
 /// How a manager reaches a server: where balancers do, because the host that the person's `ssh` knows
 /// may be a name of their own configuration.
-fn reach(server: &Server) -> Option<Reach> {
-    let reach = server.reach.as_ref()?;
-    let host = server.address.rsplit_once(':').map_or(server.address.as_str(), |(host, _)| host);
-    Some(Reach {
+fn reach(address: &str, reach: &document::Reach) -> Reach {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    Reach {
         address: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
         user: Some(managers::USER.to_owned()),
         port: Some(reach.port.unwrap_or(SSH_PORT)),
         host_key: HostKey::new(&reach.host_key),
-    })
+    }
+}
+
+/// The way from this server, a manager with its tree at `root`, to another one.
+pub(super) fn way(
+    root: &Path,
+    name: &ServerName,
+    address: &str,
+    own: &document::Reach,
+    pins: &Pins,
+) -> SshServer {
+    let identity = Some(managers::identity(root));
+    SshServer::new(name.clone(), reach(address, own), identity, pins.clone())
+}
+
+/// Where the manager keeps the host keys that it holds servers to.
+pub(super) fn pins(runtime: &Path, app: &AppName, environment: &EnvironmentName) -> Pins {
+    Pins::in_directory(runtime.join("hosts").join(format!("{app}.{environment}")))
 }
 
 /// The key of the environment, when this server has it.

@@ -469,6 +469,13 @@ pub enum AgentVerb {
         #[arg(long = "of", value_name = "ENV")]
         environment: EnvironmentName,
     },
+    /// Bring the files of a release on to other servers, as standard input says
+    #[command(hide = true)]
+    Spread {
+        /// Where it lies
+        #[command(flatten)]
+        place: ServerPlace,
+    },
     /// Write down the host key that a server shows to `ssh`
     #[command(hide = true)]
     ShownKey {

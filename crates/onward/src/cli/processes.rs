@@ -43,6 +43,9 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
             let (app, environment) = (app.clone(), environment.clone());
             carrier::run(&carrier::Post { root, runtime, app, environment }).map_err(Into::into)
         }
+        Verb::Agent(AgentVerb::Spread { place }) => {
+            carrier::spreading::run(&place.root, &place.runtime)
+        }
         Verb::Agent(AgentVerb::ShownKey { file, reason, kind, key }) => {
             shown_key(file, reason, kind, key).map_err(Into::into)
         }

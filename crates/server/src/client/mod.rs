@@ -7,6 +7,7 @@ mod looking;
 mod machine;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -274,7 +275,7 @@ impl Client {
 
     /// Says something that is followed by bytes, and is not answered at once.
     pub(crate) fn tell(&mut self, request: &Request, bytes: &[u8]) -> Result<(), ClientError> {
-        self.tell_in_parts(request, bytes, &mut |_| ())
+        self.tell_in_parts(request, bytes, &mut |_| ControlFlow::Continue(()))
     }
 
     /// As [`Self::tell`]; says after each part how many bytes were written of all.
@@ -282,7 +283,7 @@ impl Client {
         &mut self,
         request: &Request,
         bytes: &[u8],
-        on_written: &mut dyn FnMut(u64),
+        on_written: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
         self.stream.get_ref().set_write_timeout(Some(TAKEN_WITHIN))?;
         self.send(request)?;
@@ -290,7 +291,11 @@ impl Client {
         for part in bytes.chunks(PART_BYTES) {
             self.stream.get_mut().write_all(part)?;
             written += part.len() as u64;
-            on_written(written);
+            if on_written(written).is_break() {
+                // The server waits for the rest: nothing else can be said over this connection.
+                self.stream.get_ref().shutdown(std::net::Shutdown::Both)?;
+                return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+            }
         }
         Ok(())
     }

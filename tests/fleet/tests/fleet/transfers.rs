@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
+use onward_cli_tests::Outcome;
 use onward_fleet_tests::{Line, eventually, server};
+use serde_json::Value;
 
 const ALONE: &str = "{ name = \"alone\" }";
+const THREE: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\", \"web\"] }, \
+                     { name = \"one\", roles = [\"web\"] }, { name = \"two\", roles = [\"web\"] }";
 const PACKS: &str = "/var/lib/onward/bundles/packs";
 const NOISE_MIB: usize = 24;
 
@@ -54,9 +58,39 @@ fn a_transfer_that_breaks_off_goes_on_where_it_was() {
     assert!((8..20).contains(&there), "a control: {there} MiB arrived");
 
     let deploy = line.onward(&["deploy", "--json"]);
-    let sent = deploy.stdout.lines().find(|line| line.contains("\"sent\"")).expect("it is told");
-    let sent: serde_json::Value = serde_json::from_str(sent).expect("JSON");
-    let sent = sent["bytes"].as_u64().expect("a number") >> 20;
+    let sent = event(&deploy, "sent").expect("it is told")["bytes"].as_u64().expect("bytes") >> 20;
     assert!(sent < NOISE_MIB as u64 - 6, "{sent} MiB were sent, {there} were there");
     assert_eq!(line.settled(), 2);
+}
+
+#[test]
+fn over_a_slow_line_the_manager_brings_files_on_to_the_others() {
+    let Some(line) = Line::of_hello(THREE, "[release]\nwatch = \"1s\"") else { return };
+    line.onward(&["up"]);
+    // All three over a line that is fast enough: a control.
+    line.project.write("change.txt", "a change\n");
+    let quick = line.onward(&["deploy", "--json"]);
+    assert!(event(&quick, "spread").is_none(), "{}", quick.stdout);
+
+    noise(&line);
+    slow(&line, "40mbit");
+    let deploy = line.onward(&["deploy", "--json"]);
+    let all = NOISE_MIB as u64;
+    let spread = event(&deploy, "spread").expect("it is told");
+    assert_eq!(spread["from"], "front");
+    assert_eq!(spread["servers"], serde_json::json!(["one", "two"]));
+    let sent = event(&deploy, "sent").expect("it is told")["bytes"].as_u64().expect("bytes") >> 20;
+    eprintln!(
+        "{sent} MiB over the slow line, {} MiB on from the manager, {:.1?}",
+        spread["bytes"].as_u64().expect("bytes") >> 20,
+        deploy.took
+    );
+    assert!((all..all * 2).contains(&sent), "{sent} MiB for three servers");
+    assert_eq!(line.settled(), 3);
+}
+
+fn event(outcome: &Outcome, name: &str) -> Option<Value> {
+    let events = outcome.stdout.lines().filter_map(|line| serde_json::from_str(line).ok());
+    let mut named = events.filter(|event: &Value| event["event"] == name);
+    named.next()
 }
