@@ -1,8 +1,8 @@
 //! The files of releases: brought, compared, linked to what they share, removed. All of this blocks.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use onward_core::document::Failure;
@@ -14,6 +14,8 @@ use super::rendering::Rendering;
 use crate::layout::AppTree;
 use crate::systemd::Account;
 
+/// How directories of a release are.
+const OPEN: u32 = 0o755;
 /// Files that only keep an otherwise empty directory in Git.
 const KEEPERS: [&str; 2] = [".keep", ".gitkeep"];
 
@@ -195,7 +197,7 @@ fn link_shared(tree: &AppTree, directory: &Path, shared: &str) -> Result<(), Fai
         }
         Err(_) => {}
     }
-    make_link(&relative, &link)
+    make_link(&relative, directory, shared)
 }
 
 /// Puts a link to the shared file where the app expects it. A file of the bundle at that place is
@@ -226,7 +228,7 @@ fn link_shared_file(tree: &AppTree, directory: &Path, shared: &str) -> Result<()
         }
         Err(_) => {}
     }
-    make_link(&relative, &link)
+    make_link(&relative, directory, shared)
 }
 
 /// From the place of a shared path in a release to where it really is.
@@ -235,9 +237,37 @@ fn way_to_shared(shared: &str) -> PathBuf {
     PathBuf::from("../".repeat(depth + 1)).join("shared").join(shared)
 }
 
-fn make_link(target: &Path, link: &Path) -> Result<(), Failure> {
-    make_parent(link)?;
-    symlink(target, link).map_err(|error| io_failure(link, &error))
+fn make_link(target: &Path, directory: &Path, shared: &str) -> Result<(), Failure> {
+    let link = directory.join(shared);
+    // It may lie behind a link of the bundle, which leads to nowhere else.
+    if !link.parent().is_some_and(Path::is_dir) {
+        own_parent(directory, shared)?;
+    }
+    symlink(target, &link).map_err(|error| io_failure(&link, &error))
+}
+
+/// The directory of a path inside a release: made when it is not there, refused when the way to it is
+/// a link, which could lead out. Whoever runs the release may enter it, whatever the agent's own files
+/// are like.
+pub(super) fn own_parent(directory: &Path, path: &str) -> Result<PathBuf, Failure> {
+    let mut parent = directory.to_owned();
+    for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
+        parent.push(part);
+        let open = || fs::set_permissions(&parent, Permissions::from_mode(OPEN));
+        let made = match fs::symlink_metadata(&parent) {
+            Ok(meta) if meta.is_dir() && meta.permissions().mode() & 0o7777 == OPEN => Ok(()),
+            // An agent that died had no time for it.
+            Ok(meta) if meta.is_dir() => open(),
+            Ok(_) => {
+                let part = parent.strip_prefix(directory).unwrap_or(&parent).display();
+                let reason = format!("{path} cannot be made: {part} is no directory in the bundle");
+                return Err(Failure { reason, ..Failure::default() });
+            }
+            Err(_) => fs::create_dir(&parent).and_then(|()| open()),
+        };
+        made.map_err(|error| io_failure(&parent, &error))?;
+    }
+    Ok(parent)
 }
 
 fn make_parent(path: &Path) -> Result<(), Failure> {

@@ -17,7 +17,7 @@ use onward_core::model::{ReleaseNumber, RenderedFile, ServerName};
 use onward_core::order::ReleaseOrder;
 
 use super::app::App;
-use super::files::io_failure;
+use super::files::{io_failure, own_parent};
 use crate::systemd::Account;
 use crate::template::{self, Given, Rendered, TEMPLATE_BYTES_MAX};
 
@@ -129,26 +129,6 @@ fn place(directory: &Path, path: &str, rendered: &Rendered, mode: u32) -> Result
         let _ = fs::remove_file(&passing);
         io_failure(&target, &error)
     })
-}
-
-/// The directory of a file inside the release: made when it is not there, refused when the way to
-/// it is a link, which could lead out.
-fn own_parent(directory: &Path, path: &str) -> Result<PathBuf, Failure> {
-    let mut parent = directory.to_owned();
-    for part in Path::new(path).parent().into_iter().flat_map(Path::components) {
-        parent.push(part);
-        match fs::symlink_metadata(&parent) {
-            Ok(meta) if meta.is_dir() => {}
-            Ok(_) => {
-                let part = parent.strip_prefix(directory).unwrap_or(&parent).display();
-                return Err(failed(format!(
-                    "{path} cannot be rendered: {part} is no directory in the bundle"
-                )));
-            }
-            Err(_) => fs::create_dir(&parent).map_err(|error| io_failure(&parent, &error))?,
-        }
-    }
-    Ok(parent)
 }
 
 fn is_there(target: &Path, text: &[u8], mode: u32) -> bool {

@@ -145,7 +145,7 @@ fn a_file_of_the_bundle_gives_way_and_a_link_does_not_lead_out() {
     project.write("elsewhere/x", "");
     std::os::unix::fs::symlink("elsewhere", project.path().join("config")).expect("a link");
     let deploy = project.run(&["deploy"]).code_is(1);
-    let words = "config/app.yml cannot be rendered: config is no directory in the bundle";
+    let words = "config/app.yml cannot be made: config is no directory in the bundle";
     assert!(deploy.stderr.contains(words), "{}", deploy.stderr);
 }
 
