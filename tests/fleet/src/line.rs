@@ -98,6 +98,18 @@ impl Line {
         );
     }
 
+    /// Writes the project file of a site in a directory, and what else shall be in the file.
+    pub fn behave_as_site(&self, directory: &str, extra: &str) {
+        let environment = environment(&self.servers);
+        self.project.write(
+            "onward.toml",
+            &format!(
+                "app = \"hello\"\n[process.web]\nstatic = \"{directory}\"\n{extra}\n\
+                 {environment}{UNHARDENED}"
+            ),
+        );
+    }
+
     /// Its servers, for faults.
     pub fn lab(&self) -> &Lab {
         &self.lab

@@ -1,8 +1,6 @@
 //! A manager without a document, in an environment whose servers have followed one: its disk is a new
 //! one. To begin anew would be refused by every server, and would forget what is demanded.
 
-use std::thread;
-
 use onward_core::model::{Generation, ServerName};
 use onward_core::ports::StateStore;
 
@@ -21,15 +19,25 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
     if context.ways().is_none() || context.store().read()?.is_some() {
         return Ok(());
     }
+    followed_by_any(context).map_or(Ok(()), Err)
+}
+
+/// What is said instead of a refusal for want of a document, when it is not the first one that is
+/// missing.
+pub fn instead(context: &Context, refused: Complaint) -> Complaint {
+    let is_missing = refused.exit == Exit::Refused
+        && context.ways().is_some()
+        && matches!(context.store().read(), Ok(None));
+    if is_missing { followed_by_any(context).unwrap_or(refused) } else { refused }
+}
+
+/// The complaint, when a server has followed a document.
+fn followed_by_any(context: &Context) -> Option<Complaint> {
     let servers = fleet::wished(context);
-    let followed: Vec<Option<Generation>> = thread::scope(|scope| {
-        let each: Vec<_> =
-            servers.iter().map(|own| scope.spawn(move || followed(context, own))).collect();
-        each.into_iter().map(|own| own.join().expect("asking does not panic")).collect()
-    });
+    let followed = fleet::on_each(&servers, |own| followed(context, own));
     let highest = servers.iter().map(Server::name).zip(followed);
     let highest = highest.filter_map(|(name, own)| Some((own?, name))).max();
-    highest.map_or(Ok(()), |(generation, name)| Err(is_lost(context, name, generation)))
+    highest.map(|(generation, name)| is_lost(context, name, generation))
 }
 
 /// What a server has followed and still runs or keeps; none when it has nothing, or cannot be asked.

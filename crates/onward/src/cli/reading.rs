@@ -4,6 +4,7 @@ use onward_core::ports::{StateStore, StoreError, Stored};
 
 use super::complaint::Complaint;
 use super::context::Context;
+use super::lost;
 use super::screen::Screen;
 
 /// The state, as far as it can be known.
@@ -17,10 +18,14 @@ pub struct Reading {
 
 /// The document that is in force; `None` before the first. Of a damaged file it is the last good
 /// generation, with a warning.
+///
+/// # Errors
+/// When it cannot be read, and when it is lost.
 pub fn read(context: &Context, screen: &Screen) -> Result<Option<Reading>, Complaint> {
     let store = context.store();
     let error = match store.read() {
-        Ok(stored) => return Ok(stored.map(|stored| Reading { stored, damage: None })),
+        Ok(Some(stored)) => return Ok(Some(Reading { stored, damage: None })),
+        Ok(None) => return lost::must_not_be(context).map(|()| None),
         Err(error) => error,
     };
     let StoreError::Damaged { last_good, .. } = &error else { return Err(error.into()) };

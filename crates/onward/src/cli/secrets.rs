@@ -20,6 +20,7 @@ use super::complaint::{self, Complaint};
 use super::context::Context;
 use super::fleet;
 use super::key_problem::KeyProblem;
+use super::lost;
 use super::operator;
 use super::problem::Problem;
 use super::screen::Screen;
@@ -219,6 +220,9 @@ pub fn change<T>(
         let id = WriteId::new(&format!("secret-{}", runner::fresh()));
         let now = Timestamp::now();
         let stored = store.read()?;
+        if stored.is_none() {
+            lost::must_not_be(context)?;
+        }
         let mut next = match &stored {
             Some(stored) => (*stored.document).clone(),
             None => Document::first(

@@ -12,6 +12,7 @@ use super::durable;
 use super::files;
 use crate::layout::Tree;
 use crate::looking::{Changed, Checkup, Space};
+use crate::process;
 use crate::systemd::{Manager, units};
 
 /// The most failed units that are named.
@@ -37,7 +38,7 @@ pub(super) fn look(
     changed.extend(changed_releases(tree, bundles, app, environment));
     Checkup {
         disk: space(tree.root()),
-        memory_available: memory_available(),
+        memory_available: process::available_memory(),
         failed_units: installed.map(|_| failed_units()).unwrap_or_default(),
         changed,
     }
@@ -47,13 +48,6 @@ fn space(path: &Path) -> Option<Space> {
     let stat = rustix::fs::statvfs(path).ok()?;
     let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Some(Space { free: of(stat.f_bavail), all: of(stat.f_blocks) })
-}
-
-fn memory_available() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 fn failed_units() -> Vec<String> {

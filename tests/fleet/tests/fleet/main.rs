@@ -21,3 +21,4 @@ mod traffic;
 mod transfers;
 mod units;
 mod visits;
+mod whole_file;

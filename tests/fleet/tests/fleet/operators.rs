@@ -85,4 +85,22 @@ fn two_operators_and_ci_at_once_leave_one_truth() {
     assert!(seen.answers.iter().any(|answer| answer.release > 1), "a control");
     let log = ben.run(&["state", "log"]).code_is(0);
     assert!(!log.stdout.contains("damaged"), "{}", log.stdout);
+    lost_and_restored(&fleet, &ben);
+}
+
+/// The manager's disk is a new one: nobody begins anew, and the other server brings the state back.
+fn lost_and_restored(fleet: &Fleet, operator: &Operator) {
+    let before = operator.status();
+    fleet.run(0, "rm -r /var/lib/onward/state");
+    for command in [&["status"][..], &["up"], &["deploy", "--force"], &["secret", "list"]] {
+        let refused = operator.run(command).code_is(3);
+        assert!(refused.stderr.contains("the manager has no state"), "{command:?}: {refused:?}");
+        assert!(refused.stderr.contains("`onward state restore -y`"), "{command:?}: {refused:?}");
+    }
+    fleet.run(0, "! ls /var/lib/onward/state/shop/production/state.json 2> /dev/null");
+    operator.run(&["state", "restore", "--from", "two", "-y"]).code_is(0);
+    let after = operator.status();
+    assert_eq!(after["release"], before["release"]);
+    assert!(after["generation"].as_u64() > before["generation"].as_u64(), "{after:#}");
+    operator.run(&["deploy", "--force"]).code_is(0);
 }

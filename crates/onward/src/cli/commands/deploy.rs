@@ -23,7 +23,6 @@ use crate::cli::https;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::lacking::Lacking;
 use crate::cli::likeness;
-use crate::cli::lost;
 use crate::cli::managers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
@@ -39,7 +38,6 @@ use crate::project::{HookPoint, wishes};
 /// Makes the environment as the file says: on this machine that is a release that runs.
 pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
     likeness::keep(&context.local, &context.resolved)?;
-    lost::must_not_be(context)?;
     whereabouts::settle(context, screen)?;
     managers::introduce(context, &args.release.without, screen);
     release(context, &args.release, args.reset, screen)

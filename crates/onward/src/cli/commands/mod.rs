@@ -39,6 +39,7 @@ use super::complaint::Complaint;
 use super::context::Context;
 use super::enrol;
 use super::exit::Exit;
+use super::lost;
 use super::machines;
 use super::outcome;
 use super::problem::Problem;
@@ -78,12 +79,18 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         replaced::ready(&context, &cli.global, screen)?;
     }
     enrol::ready(&context, &cli.verb, &cli.global, screen)?;
+    if matches!(cli.verb, Verb::Up(_)) {
+        lost::must_not_be(&context)?;
+    }
     machines::ready(&context, &cli.verb, &cli.global, screen)?;
     if matches!(cli.verb, Verb::Status | Verb::Logs(_)) && !screen.is_json() {
         skew::tell(&context, screen);
     }
     let result = carry_out(&context, cli, screen);
-    result.map_err(|complaint| with_last_line(&context, complaint))
+    result.map_err(|complaint| match cli.verb {
+        Verb::State(_) => with_last_line(&context, complaint),
+        _ => with_last_line(&context, lost::instead(&context, complaint)),
+    })
 }
 
 /// The last line of a command that failed says what serves now.

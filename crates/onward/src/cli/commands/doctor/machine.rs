@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use onward_server::looking::Space;
+use onward_server::process::available_memory;
+
 use super::check::Check;
-use super::system::{self, Space};
+use super::system;
 use crate::cli::numbers;
 
 /// Below this a deploy is likely to be refused: bundles keep a reserve free.
@@ -19,7 +22,7 @@ const FILES_LOW: u64 = 4096;
 pub fn checks(directory: &Path) -> Vec<Check> {
     let mut checks = Vec::new();
     checks.extend(system::space(directory).map(space));
-    checks.extend(system::memory_available().map(memory));
+    checks.extend(available_memory().map(memory));
     checks.push(open_files(system::open_files_max()));
     checks.push(loopback(&system::loopback_works()));
     checks.push(git(system::git_version()));

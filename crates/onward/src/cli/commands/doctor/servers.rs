@@ -11,7 +11,6 @@ use onward_server::looking::Checkup;
 
 use super::check::Check;
 use super::machine;
-use super::system::Space;
 use crate::cli::context::Context;
 use crate::cli::drift::{self, CLOCKS_DIFFER};
 use crate::cli::fleet;
@@ -75,7 +74,7 @@ fn clock(server: &Server, ahead: SignedDuration) -> Check {
 fn of_checkup(server: &Server, checkup: &Checkup) -> Vec<Check> {
     let mut checks = Vec::new();
     if let Some(disk) = checkup.disk {
-        checks.push(machine::space(Space { free: disk.free, all: disk.all }));
+        checks.push(machine::space(disk));
     }
     checks.extend(checkup.memory_available.map(machine::memory));
     if !checkup.failed_units.is_empty() {

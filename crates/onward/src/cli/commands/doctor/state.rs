@@ -10,6 +10,7 @@ use crate::cli::certified;
 use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::fleet;
+use crate::cli::lost;
 use crate::cli::outcome;
 
 /// Machines whose clocks agree better than this are said to agree.
@@ -17,13 +18,16 @@ const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// Looks at the state.
 pub fn checks(context: &Context) -> Vec<Check> {
+    let broken = |complaint: Complaint| {
+        vec![Check::broken("state", complaint.what, complaint.hints.join("; "))]
+    };
     let stored = match context.store().read() {
         Ok(Some(stored)) => stored,
-        Ok(None) => return vec![Check::fine("state", "nothing has been released here yet")],
-        Err(error) => {
-            let complaint = Complaint::from(error);
-            return vec![Check::broken("state", complaint.what, complaint.hints.join("; "))];
-        }
+        Ok(None) => match lost::must_not_be(context) {
+            Ok(()) => return vec![Check::fine("state", "nothing has been released here yet")],
+            Err(complaint) => return broken(complaint),
+        },
+        Err(error) => return broken(error.into()),
     };
     let document = &*stored.document;
     let mut checks = vec![at_rest(document), clock(document.written, Timestamp::now())];

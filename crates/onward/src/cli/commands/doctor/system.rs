@@ -5,14 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Bytes of a file system: free for this user, and all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// Free.
-    pub free: u64,
-    /// All.
-    pub all: u64,
-}
+use onward_server::looking::Space;
 
 /// The space where `path` is or would be.
 pub fn space(path: &Path) -> Option<Space> {
@@ -22,14 +15,6 @@ pub fn space(path: &Path) -> Option<Space> {
     })?;
     let of = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
     Some(Space { free: of(stat.f_bavail), all: of(stat.f_blocks) })
-}
-
-/// Bytes of memory that programs can still have.
-pub fn memory_available() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
 }
 
 /// How many files a process may have open; none: no limit.
