@@ -9,9 +9,12 @@ use super::problem::Problem;
 
 /// The address that people type: the proxy's own, under the name and path of what serves, with TLS
 /// once there is a certificate for the name.
-pub fn of(context: &Context, proxy: &str, https_port: Option<u16>) -> String {
-    let stored = context.store().read().ok().flatten();
-    let document = stored.as_ref().map(|stored| &*stored.document);
+pub fn of(
+    context: &Context,
+    document: Option<&Document>,
+    proxy: &str,
+    https_port: Option<u16>,
+) -> String {
     let serving = document
         .and_then(|document| Some(document.release(document.serving?)?.config.routing.clone()));
     let routing = serving.unwrap_or_else(|| context.resolved.routing.clone());

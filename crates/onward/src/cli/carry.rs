@@ -19,6 +19,7 @@ use super::exit::Exit;
 use super::fleet;
 use super::hooks::Hooks;
 use super::interrupt::Interrupts;
+use super::known;
 use super::lacking::Lacking;
 use super::outcome;
 use super::problem::Problem;
@@ -233,6 +234,7 @@ pub fn conclude_with(
     hooks: Option<&Hooks<'_>>,
     lacking: &Lacking,
 ) -> Result<Exit, Complaint> {
+    known::keep(context, document);
     let Some(finished) = document.finished(number) else {
         return Err(Problem::NoTrace(number).into());
     };

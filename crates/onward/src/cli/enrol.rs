@@ -108,6 +108,8 @@ fn otherwise(
         Verb::Replace(args) if args.server == *manager.name() => {
             reached.map_err(|complaint| is_lost(complaint, &args.server))
         }
+        // It shows what is known without it.
+        Verb::Status if ways.why_away().is_some() => Ok(()),
         _ => reached,
     }
 }
@@ -168,6 +170,9 @@ fn reach(
         if let Some((server, error)) = failed {
             let manager = ways.map(Ways::manager);
             let manages = manager.is_none_or(|manager| server.name() == manager.name());
+            if let Some(ways) = ways.filter(|_| manages && error.may_pass()) {
+                ways.is_away(server.name(), &error);
+            }
             return Err(complaint(&server, &error, manages, installs));
         }
         if again.is_empty() {

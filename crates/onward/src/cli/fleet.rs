@@ -209,7 +209,11 @@ pub fn report(context: &Context, server: &Server) -> Option<Report> {
 /// Where people reach the environment: the proxy of its server, of several that of a balancer.
 pub fn url(context: &Context) -> Option<String> {
     let stored = context.store().read().ok().flatten();
-    let document = stored.as_ref().map(|stored| &*stored.document);
+    url_of(context, stored.as_ref().map(|stored| &*stored.document))
+}
+
+/// The same as a document has it, without asking for the state.
+pub fn url_of(context: &Context, document: Option<&Document>) -> Option<String> {
     let (proxy, https_port) =
         entries(context, document).into_iter().find_map(|server| match &server {
             Server::Local(server) => {
@@ -221,7 +225,7 @@ pub fn url(context: &Context) -> Option<String> {
                 Some((format!("http://{address}"), Some(HTTPS_PORT)))
             }
         })?;
-    Some(address::of(context, &proxy, https_port))
+    Some(address::of(context, document, &proxy, https_port))
 }
 
 /// The server that people reach first: the only one, of several the first balancer.

@@ -4,6 +4,7 @@ use onward_core::ports::{StateStore, StoreError, Stored};
 
 use super::complaint::Complaint;
 use super::context::Context;
+use super::known;
 use super::lost;
 use super::screen::Screen;
 
@@ -24,7 +25,10 @@ pub struct Reading {
 pub fn read(context: &Context, screen: &Screen) -> Result<Option<Reading>, Complaint> {
     let store = context.store();
     let error = match store.read() {
-        Ok(Some(stored)) => return Ok(Some(Reading { stored, damage: None })),
+        Ok(Some(stored)) => {
+            known::keep(context, &stored.document);
+            return Ok(Some(Reading { stored, damage: None }));
+        }
         Ok(None) => return lost::must_not_be(context).map(|()| None),
         Err(error) => error,
     };

@@ -14,7 +14,7 @@ use super::problem::Problem;
 use crate::project::{BALANCER, HostKey, MANAGER, Provider, Reach, Resolved, Servers, wishes};
 use crate::providers::local::Local;
 use crate::providers::nspawn::Lab;
-use crate::providers::ssh::{Pins, SshServer};
+use crate::providers::ssh::{Pins, SshError, SshServer};
 
 /// The port at which the proxy of a server behind SSH answers.
 const HTTP_PORT: u16 = 80;
@@ -30,6 +30,8 @@ pub struct Ways {
     lab: Option<Lab>,
     /// How the project file says that servers are reached.
     wished: BTreeMap<ServerName, Reach>,
+    /// A manager that was not reached, and why.
+    away: Mutex<Option<(ServerName, SshError)>>,
 }
 
 impl Ways {
@@ -44,7 +46,8 @@ impl Ways {
         if let Some(lab) = lab {
             let servers = Mutex::new(lab::servers(&lab, &pins)?);
             let (manager, wished) = (Mutex::new(first(resolved)), BTreeMap::new());
-            return Ok(Self { pins, servers, manager, lab: Some(lab), wished });
+            let away = Mutex::default();
+            return Ok(Self { pins, servers, manager, lab: Some(lab), wished, away });
         }
         let Servers::Named(named) = &resolved.servers else {
             return Err(Problem::Bug("servers behind SSH without names").into());
@@ -55,7 +58,8 @@ impl Ways {
             (name.clone(), SshServer::new(name.clone(), reach.clone(), None, pins.clone()))
         });
         let servers = Mutex::new(servers.collect());
-        Ok(Self { pins, servers, manager: Mutex::new(first(resolved)), lab: None, wished })
+        let (manager, away) = (Mutex::new(first(resolved)), Mutex::default());
+        Ok(Self { pins, servers, manager, lab: None, wished, away })
     }
 
     /// Adds those that only the document knows: they were taken out of the file, and are still
@@ -112,6 +116,17 @@ impl Ways {
     /// The servers, when they are made on this machine.
     pub fn lab(&self) -> Option<&Lab> {
         self.lab.as_ref()
+    }
+
+    /// Remembers that a manager was not reached.
+    pub(super) fn is_away(&self, manager: &ServerName, error: &SshError) {
+        *locked(&self.away) = Some((manager.clone(), error.clone()));
+    }
+
+    /// Why the manager was not reached, when that was tried.
+    pub fn why_away(&self) -> Option<SshError> {
+        let (away, error) = locked(&self.away).clone()?;
+        (away == *locked(&self.manager)).then_some(error)
     }
 
     /// The server that keeps the documents.

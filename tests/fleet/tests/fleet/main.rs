@@ -1,5 +1,6 @@
 //! Real servers.
 
+mod away;
 mod bad_releases;
 mod carried;
 mod clocks;

@@ -13,6 +13,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
 use crate::cli::interrupt::{self, Interrupts};
+use crate::cli::known;
 use crate::cli::likeness;
 use crate::cli::managers;
 use crate::cli::numbers;
@@ -89,6 +90,7 @@ fn remove_lab(
     }
     confirm(context, args, global)?;
     lab.down()?;
+    known::forget(context);
     likeness::forget(&context.local, &context.resolved)?;
     let count = numbers::count(servers.len() as u64, "server");
     screen.success(&format!("{} is down: {count} removed", context.environment()));

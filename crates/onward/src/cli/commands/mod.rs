@@ -83,7 +83,8 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
         lost::must_not_be(&context)?;
     }
     machines::ready(&context, &cli.verb, &cli.global, screen)?;
-    if matches!(cli.verb, Verb::Status | Verb::Logs(_)) && !screen.is_json() {
+    let is_away = context.ways().is_some_and(|ways| ways.why_away().is_some());
+    if matches!(cli.verb, Verb::Status | Verb::Logs(_)) && !screen.is_json() && !is_away {
         skew::tell(&context, screen);
     }
     let result = carry_out(&context, cli, screen);

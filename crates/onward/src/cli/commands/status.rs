@@ -9,6 +9,7 @@ use onward_core::report::{InstanceReport, InstanceState, Report};
 use onward_core::traffic::Traffic;
 use serde_json::{Value, json};
 
+use crate::cli::away::{self, Away};
 use crate::cli::carry;
 use crate::cli::certified;
 use crate::cli::complaint::Complaint;
@@ -16,6 +17,7 @@ use crate::cli::context::Context;
 use crate::cli::drift::{self, Drift};
 use crate::cli::exit::Exit;
 use crate::cli::fleet;
+use crate::cli::known::{self, Known};
 use crate::cli::lab;
 use crate::cli::moved;
 use crate::cli::numbers;
@@ -40,10 +42,15 @@ struct Now<'a> {
     moved: Vec<moved::Override<'a>>,
     drift: Vec<Drift>,
     at: Timestamp,
+    /// What is shown of the state was known earlier, because the manager is away.
+    stale: Option<(&'a Away, &'a Known)>,
 }
 
 /// Shows the demand, the facts and what differs.
 pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
+    if let Some(away) = Away::find(context) {
+        return without_manager(context, &away, screen);
+    }
     let Some(Reading { stored, damage }) = reading::read(context, screen)? else {
         screen.line(&format!("{}: nothing has been released here yet", context.title()));
         screen.next("Next: `onward up`");
@@ -63,14 +70,55 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));
     let drift = drift::of(context, document, &reports);
     let moved = moved::overrides(context, document);
-    let now = Now { document, reports, url, degraded, moved, drift, at: Timestamp::now() };
+    let at = Timestamp::now();
+    show(context, &Now { document, reports, url, degraded, moved, drift, at, stale: None }, screen);
+    Ok(Exit::Done)
+}
+
+fn show(context: &Context, now: &Now<'_>, screen: &Screen) {
     if screen.is_json() {
-        screen.document(&as_json(context, &now));
+        screen.document(&as_json(context, now));
     } else {
         screen.line(&context.title());
-        tell(&now, screen);
+        tell(now, screen);
     }
-    Ok(Exit::Done)
+}
+
+/// The manager cannot be reached: what was known last, and what each other server says itself.
+fn without_manager(context: &Context, away: &Away, screen: &Screen) -> Result<Exit, Complaint> {
+    let Some(known) = known::last(context) else { return Err(away.complaint(None, None)) };
+    let document = &known.document;
+    let servers = fleet::servers(context, Some(document));
+    let others: Vec<_> =
+        servers.iter().filter(|own| *own.name() != away.manager).cloned().collect();
+    let said = fleet::on_each(&others, |server| fleet::report(context, server));
+    let mut reports: Reports = others.iter().map(|own| own.name().clone()).zip(said).collect();
+    reports.insert(away.manager.clone(), None);
+    let mut degraded = degraded(document, &reports, BTreeMap::new());
+    degraded.extend(certified::degraded(document, Timestamp::now()));
+    degraded.extend(reports.iter().filter_map(|(server, report)| {
+        let accepted = report.as_ref()?.accepted;
+        (accepted > document.generation).then(|| {
+            format!(
+                "{server} follows generation {accepted}, which is newer than what is known here"
+            )
+        })
+    }));
+    let now = Now {
+        document,
+        url: fleet::url_of(context, Some(document)).filter(|_| document.serving.is_some()),
+        drift: drift::of(context, document, &reports),
+        moved: moved::overrides(context, document),
+        reports,
+        degraded,
+        at: Timestamp::now(),
+        stale: Some((away, &known)),
+    };
+    show(context, &now, screen);
+    if screen.is_json() {
+        return Ok(Exit::Failed);
+    }
+    Err(away.complaint(Some(&known), Some(headline(&now))))
 }
 
 fn tell(now: &Now<'_>, screen: &Screen) {
@@ -149,6 +197,14 @@ fn tell_scaled(document: &Document, screen: &Screen) {
 }
 
 fn headline(now: &Now<'_>) -> String {
+    let text = headline_of_document(now);
+    match now.stale {
+        Some((_, known)) => format!("Known {} ago: {text}", away::age(known)),
+        None => text,
+    }
+}
+
+fn headline_of_document(now: &Now<'_>) -> String {
     let document = now.document;
     if document.serving.is_some() {
         return outcome::capitalised(&outcome::serves(document, now.url.as_deref()));
@@ -314,12 +370,12 @@ fn empty(context: &Context) -> Value {
         "app": context.app(), "environment": context.environment(), "generation": 0, "url": null,
         "release": null, "warm": null, "servers": [], "processes": [], "schedules": [], "runs": [],
         "operation": null, "overrides": [], "degraded": [], "maintenance": null, "traffic": null,
-        "certificates": [], "drift": [],
+        "certificates": [], "drift": [], "stale": null,
     })
 }
 
 fn as_json(context: &Context, now: &Now<'_>) -> Value {
-    let Now { document, reports, url, degraded, moved, drift, at } = now;
+    let Now { document, reports, url, degraded, moved, drift, at, stale } = now;
     let serving = document.serving.and_then(|number| document.release(number));
     let server = |(server, own): (&ServerName, &Server)| {
         let report = reports.get(server).and_then(Option::as_ref);
@@ -353,6 +409,7 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "overrides": overrides(document, moved),
         "degraded": degraded,
         "drift": drift,
+        "stale": stale.map(|(away, known)| away.json(known)),
         "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
             "retry_after_s": own.retry_after_s, "page": own.page.is_some(),
         })),

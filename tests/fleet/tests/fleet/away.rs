@@ -1,0 +1,34 @@
+//! The manager is away: what was known is shown with its age, and what the others say.
+
+use onward_fleet_tests::{Line, is_long, server};
+
+const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
+                       { name = \"web\", roles = [\"web\"] }";
+
+#[test]
+fn status_shows_what_is_known_while_the_manager_is_away() {
+    if !is_long() {
+        eprintln!("LEFT OUT: waits for a server that is off: ONWARD_FLEET=long");
+        return;
+    }
+    let Some(line) = Line::of_hello(SERVERS, "") else { return };
+    line.onward(&["up"]);
+    assert!(line.project.status()["stale"].is_null(), "a control");
+    line.lab().power_cut(&server("front")).expect("cut");
+    let status = line.project.run(&["status"]).code_is(1);
+    assert!(status.stdout.contains("  Known "), "{status:?}");
+    assert!(status.stdout.contains(" ago: Release 1 ("), "{status:?}");
+    // What the other one says is of now.
+    assert!(status.stdout.contains("web web.1"), "{status:?}");
+    assert!(status.stdout.contains("gets traffic"), "{status:?}");
+    assert!(status.stderr.contains("Error: the state cannot be read: its manager front ("));
+    let said = line.project.run(&["status", "--json"]).code_is(1).json();
+    assert_eq!(said["stale"]["manager"], "front", "{said:#}");
+    let state = |name| {
+        let servers = said["servers"].as_array().expect("servers");
+        servers.iter().find(|own| own["name"] == name).expect("a server")["state"].clone()
+    };
+    assert_eq!((state("front"), state("web")), ("unreachable".into(), "converged".into()));
+    // It is for reading alone.
+    line.project.run(&["deploy"]).code_is(1);
+}
