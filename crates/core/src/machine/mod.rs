@@ -31,6 +31,7 @@ mod plan;
 mod questions;
 mod setup;
 mod sshd;
+mod stay;
 mod user;
 
 pub use accounts::{GROUP, KEYS_DIRECTORY, MANAGER, keys_file};
@@ -47,6 +48,7 @@ pub use packages::PackageSystem;
 pub use plan::{OwnedByAnother, plan};
 pub use setup::{Admin, Harden, Owner, Setup, SshDoor};
 pub use sshd::DROP_IN;
+pub use stay::Stay;
 pub use user::{InvalidUserName, UserName};
 
 #[cfg(test)]

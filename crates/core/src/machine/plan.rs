@@ -107,7 +107,8 @@ fn sshd_changes(setup: &Setup, facts: &Facts) -> Option<Change> {
     })
 }
 
-fn firewall_changes(setup: &Setup, facts: &Facts) -> Option<Change> {
+/// What makes the firewall what the owner and the guests of a machine need.
+pub(super) fn firewall_changes(setup: &Setup, facts: &Facts) -> Option<Change> {
     let is_wanted = setup.harden == Harden::Full;
     let rules = if is_wanted { firewall::rules(setup, facts) } else { String::new() };
     let wanted = is_wanted.then(|| Wanted {

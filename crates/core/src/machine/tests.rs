@@ -262,6 +262,76 @@ fn a_machine_has_one_owner_and_the_ports_of_its_guests() {
     assert_eq!(plan.changes[0].details, ["+ tcp dport 8080 for everybody"]);
 }
 
+/// What a machine is once a guest is on it, or has left it.
+fn with_guest(guest: &Setup, mut facts: Facts) -> Facts {
+    let Stay { plan, record } = Stay::of(guest, &facts).expect("a guest");
+    for change in plan.changes {
+        change.effects.iter().for_each(|effect| take(&mut facts, effect));
+    }
+    facts.record = Some(Record { rules: facts.firewall.rules, ..record });
+    facts
+}
+
+#[test]
+fn a_guest_has_its_ports_until_it_leaves_and_the_owner_keeps_them() {
+    let opening = |port: u16, from: Option<Vec<Network>>| Opening {
+        protocol: Protocol::Tcp,
+        ports: port.into(),
+        from,
+        why: "people".to_owned(),
+    };
+    let own = Setup { openings: vec![opening(80, None)], ..setup() };
+    assert_eq!(Stay::of(&own, &bare()), None, "nobody's machine has no guests");
+    let facts = carry_out(&own, bare());
+    assert_eq!(Stay::of(&own, &facts), None, "its owner is no guest");
+
+    let from: Vec<Network> = vec!["192.0.2.7".parse().unwrap()];
+    let openings = vec![opening(80, None), opening(8080, Some(from))];
+    let guest = Setup { owner: owner("staging"), openings, ..setup() };
+    let stay = Stay::of(&guest, &facts).unwrap();
+    assert!(!stay.is_known(&facts));
+    let added = "+ ip saddr 192.0.2.7 tcp dport 8080 for people";
+    assert_eq!(stay.plan.changes[0].details, [added]);
+    let facts = with_guest(&guest, facts);
+    let again = Stay::of(&guest, &facts).unwrap();
+    assert!(again.plan.changes.is_empty() && again.is_known(&facts));
+    assert!(plan(&own, &facts).unwrap().changes.is_empty(), "its owner leaves them open");
+
+    let third = Setup { owner: owner("qa"), openings: vec![opening(9000, None)], ..setup() };
+    let facts = with_guest(&third, facts);
+    let gone = Setup { openings: Vec::new(), ..guest };
+    let leaving = Stay::of(&gone, &facts).unwrap();
+    let removed = "- ip saddr 192.0.2.7 tcp dport 8080 for people";
+    assert_eq!(leaving.plan.changes[0].details, [removed], "80 is its owner's too");
+    let facts = with_guest(&gone, facts);
+    let left: Vec<_> = facts.record.as_ref().unwrap().guests.iter().map(|own| &own.owner).collect();
+    assert_eq!(left, [&owner("qa")]);
+    assert!(Stay::of(&gone, &facts).unwrap().is_known(&facts), "who has no ports is no guest");
+}
+
+#[test]
+fn a_guest_opens_nothing_where_there_is_no_firewall_and_its_servers_come_by_ssh() {
+    let peers: Vec<Network> = vec!["192.0.2.7".parse().unwrap()];
+    let ssh = SshDoor { peers: peers.clone(), ..SshDoor::default() };
+    let guest = Setup { owner: owner("staging"), ssh, ..setup() };
+    let off = Setup { harden: Harden::Off, updates: false, ..setup() };
+    let opening =
+        Opening { protocol: Protocol::Tcp, ports: 80.into(), from: None, why: String::new() };
+    let with_port = Setup { openings: vec![opening], ..guest.clone() };
+    let stay = Stay::of(&with_port, &carry_out(&off, bare())).unwrap();
+    assert!(stay.plan.changes.is_empty());
+    assert_eq!(stay.record.guests.len(), 1, "it is remembered for a firewall that comes");
+
+    let open = carry_out(&setup(), bare());
+    assert!(Stay::of(&guest, &open).unwrap().is_known(&open), "SSH is open to everybody");
+    let from: Vec<Network> = vec!["198.51.100.0/24".parse().unwrap()];
+    let closed = Setup { ssh: SshDoor { from, ..SshDoor::default() }, ..setup() };
+    let facts = carry_out(&closed, bare());
+    let stay = Stay::of(&guest, &facts).unwrap();
+    let added = "+ ip saddr 192.0.2.7 tcp dport 22 for SSH of the servers of shop/staging";
+    assert_eq!(stay.plan.changes[0].details, [added]);
+}
+
 #[test]
 fn nothing_of_onward_is_left_when_hardening_is_off() {
     let facts = carry_out(&with_admins(&[("ana", 0)]), bare());

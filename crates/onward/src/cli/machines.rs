@@ -65,6 +65,30 @@ pub fn follow_move(
     make_so(looks, global, screen)
 }
 
+/// Takes back what was opened for an environment that is gone, on machines that others set up. What
+/// cannot be taken back is told, and stops nothing.
+pub fn leave(context: &Context, screen: &Screen) {
+    let looks = look(context, &effective(context, None), &BTreeSet::new());
+    let mut looks = match looks {
+        Ok(Some(looks)) => looks,
+        Ok(None) => return,
+        Err(complaint) => {
+            screen.warn(&format!("ports that were opened for it stay open: {}", complaint.what));
+            return;
+        }
+    };
+    looks.only_left();
+    for line in looks.lines() {
+        screen.note(&format!("  {line}"));
+    }
+    for (server, converged) in looks.converge(&|server, event| tell(server, event, screen)) {
+        if let Converged::Trouble(trouble) = converged {
+            let why = trouble.sentences().join("; ");
+            screen.warn(&format!("{server}: ports that were opened for it stay open: {why}"));
+        }
+    }
+}
+
 /// The project file's wishes with the roles that were moved by hand, and one that is about to be.
 fn effective(context: &Context, gets: Option<(&Role, &ServerName)>) -> Resolved {
     let stored = context.store().read().ok().flatten();

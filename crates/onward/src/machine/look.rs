@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::thread;
 
-use onward_core::machine::{Facts, OwnedByAnother, Plan, Question, Setup, UserName, plan};
+use onward_core::machine::{
+    Facts, OwnedByAnother, Owner, Plan, Question, Setup, Stay, UserName, plan,
+};
 use onward_core::model::ServerName;
 use onward_server::client::ClientError;
 
@@ -50,14 +52,19 @@ pub struct Look {
     pub facts: Facts,
     /// What it shall be.
     pub setup: Setup,
-    /// What differs; none when another environment sets it up.
-    pub plan: Result<Plan, OwnedByAnother>,
+    /// What differs.
+    pub plan: Plan,
+    /// Who sets it up, when that is another environment: this one has its ports there.
+    pub host: Option<Owner>,
 }
 
 impl Look {
     /// Whether there is something to do, or to remember on the server.
     fn is_behind(&self) -> bool {
         let is_known = || {
+            if let Some(stay) = Stay::of(&self.setup, &self.facts) {
+                return stay.is_known(&self.facts);
+            }
             let record = self.facts.record.as_ref();
             record.is_some_and(|record| {
                 let answered = record.setup.answered.clone();
@@ -65,7 +72,7 @@ impl Look {
                 record.setup == Setup { answered, confirm_within_s, ..self.setup.clone() }
             })
         };
-        self.plan.as_ref().is_ok_and(|plan| !plan.changes.is_empty() || !is_known())
+        !self.plan.changes.is_empty() || !is_known()
     }
 }
 
@@ -107,14 +114,19 @@ impl Looks {
             let (Some(facts), Some(setup)) = (about, setups.remove(server.name())) else {
                 continue;
             };
-            let plan = plan(&setup, &facts);
-            if let Err(owned) = &plan
-                && resolved.machine != Machine::default()
-            {
-                let (server, owned) = (server.name().clone(), owned.clone());
-                return Err(MachineError::Owned { server, owned });
-            }
-            all.push(Look { server: server.clone(), facts, setup, plan });
+            let look = match (plan(&setup, &facts), Stay::of(&setup, &facts)) {
+                (Ok(plan), _) => Look { server: server.clone(), facts, setup, plan, host: None },
+                (Err(OwnedByAnother(owner)), Some(stay))
+                    if resolved.machine == Machine::default() =>
+                {
+                    let (server, plan) = (server.clone(), stay.plan);
+                    Look { server, facts, setup, plan, host: Some(owner) }
+                }
+                (Err(owned), _) => {
+                    return Err(MachineError::Owned { server: server.name().clone(), owned });
+                }
+            };
+            all.push(look);
         }
         Ok(Self { all })
     }
@@ -129,13 +141,10 @@ impl Looks {
         let mut lines = Vec::new();
         for look in &self.all {
             let name = look.server.name();
-            let plan = match &look.plan {
-                Ok(plan) => plan,
-                Err(owned) => {
-                    lines.push(format!("· machine {name}: {owned}"));
-                    continue;
-                }
-            };
+            let plan = &look.plan;
+            if let Some(host) = &look.host {
+                lines.push(format!("· machine {name}: {}", OwnedByAnother(host.clone())));
+            }
             for change in &plan.changes {
                 let guard = if change.is_guarded() { " (to be confirmed)" } else { "" };
                 lines.push(format!("~ machine {name}: {}{guard}", change.sentence));
@@ -153,7 +162,7 @@ impl Looks {
     pub fn questions(&self) -> Vec<(&ServerName, &Question)> {
         let mut all = Vec::new();
         for look in &self.all {
-            let questions = look.plan.iter().flat_map(|plan| &plan.questions);
+            let questions = look.plan.questions.iter();
             all.extend(questions.map(|question| (look.server.name(), question)));
         }
         all
@@ -162,16 +171,26 @@ impl Looks {
     /// Answers every question with yes.
     pub fn agree(&mut self) {
         for look in &mut self.all {
-            if let Ok(plan) = &mut look.plan {
-                let ids = plan.questions.drain(..).map(|question| question.id);
-                look.setup.answered.extend(ids);
-            }
+            let ids = look.plan.questions.drain(..).map(|question| question.id);
+            look.setup.answered.extend(ids);
         }
     }
 
     /// Leaves out the machines that were never set up.
     pub fn only_set_up(&mut self) {
         self.all.retain(|look| look.facts.record.is_some());
+    }
+
+    /// Leaves only the machines that others set up, with what becomes of them when this environment
+    /// is gone.
+    pub fn only_left(&mut self) {
+        self.all.retain(|look| look.host.is_some());
+        for look in &mut self.all {
+            look.setup.openings.clear();
+            look.setup.ssh.peers.clear();
+            look.plan =
+                Stay::of(&look.setup, &look.facts).map(|stay| stay.plan).unwrap_or_default();
+        }
     }
 
     /// Another time for coming back to confirm what could lock out, in seconds.

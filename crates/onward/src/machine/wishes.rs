@@ -46,12 +46,18 @@ pub fn setups(
     let setup = |(name, known): (&ServerName, &Known)| {
         let mut setup = setup(resolved, known);
         setup.openings.splice(0..0, doors::openings(name, &members, &talks));
-        if !setup.ssh.from.is_empty() {
+        if !setup.ssh.from.is_empty() || is_guest(known, &setup) {
             setup.ssh.peers = doors::peers(name, &members);
         }
         (name.clone(), setup)
     };
     known.iter().map(setup).collect()
+}
+
+/// Whether another environment sets the machine up, whose SSH may not be open to everybody.
+fn is_guest(known: &Known, setup: &Setup) -> bool {
+    let record = known.facts.as_ref().and_then(|facts| facts.record.as_ref());
+    record.is_some_and(|record| record.setup.owner != setup.owner)
 }
 
 /// What follows from the file and the server alone.

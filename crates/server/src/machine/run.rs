@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use onward_core::machine::{Change, Effect, Event, Guest, Plan, Record, Setup, Stage, plan};
+use onward_core::machine::{
+    Change, Effect, Event, Facts, Guest, Plan, Record, Setup, Stage, Stay, plan,
+};
 use onward_core::model::Digest;
 
 use super::effects;
@@ -14,9 +16,26 @@ use super::place::Place;
 /// What would change.
 ///
 /// # Errors
-/// Those of [`facts`], and [`MachineError::Owned`].
+/// Those of [`facts`].
 pub fn planned(place: &Place, setup: &Setup) -> Result<Plan, MachineError> {
-    Ok(plan(setup, &facts(place)?)?)
+    Ok(demand(setup, &facts(place)?)?.plan)
+}
+
+/// What a set-up comes to on a machine.
+struct Demand {
+    plan: Plan,
+    /// What is in force then: the owner's, also when a guest asks.
+    setup: Setup,
+    guests: Vec<Guest>,
+}
+
+/// A machine that another environment sets up opens its ports, and takes nothing else.
+fn demand(setup: &Setup, facts: &Facts) -> Result<Demand, MachineError> {
+    if let Some(Stay { plan, record }) = Stay::of(setup, facts) {
+        return Ok(Demand { plan, setup: record.setup, guests: record.guests });
+    }
+    let guests = facts.record.as_ref().map(|record| record.guests.clone()).unwrap_or_default();
+    Ok(Demand { plan: plan(setup, facts)?, setup: setup.clone(), guests })
 }
 
 /// Makes the machine what `setup` says, and tells each step. Whether it is so now is in the last
@@ -40,19 +59,18 @@ pub fn set_up(
     // What another one left on trial has nobody who waits for it any more.
     guard::undo(place)?;
     let facts = facts(place)?;
-    let plan = plan(setup, &facts)?;
+    let Demand { plan, setup, guests } = demand(setup, &facts)?;
     if !plan.questions.is_empty() {
         emit(&Event::Asks { questions: plan.questions });
         return Ok(finish(false, 0, begun, emit));
     }
     emit(&Event::Planned { changes: plan.changes.clone(), notes: plan.notes });
-    let known = facts.record.is_some_and(|record| record.setup == *setup);
+    let known = facts.record.is_some_and(|own| own.setup == setup && own.guests == guests);
     if plan.changes.is_empty() && known {
         return Ok(finish(true, 0, begun, emit));
     }
-    let guests = gather::record(place)?.map(|record| record.guests).unwrap_or_default();
     let mut course = Course { place, changes: &plan.changes, changed: 0, emit };
-    let ok = course.run(setup, guests)?;
+    let ok = course.run(&setup, guests)?;
     let changed = course.changed;
     Ok(finish(ok, changed, begun, emit))
 }

@@ -15,6 +15,7 @@ use crate::cli::fleet;
 use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::known;
 use crate::cli::likeness;
+use crate::cli::machines;
 use crate::cli::managers;
 use crate::cli::numbers;
 use crate::cli::outcome;
@@ -62,6 +63,7 @@ pub fn run(
             }
             let exit = carry::conclude(context, &document, number, screen)?;
             if exit == Exit::Done {
+                machines::leave(context, screen);
                 end_agents();
                 managers::dismiss(context);
             }
