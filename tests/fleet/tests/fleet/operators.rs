@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onward_cli_tests::ended;
 use onward_fleet_tests::load::Sampler;
-use onward_fleet_tests::{Fleet, Operator};
+use onward_fleet_tests::{Fleet, Operator, is_long};
 
 fn asked(address: &str, host: &str) -> String {
     use std::io::{Read, Write};
@@ -20,8 +20,13 @@ fn asked(address: &str, host: &str) -> String {
 fn two_apps_share_a_server_and_one_goes_without_the_other() {
     let Some(fleet) = Fleet::boot(1) else { return };
     let address = format!("{}:80", fleet.machines()[0].address);
-    let shop = Operator::of(&fleet, "shop", &["alone"], "domain = \"shop.test\"\nharden = \"off\"");
-    let blog = Operator::of(&fleet, "blog", &["box"], "domain = \"blog.test\"");
+    let shop = Operator::of(
+        &fleet,
+        "shop",
+        &["alone"],
+        "domain = \"shop.test\"\ntls = \"off\"\nharden = \"off\"",
+    );
+    let blog = Operator::of(&fleet, "blog", &["box"], "domain = \"blog.test\"\ntls = \"off\"");
     shop.run(&["up"]).code_is(0);
     blog.run(&["up"]).code_is(0);
     blog.run(&["deploy", "--force"]).code_is(0);
@@ -41,6 +46,56 @@ fn two_apps_share_a_server_and_one_goes_without_the_other() {
          ls /var/lib/onward/apps/shop/production/releases | wc -l",
     );
     assert_eq!(left, "2\n", "nothing of the one runs or lies there, everything of the other");
+}
+
+fn is_reached(fleet: &Fleet, port: u16) -> bool {
+    let address = std::net::SocketAddr::from((fleet.machines()[0].address, port));
+    std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+}
+
+#[test]
+fn a_guest_has_its_ports_on_the_machine_of_another_until_it_is_down() {
+    if !is_long() {
+        eprintln!("LEFT OUT: hardens a server: ONWARD_FLEET=long");
+        return;
+    }
+    let Some(fleet) = Fleet::boot(1) else { return };
+    let shop = Operator::of(&fleet, "shop", &["alone"], "");
+    let file = shop.project.path().join("onward.toml");
+    let text = std::fs::read_to_string(&file).expect("its file");
+    // Nobody comes to a worker.
+    let (_, rest) = text.split_once("[release]").expect("a release");
+    let rest = rest.replace("name = \"alone\",", "name = \"alone\", roles = [\"worker\"],");
+    let worker = "app = \"shop\"\n[process.worker]\nrun = \"sleep 1000\"\n[release]";
+    shop.project.write("onward.toml", &format!("{worker}{rest}"));
+    shop.run(&["up"]).code_is(0);
+    assert!(!is_reached(&fleet, 80), "a control");
+
+    let blog = Operator::of(&fleet, "blog", &["box"], "domain = \"blog.test\"\ntls = \"off\"");
+    let plan = blog.run(&["plan"]).code_is(0);
+    assert!(plan.stdout.contains("the machine is set up by shop/production"), "{plan:?}");
+    blog.run(&["up"]).code_is(0);
+    let address = format!("{}:80", fleet.machines()[0].address);
+    assert!(asked(&address, "blog.test").contains("good release 1"));
+    assert!(fleet.run(0, "nft list table inet onward").contains("dport 80"));
+    let plan = blog.run(&["plan", "--exit-code"]).code_is(0);
+    assert!(!plan.stdout.contains("~ machine"), "{plan:?}");
+    // Its owner leaves them open, and a guest may not ask for more.
+    shop.run(&["up"]).code_is(0);
+    assert!(asked(&address, "blog.test").contains("good release 1"));
+    let more = Operator::of(
+        &fleet,
+        "blog",
+        &["box"],
+        "domain = \"blog.test\"\ntls = \"off\"\nopen = [9000]",
+    );
+    let refused = more.run(&["up"]).code_is(3);
+    assert!(refused.stderr.contains("shop/production"), "{refused:?}");
+
+    blog.run(&["down", "-y", "--confirm", "production"]).code_is(0);
+    assert!(!is_reached(&fleet, 80), "it has taken its ports with it");
+    let rules = fleet.run(0, "nft list table inet onward");
+    assert!(rules.contains("policy drop") && !rules.contains("dport 80"), "{rules}");
 }
 
 #[test]
