@@ -1,5 +1,6 @@
 //! The manager is away: what was known is shown with its age, and what the others say.
 
+use onward::providers::nspawn::{Cut, End};
 use onward_fleet_tests::{Line, is_long, server};
 
 const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
@@ -8,13 +9,16 @@ const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }
 #[test]
 fn status_shows_what_is_known_while_the_manager_is_away() {
     if !is_long() {
-        eprintln!("LEFT OUT: waits for a server that is off: ONWARD_FLEET=long");
+        eprintln!("LEFT OUT: waits for a server that is cut off: ONWARD_FLEET=long");
         return;
     }
     let Some(line) = Line::of_hello(SERVERS, "") else { return };
     line.onward(&["up"]);
     assert!(line.project.status()["stale"].is_null(), "a control");
-    line.lab().power_cut(&server("front")).expect("cut");
+    let front = End::Server(server("front"));
+    for (from, to) in [(End::Host, front.clone()), (front, End::Host)] {
+        line.lab().cut(Cut { from, to }).expect("cut");
+    }
     let status = line.project.run(&["status"]).code_is(1);
     assert!(status.stdout.contains("  Known "), "{status:?}");
     assert!(status.stdout.contains(" ago: Release 1 ("), "{status:?}");
