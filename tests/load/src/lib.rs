@@ -184,6 +184,11 @@ impl Sampler {
         self.seen.lock().map_or(0, |seen| seen.losses.len())
     }
 
+    /// How many requests were answered until now.
+    pub fn answered(&self) -> usize {
+        self.seen.lock().map_or(0, |seen| seen.answers.len())
+    }
+
     /// Stops and returns what was seen.
     pub fn end(self) -> Seen {
         self.stop.store(true, Ordering::Relaxed);

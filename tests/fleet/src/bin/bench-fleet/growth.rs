@@ -8,7 +8,7 @@ use onward_fleet_tests::Fleet;
 use crate::Outcome;
 use crate::app::App;
 use crate::figures::Figures;
-use crate::ours::Ours;
+use crate::ours::{COMBINED, Ours};
 use crate::probe;
 
 /// The sizes.
@@ -24,7 +24,7 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
     for size in SIZES {
         let Some(fleet) = Fleet::boot(size) else { return Ok(()) };
         let app = App::make(fleet.directory())?;
-        let ours = Ours::new(&fleet, &app)?;
+        let ours = Ours::new(&fleet, &app, COMBINED)?;
         ours.run(&["up"])?;
         let addresses = probe::addresses(&fleet, 80);
         let (mut line, mut bare) = (Vec::new(), Vec::new());

@@ -6,6 +6,8 @@
 //! everybody alike.
 
 mod app;
+mod balanced;
+mod crash;
 mod figures;
 mod growth;
 mod others;
@@ -21,7 +23,7 @@ use onward_fleet_tests::Fleet;
 use app::App;
 use figures::Figures;
 use others::{OTHERS, Other};
-use ours::Ours;
+use ours::{COMBINED, Ours};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -30,9 +32,24 @@ const SERVERS: usize = 4;
 /// How often each tool releases one changed line.
 const ROUNDS: usize = 5;
 
+/// Measures one part, quickly or not.
+type Part = fn(&mut Figures, bool) -> Outcome<()>;
+
+/// What is measured: all of it, or the parts that are named.
+const PARTS: [(&str, Part); 5] = [
+    // First: the memory is that of the whole process so far.
+    ("thousand", |figures, _| thousand::measure(figures)),
+    ("tools", beside_others),
+    ("growth", |figures, is_quick| if is_quick { Ok(()) } else { growth::measure(figures) }),
+    ("crash", |figures, is_quick| if is_quick { Ok(()) } else { crash::measure(figures) }),
+    ("balanced", |figures, is_quick| if is_quick { Ok(()) } else { balanced::measure(figures) }),
+];
+
 fn main() -> ExitCode {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    match run(quick) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (flags, parts): (Vec<_>, Vec<_>) =
+        arguments.into_iter().partition(|argument| argument.starts_with("--"));
+    match run(&parts, flags.iter().any(|flag| flag == "--quick")) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -42,30 +59,31 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(quick: bool) -> Outcome<bool> {
+fn run(parts: &[String], is_quick: bool) -> Outcome<bool> {
     let mut figures = Figures::default();
-    // First: the memory is that of the whole process so far.
-    thousand::measure(&mut figures)?;
-    println!();
-    let Some(fleet) = Fleet::boot(SERVERS) else { return Ok(true) };
-    let rounds = if quick { 1 } else { ROUNDS };
+    for (name, measure) in PARTS {
+        if parts.is_empty() || parts.iter().any(|part| part == name) {
+            measure(&mut figures, is_quick)?;
+            println!();
+        }
+    }
+    Ok(figures.kept())
+}
+
+fn beside_others(figures: &mut Figures, is_quick: bool) -> Outcome<()> {
+    let Some(fleet) = Fleet::boot(SERVERS) else { return Ok(()) };
+    let rounds = if is_quick { 1 } else { ROUNDS };
     let app = App::make(fleet.directory())?;
-    let ours = Ours::new(&fleet, &app)?;
+    let ours = Ours::new(&fleet, &app, COMBINED)?;
     println!("onward, {SERVERS} servers, an app of {} files, {} KiB", app.files(), app.kib());
-    let line = ours.measure(&fleet, &app, rounds, &mut figures)?;
+    let line = ours.measure(&fleet, &app, rounds, figures)?;
     println!("\nthe others, on the same servers");
     others::prepare(&fleet)?;
     for other in &OTHERS {
-        let took = other.measure(&fleet, &app, rounds, &mut figures)?;
-        compare(other, line, took, &mut figures);
+        let took = other.measure(&fleet, &app, rounds, figures)?;
+        compare(other, line, took, figures);
     }
-    if !quick {
-        drop(ours);
-        drop(fleet);
-        println!();
-        growth::measure(&mut figures)?;
-    }
-    Ok(figures.kept())
+    Ok(())
 }
 
 /// How much faster than another tool the issue of a line has to be.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
 use onward_fleet_tests::Fleet;
@@ -16,6 +16,13 @@ use crate::probe;
 /// The port of the proxies.
 const PORT: u16 = 80;
 
+/// Which roles the servers have: those of the first one, and those of all others.
+pub type Roles = (&'static str, &'static str);
+/// The first one does everything.
+pub const COMBINED: Roles = ("\"balancer\", \"manager\", \"web\"", "\"web\"");
+/// The first one runs nothing of the app.
+pub const SPLIT: Roles = ("\"balancer\", \"manager\"", "\"web\"");
+
 /// The binary under test with a project for a fleet.
 #[derive(Debug)]
 pub struct Ours {
@@ -26,15 +33,15 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// A project for all servers of a fleet; the first one also balances and manages.
-    pub fn new(fleet: &Fleet, app: &App) -> Outcome<Self> {
+    /// A project for all servers of a fleet.
+    pub fn new(fleet: &Fleet, app: &App, roles: Roles) -> Outcome<Self> {
         let binary = std::env::var_os("ONWARD_BIN").ok_or("ONWARD_BIN names no binary")?.into();
         let home = fleet.directory().join("home");
         fs::create_dir_all(&home)?;
         let project = app.path().to_owned();
         let mut servers = String::new();
         for (index, machine) in fleet.machines().iter().enumerate() {
-            let roles = if index == 0 { "\"balancer\", \"manager\", \"web\"" } else { "\"web\"" };
+            let roles = if index == 0 { roles.0 } else { roles.1 };
             servers.push_str(&format!(
                 "  {{ name = \"{}\", address = \"{}\", user = \"root\", host_key = \"{}\", roles = \
                  [{roles}] }},\n",
@@ -67,6 +74,11 @@ impl Ours {
             .env("ONWARD_SSH", &self.ssh)
             .env("USER", "ana");
         command
+    }
+
+    /// Starts a command, whose output is read by whoever started it.
+    pub fn start(&self, words: &[&str]) -> Outcome<Child> {
+        Ok(self.command(words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?)
     }
 
     /// Runs a command to its end.

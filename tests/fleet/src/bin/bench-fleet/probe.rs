@@ -77,7 +77,7 @@ fn answers(address: &str, version: &str, began: Instant) -> Option<f64> {
         if row == IN_A_ROW {
             return Some(first);
         }
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(EVERY);
     }
     None
 }
