@@ -63,17 +63,19 @@ pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// On a server behind SSH everything is a unit of systemd already, and its files are there.
+/// Servers behind SSH go on without anybody: agent and proxy are theirs. What would replace those, on
+/// several machines at once, is not made.
 fn behind_ssh(context: &Context) -> Complaint {
     let what = format!(
         "the servers of {} are behind SSH; `eject` writes what runs on this machine",
         context.environment()
     );
     Complaint::new(Exit::Refused, what)
-        .fact("What runs there are units of systemd already, which go on when nobody uses onward any more")
+        .fact("They go on without you: agent and proxy are units of each server, which start what runs after a \
+               reboot and renew certificates")
         .nothing_changed()
-        .hint("`onward ssh SERVER -- \"systemctl list-units 'onward-*'\"` lists them; `systemctl cat` shows each")
-        .hint("`onward -e local eject` writes the same app for a machine of its own")
+        .hint("`onward ssh SERVER -- \"systemctl cat 'onward-APP-*'\"` shows the units of what runs there")
+        .hint("`onward -e local eject --copy` writes the same app for a machine of its own")
 }
 
 /// The directory as a full path; refused when there is something in it, and inside the project, whose
