@@ -18,7 +18,8 @@ use crate::fake::MemoryStore;
 const RECOVERS_WITHIN_MS: u64 = 60_000;
 
 /// PEER: each server that a balancer sends requests to routes them to an instance. Excused are
-/// balancers that a decision was made without, until they do what the newest document wants, and
+/// balancers that a decision was made without, until they do what the newest document wants, those
+/// that were taken out while nobody reached them, and
 /// `down`, which takes all away.
 pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
     let spreads =
@@ -53,8 +54,12 @@ pub fn peers_answer(machines: &[Machine], store: &MemoryStore) -> Checked {
 fn was_left(document: &Document, balancer: &Machine) -> bool {
     let name = &balancer.name;
     let last = document.history.last().filter(|_| !document.has_balancer());
-    let is_named =
-        document.behind.contains(name) || last.is_some_and(|own| own.degraded.contains(name));
+    // One that was taken out while nobody reached it is named by the operation that did so.
+    let is_out = document.server(name).is_none();
+    let was_abandoned = || document.history.iter().any(|own| own.abandoned.contains(name));
+    let is_named = document.behind.contains(name)
+        || is_out && was_abandoned()
+        || last.is_some_and(|own| own.degraded.contains(name));
     is_named && !spreads_as_ordered(document, balancer)
 }
 

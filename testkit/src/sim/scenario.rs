@@ -234,13 +234,17 @@ impl Shared {
         let mut people = Vec::new();
         for name in ["ana", "bob"] {
             let count = 1 + rng.below(2);
-            let intents = (0..count).map(|n| {
+            let mut intents = Vec::new();
+            for n in 0..count {
                 serial += 1;
                 let other = changes && rng.percent(60);
                 let set = if other { rng.below(SETS as u64) as usize } else { set };
-                self.draw_intent(rng, name, n, serial, config, (set, &sets[set]))
-            });
-            people.push(intents.collect());
+                let own = self.draw_intent(rng, name, n, serial, config, (set, &sets[set]));
+                let join = self.join(name, count + n, 300, &own);
+                intents.push(own);
+                intents.extend(join);
+            }
+            people.push(intents);
         }
         Scenario { people, pull: rng.percent(30) }
     }
@@ -256,13 +260,14 @@ impl Shared {
     ) -> Intent {
         let after_ms = rng.below(900);
         let ask = match rng.below(100) {
-            0..54 => {
+            0..50 => {
                 let config = if rng.percent(70) { config } else { rng.below(CONFIGS) as usize };
                 let behaviour =
                     if rng.percent(60) { Behaviour::Good } else { rng.pick(&Behaviour::ALL) };
                 let force = rng.percent(5);
                 with(self.deploy(behaviour, serial, config, servers), force, rng.percent(20))
             }
+            50..54 => self.draw_move(rng),
             54..64 => {
                 let process = if rng.percent(75) { "web" } else { "worker" };
                 let count = rng.below(6) as u32;
@@ -271,7 +276,8 @@ impl Shared {
             }
             64..74 => Ask::Rollback { to: rng.percent(30).then_some(ReleaseNumber(1)) },
             74..84 => Ask::Abort,
-            84..93 => Ask::Down,
+            84..91 => Ask::Down,
+            91..93 => Ask::Replace { server: self.draw_server(rng) },
             other => {
                 let edit = match other {
                     0..95 => Edit::Scale(1 + rng.below(4) as u32),
@@ -297,6 +303,29 @@ impl Shared {
             request.planned_at = Some(Generation(1 + rng.below(12)));
         }
         intent
+    }
+
+    /// A role goes to another server: mostly one that somebody has.
+    fn draw_move(&self, rng: &mut Rng) -> Ask {
+        let role = rng.pick(&["web", "web", "worker", "worker", "balancer"]);
+        let role = role.parse().expect("a legal name");
+        let to = self.draw_server(rng);
+        let from = rng.percent(60).then(|| self.draw_server(rng));
+        Ask::Move { role, to, from }
+    }
+
+    fn draw_server(&self, rng: &mut Rng) -> ServerName {
+        let names = self.server_names();
+        names[rng.below(names.len() as u64) as usize].clone()
+    }
+
+    /// What follows a server that was taken out: its machine, as new.
+    fn join(&self, name: &str, n: u64, after_ms: u64, intent: &Intent) -> Option<Intent> {
+        let Wish::Ask(Request { ask: Ask::Replace { server }, .. }) = &intent.wish else {
+            return None;
+        };
+        let machine = Box::new(self.servers[0].get(server)?.clone());
+        Some(self::intent(name, n, after_ms, Ask::Join { server: server.clone(), machine }))
     }
 
     fn deploy(

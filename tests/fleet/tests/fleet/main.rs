@@ -11,6 +11,7 @@ mod keys;
 mod lab;
 mod line;
 mod machine;
+mod managers;
 mod operators;
 mod partitions;
 mod renewal;
