@@ -171,6 +171,9 @@ pub struct UpArgs {
     /// Give up counts that were asked for with `scale`: those of the project file come back
     #[arg(long)]
     pub reset: bool,
+    /// Forget a machine that has left the environment and cannot be reached: onward stays on it
+    #[arg(long, value_name = "SERVER")]
+    pub forget: Vec<ServerName>,
     /// What a release takes.
     #[command(flatten)]
     pub release: DeployArgs,
@@ -445,9 +448,15 @@ pub enum AgentVerb {
         /// Where it lies
         #[command(flatten)]
         place: ServerPlace,
-        /// Remove the server tree as well, with what apps have stored
+        /// Remove what apps have stored as well, and the states of environments
         #[arg(long)]
         data: bool,
+        /// Only this app, of one environment; says whether somebody else is left
+        #[arg(long, requires = "environment")]
+        app: Option<AppName>,
+        /// Its environment
+        #[arg(long = "of", value_name = "ENV", requires = "app")]
+        environment: Option<EnvironmentName>,
     },
     /// Carry conversations with the agent over standard input and output
     #[command(hide = true)]

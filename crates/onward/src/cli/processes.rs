@@ -35,7 +35,11 @@ pub fn run(verb: &Verb) -> Option<ExitCode> {
             };
             return Some(ended(systemd::install(&wanted).map(drop)));
         }
-        Verb::Agent(AgentVerb::Remove { place, data }) => {
+        Verb::Agent(AgentVerb::Remove { place, data, app: Some(app), environment: Some(own) }) => {
+            let left = systemd::leave(&place.root, &place.runtime, (app, own), *data);
+            return Some(ended(left.map(|left| println!("{}", left.word()))));
+        }
+        Verb::Agent(AgentVerb::Remove { place, data, .. }) => {
             return Some(ended(systemd::remove(&place.root, &place.runtime, *data)));
         }
         Verb::Agent(AgentVerb::Carry { place, app, environment }) => {

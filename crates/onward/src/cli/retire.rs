@@ -1,12 +1,25 @@
 //! Machines that have left the environment: onward is taken off them.
 
-use onward_core::document::Gone;
-use onward_core::ports::StateStore;
+use std::process::Stdio;
 
+use onward_core::document::{Document, Gone};
+use onward_core::machine::Owner;
+use onward_core::model::ServerName;
+use onward_core::ports::StateStore;
+use serde_json::json;
+
+use super::complaint::Complaint;
 use super::context::Context;
+use super::problem::Problem;
 use super::screen::Screen;
 use super::secrets::{self, Write};
+use super::ways::{self, Ways};
+use crate::machine::soften;
 use crate::providers::nspawn::{Lab, MachineState};
+use crate::providers::ssh::{SshError, SshServer};
+
+/// The program of a server.
+const PROGRAM: &str = "/var/lib/onward/bin/current";
 
 /// Takes onward off every machine that has left, and forgets those from which it is taken. What cannot
 /// be done now is said, and tried again by the next `up`.
@@ -17,21 +30,50 @@ pub fn all(context: &Context, screen: &Screen) {
     for gone in &stored.document.gone {
         let taken = match ways.lab() {
             Some(lab) => of_lab(lab, gone),
-            None => continue,
+            None => of_machine(context, ways, gone, screen),
         };
         match taken {
-            Ok(()) => free.push(gone.clone()),
-            Err(why) => screen.warn(&why),
+            Ok(()) => {
+                screen.event(&json!({"event": "retired", "server": gone.name}));
+                free.push(gone.clone());
+            }
+            Err(why) => screen.warn(&format!(
+                "{} has left, and onward is still on it: {why}. `onward up` tries again, `onward up \
+                 --forget {}` does not",
+                gone.name, gone.name
+            )),
         }
     }
     if !free.is_empty() {
-        let forgotten = secrets::change(context, |document| {
-            document.gone.retain(|own| !free.contains(own));
-            Ok(((), Write::Yes))
-        });
         // The next command finds nothing there, and forgets it.
-        drop(forgotten);
+        drop(forget(context, |own| free.contains(own)));
     }
+}
+
+/// Forgets machines by their names: what is on them stays there.
+///
+/// # Errors
+/// When no machine of a name has left, and when the state cannot be changed.
+pub fn forget_named(context: &Context, names: &[ServerName]) -> Result<(), Complaint> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let stored = context.store().read()?;
+    let gone = stored.as_ref().map(|own| own.document.gone.as_slice()).unwrap_or_default();
+    let known: Vec<&ServerName> = gone.iter().map(|own| &own.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(Problem::no_server(unknown, &known).into());
+    }
+    forget(context, |own| names.contains(&own.name))
+}
+
+fn forget(context: &Context, is_it: impl Fn(&Gone) -> bool) -> Result<(), Complaint> {
+    let forgotten = secrets::change(context, |document| {
+        let count = document.gone.len();
+        document.gone.retain(|own| !is_it(own));
+        Ok(((), if document.gone.len() == count { Write::No } else { Write::Yes }))
+    });
+    forgotten.map(drop)
 }
 
 /// A server of a lab is removed with all it has, unless another one has its name by now.
@@ -42,6 +84,58 @@ fn of_lab(lab: &Lab, gone: &Gone) -> Result<(), String> {
     if !made.iter().any(is_it) {
         return Ok(());
     }
-    let removed = lab.remove(std::slice::from_ref(&gone.name));
-    removed.map_err(|error| format!("{} is not removed: {error}", gone.name))
+    lab.remove(std::slice::from_ref(&gone.name)).map_err(|error| error.to_string())
+}
+
+/// A machine that somebody has: what this environment has there goes; when nobody else uses onward
+/// there, so do agent, proxy, and the set-up of the machine.
+fn of_machine(context: &Context, ways: &Ways, gone: &Gone, screen: &Screen) -> Result<(), String> {
+    let Some(reach) = &gone.server.reach else { return Ok(()) };
+    let pins = ways.pins().of_gone();
+    let server = SshServer::new(gone.name.clone(), ways::reach(reach), None, pins);
+    match server.connect() {
+        Ok(()) => {}
+        Err(SshError::Bare) => return Ok(()),
+        Err(error) => return Err(format!("{} {error}", server.place())),
+    }
+    let (app, environment) = (context.app(), context.environment());
+    let left = run(&server, &format!("agent remove --app {app} --of {environment}"))?;
+    if left.trim() != "nobody" {
+        screen.note(&format!("  {}: {app} is taken off {}", gone.name, server.place()));
+        return Ok(());
+    }
+    let owner = Owner { app: app.clone(), environment: environment.clone() };
+    soften(&server, &owner, &|_, _| {})?;
+    run(&server, "agent remove")?;
+    screen.note(&format!("  {}: onward is taken off {}", gone.name, server.place()));
+    Ok(())
+}
+
+/// Runs onward on the server, as root; what it printed.
+fn run(server: &SshServer, words: &str) -> Result<String, String> {
+    let line = format!(
+        "exec /bin/sh -c 'if [ \"$(id -u)\" = 0 ]; then exec {PROGRAM} {words}; fi; exec sudo -n \
+         {PROGRAM} {words}'"
+    );
+    let mut command = server.shell(false, Some(&line));
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().last().unwrap_or("it said nothing");
+    Err(format!("`onward {words}` there failed: {}", last.trim_start_matches("onward: ")))
+}
+
+/// What `status` tells, a line for each machine that has left and still has onward.
+pub fn lines(document: &Document) -> Vec<String> {
+    let line = |own: &Gone| {
+        let host = own.server.reach.as_ref().map_or("", |reach| reach.host.as_str());
+        format!(
+            "server {} ({host}), and onward is still on it: `onward up` takes it off, `onward up \
+             --forget {}` leaves it",
+            own.name, own.name
+        )
+    };
+    document.gone.iter().map(line).collect()
 }

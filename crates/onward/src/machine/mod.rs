@@ -11,8 +11,10 @@
 
 mod converge;
 mod look;
+mod soften;
 mod wishes;
 
 pub use converge::{Converged, Trouble};
 pub use look::{Look, Looks, MachineError};
+pub use soften::soften;
 pub use wishes::{Known, setups};

@@ -25,4 +25,4 @@ pub use install::{Error, Install, install};
 pub use manager::{Manager, Refused, Shown, is_running_here, unit_of};
 pub use names::Names;
 pub use notify::ready;
-pub use remove::remove;
+pub use remove::{Left, leave, remove};

@@ -9,6 +9,7 @@ mod hands;
 mod installed;
 mod keys;
 mod lab;
+mod leaving;
 mod line;
 mod machine;
 mod managers;

@@ -39,6 +39,7 @@ use crate::project::{HookPoint, wishes};
 pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
     likeness::keep(&context.local, &context.resolved)?;
     whereabouts::settle(context, screen)?;
+    retire::forget_named(context, &args.forget)?;
     managers::introduce(context, &args.release.without, screen);
     release(context, &args.release, args.reset, screen)
 }

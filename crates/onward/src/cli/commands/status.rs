@@ -24,6 +24,7 @@ use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::reading::{self, Reading};
 use crate::cli::replaced;
+use crate::cli::retire;
 use crate::cli::runs;
 use crate::cli::scaled;
 use crate::cli::screen::Screen;
@@ -137,6 +138,9 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     }
     for line in replaced::lines(document) {
         screen.line(&format!("  Replaced   {line}"));
+    }
+    for line in retire::lines(document) {
+        screen.line(&format!("  Gone       {line}"));
     }
     if let Some(maintenance) = &document.demand.maintenance {
         let again = maintenance.retry_after_s;
@@ -413,6 +417,7 @@ fn as_json(context: &Context, now: &Now<'_>) -> Value {
         "maintenance": document.demand.maintenance.as_ref().map(|own| json!({
             "retry_after_s": own.retry_after_s, "page": own.page.is_some(),
         })),
+        "gone": document.gone,
         "traffic": traffic(reports),
     })
 }
