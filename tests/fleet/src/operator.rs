@@ -4,11 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::time::Duration;
 
-use onward_cli_tests::{Outcome, Project, ended};
+use onward_cli_tests::{Outcome, Project, ended, ended_within};
 use serde_json::Value;
 
 use crate::Fleet;
+
+/// A command that gives servers up, each after its time.
+const LONG: Duration = Duration::from_secs(120);
 
 /// The part of a project file before its environment: the app in Perl, doing well.
 fn head(app: &str) -> String {
@@ -80,6 +84,13 @@ impl Operator {
     /// Runs `onward`.
     pub fn run(&self, arguments: &[&str]) -> Outcome {
         ended(self.start(arguments), || {})
+    }
+
+    /// Runs `onward` when it has to wait for servers that do not answer.
+    pub fn run_long(&self, arguments: &[&str]) -> Outcome {
+        let outcome = ended_within(LONG, self.start(arguments), || {});
+        eprintln!("{arguments:?}: {:.1?}", outcome.took);
+        outcome
     }
 
     /// `status --json`.

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use onward_core::machine::{FIREWALL_FILE, MANAGED};
+use onward_core::machine::{FIREWALL_FILE, FIREWALL_UNIT, MANAGED, UNDO_UNIT};
 use onward_core::model::{AppName, EnvironmentName};
 use onward_store::state::DirectoryStore;
 
@@ -96,6 +96,12 @@ pub fn remove(root: &Path, runtime: &Path, data: bool) -> Result<(), Error> {
     remove_file(&Path::new(TMPFILES).join(RUNTIME))?;
     Manager.systemctl(&["daemon-reload"])?;
     stop("onward*.slice")?;
+    // A set-up that was taken back leaves its units as if they were active, after a reboot.
+    for unit in [FIREWALL_UNIT, UNDO_UNIT] {
+        if !Path::new(UNITS).join(unit).exists() {
+            stop(unit)?;
+        }
+    }
     let _ = Manager.systemctl(&["reset-failed", "onward-*"]);
     remove_tree(runtime)?;
     if data {

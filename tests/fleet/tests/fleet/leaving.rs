@@ -1,5 +1,6 @@
 //! Servers that somebody has, and that leave the environment.
 
+use onward::providers::nspawn::ServerSpec;
 use onward_fleet_tests::{Fleet, Operator, eventually, is_long};
 
 /// What onward has on a server, and what is its own and not onward's.
@@ -29,7 +30,7 @@ fn without(operator: &Operator, name: &str) -> String {
 fn onward_is_taken_off_a_server_that_left_the_file() {
     let Some(fleet) = Fleet::boot(2) else { return };
     let operator = Operator::of(&fleet, "hello", &["one", "two"], "");
-    operator.run(&["up", "-y"]).code_is(0);
+    operator.run_long(&["up", "-y"]).code_is(0);
     let there = traces(&fleet, 1);
     for trace in
         ["/var/lib/onward", "/etc/onward", "onward-agent.service", "onward-hello-production"]
@@ -38,20 +39,20 @@ fn onward_is_taken_off_a_server_that_left_the_file() {
     }
     let file = without(&operator, "two");
     if is_long() {
-        fleet.lab().pause(fleet.name(1)).expect("paused");
-        let told = operator.run(&["up", "-y"]).code_is(0);
+        fleet.lab().power_cut(fleet.name(1)).expect("cut");
+        let told = operator.run_long(&["up", "-y"]).code_is(0);
         assert!(told.stderr.contains("two has left, and onward is still on it"), "{told:?}");
-        fleet.lab().resume(fleet.name(1)).expect("resumed");
+        fleet.up(&[ServerSpec::of(fleet.name(1).clone())]).expect("it boots");
         let status = operator.run(&["status"]).code_is(0);
         assert!(status.stdout.contains("Gone       server two"), "{status:?}");
     }
-    let told = operator.run(&["up", "-y"]).code_is(0);
+    let told = operator.run_long(&["up", "-y"]).code_is(0);
     assert!(told.stdout.contains("two: onward is taken off"), "{told:?}");
     assert_eq!(traces(&fleet, 1), "");
     assert!(!operator.run(&["status"]).code_is(0).stdout.contains("Gone"));
 
     // And it may come back.
     operator.project.write("onward.toml", &file);
-    operator.run(&["up", "-y"]).code_is(0);
+    operator.run_long(&["up", "-y"]).code_is(0);
     eventually("it serves", || traces(&fleet, 1).contains("onward-hello-production"));
 }
