@@ -89,11 +89,13 @@ impl Line {
     /// Writes the project file of the app in Perl: what it does, and what else shall be in the file.
     pub fn behave(&self, mode: &str, extra: &str) {
         let environment = environment(&self.servers);
+        // Whoever never answers is not waited for longer than it takes to find out why.
+        let within = if ["good", "dies"].contains(&mode) { "10s" } else { "3s" };
         self.project.write(
             "onward.toml",
             &format!(
                 "app = \"hello\"\n[process.web]\nrun = \"perl app.pl {mode}\"\n\
-                 probe = {{ path = \"/up\", within = \"5s\" }}\n{extra}\n{environment}{UNHARDENED}"
+                 probe = {{ path = \"/up\", within = \"{within}\" }}\n{extra}\n{environment}{UNHARDENED}"
             ),
         );
     }

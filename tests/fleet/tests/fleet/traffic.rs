@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use onward_cli_tests::binary;
-use onward_fleet_tests::{Line, eventually, is_long, server};
+use onward_fleet_tests::{Line, eventually, is_long};
 
 const THREE: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
                      { name = \"one\", roles = [\"web\"] }, { name = \"two\", roles = [\"web\"] }";
@@ -47,7 +47,7 @@ fn nobody_is_lost_in_deploys_rollbacks_scales_and_upgrades_of_onward() {
     line.settled();
     unlost("the last deploy");
     let visitors = visitors.expect("nothing was lost");
-    line.lab().power_cut(&server("front")).expect("cut");
+    line.run("front", "systemctl stop onward-http.socket 'onward-proxy@*'");
     eventually("a loss is counted, a control", || visitors.losses() > 0);
     let seen = visitors.end();
     assert!(seen.answers.len() > 500, "a control: {} answers", seen.answers.len());
