@@ -2,7 +2,6 @@
 //! and `up` puts onward on those that have none.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::thread;
 
 use onward_core::model::ServerName;
 use serde_json::json;
@@ -11,6 +10,7 @@ use super::args::{Global, Verb};
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::fleet;
 use super::lab;
 use super::screen::Screen;
 use super::ways::Ways;
@@ -143,7 +143,7 @@ fn reach(
 ) -> Result<(), Complaint> {
     let mut left = servers;
     for _ in 0..=QUESTIONS_MAX {
-        let results = on_each(&left, |server| {
+        let results = fleet::on_each(&left, |server| {
             if !installs {
                 return server.connect().map(|()| false);
             }
@@ -297,13 +297,4 @@ fn ssh_words(server: &SshServer) -> String {
         Some(port) => format!("-p {port} {}", server.place()),
         None => server.place(),
     }
-}
-
-fn on_each<T: Send>(servers: &[SshServer], what: impl Fn(&SshServer) -> T + Sync) -> Vec<T> {
-    thread::scope(|scope| {
-        let what = &what;
-        let each: Vec<_> = servers.iter().map(|server| scope.spawn(move || what(server))).collect();
-        let joined = each.into_iter().map(thread::ScopedJoinHandle::join);
-        joined.map(|done| done.expect("reaching a server does not panic")).collect()
-    })
 }

@@ -289,7 +289,7 @@ pub fn retire(context: &Context, document: &Document) {
 }
 
 /// Does something with all servers at once.
-pub fn on_each<T: Send>(servers: &[Server], what: impl Fn(&Server) -> T + Sync) -> Vec<T> {
+pub fn on_each<S: Sync, T: Send>(servers: &[S], what: impl Fn(&S) -> T + Sync) -> Vec<T> {
     match servers {
         [only] => vec![what(only)],
         _ => thread::scope(|scope| {
