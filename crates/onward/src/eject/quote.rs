@@ -1,5 +1,7 @@
 //! Texts inside the files of systemd and nginx.
 
+pub(super) use onward_server::systemd::transient::environment_value as value;
+
 /// A word of `ExecStart=`, quoted: nothing in it is expanded.
 pub(super) fn word(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -22,19 +24,6 @@ pub(super) fn word(text: &str) -> String {
 /// The value of a setting that is a path: only specifiers are expanded there.
 pub(super) fn path(text: &str) -> String {
     text.replace('%', "%%")
-}
-
-/// A value of an environment file, quoted as a shell does.
-pub(super) fn value(text: &str) -> String {
-    let mut quoted = String::from("\"");
-    for character in text.chars() {
-        if matches!(character, '"' | '\\' | '$' | '`') {
-            quoted.push('\\');
-        }
-        quoted.push(character);
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// A word of an nginx configuration. Variables of nginx cannot be quoted, so no `$` is passed.

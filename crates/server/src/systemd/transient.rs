@@ -215,7 +215,7 @@ impl Unit<'_> {
                     None => continue,
                 },
             };
-            writeln!(file, "{name}={}", value_of(&value))?;
+            writeln!(file, "{name}={}", environment_value(&value))?;
         }
         Ok(path)
     }
@@ -284,7 +284,7 @@ fn literal(word: &OsStr) -> OsString {
 }
 
 /// A value of an environment file, quoted as a shell does.
-fn value_of(text: &str) -> String {
+pub fn environment_value(text: &str) -> String {
     let mut quoted = String::from("\"");
     for character in text.chars() {
         if matches!(character, '"' | '\\' | '$' | '`') {
