@@ -51,6 +51,12 @@ impl ClientError {
             Self::Refused(_) | Self::Nonsense(_) | Self::NoKey | Self::Version(_) => false,
         }
     }
+
+    /// Whether there is no agent now: nobody listens, or whoever did is gone. One that is started
+    /// again answers.
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::Lost(_) | Self::NoAgent { .. }) && !self.is_silence()
+    }
 }
 
 pub(super) fn is_silence(error: &io::Error) -> bool {

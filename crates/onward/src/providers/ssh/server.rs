@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use onward_core::model::{Digest, ServerName};
@@ -25,6 +26,11 @@ use crate::project::Reach;
 
 /// The pause before a server that could not be reached is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+/// How long an agent may be gone: systemd starts one again that died.
+const STARTS_AGAIN_WITHIN: Duration = Duration::from_secs(2);
+/// The pause before an agent that is gone is greeted again.
+const ABSENCE_PAUSE: Duration = Duration::from_millis(50);
 
 /// A server that is reached over SSH. Clones share one connection.
 #[derive(Debug, Clone)]
@@ -205,14 +211,27 @@ impl SshServer {
         self.way.connection(IfBare::Tell).map(drop)
     }
 
-    /// The agent, and who it is.
+    /// The agent, and who it is. One that is gone is waited for, as long as it takes to be started
+    /// again.
     ///
     /// # Errors
     /// Why it cannot be spoken to.
     pub fn agent(&self) -> Result<(Client, Hello), AgentSilence> {
-        self.connect().map_err(AgentSilence::Ssh)?;
-        let mut client = Client::over(&self.dial()).map_err(AgentSilence::Agent)?;
-        let hello = client.hello().map_err(AgentSilence::Agent)?;
+        let began = Instant::now();
+        loop {
+            self.connect().map_err(AgentSilence::Ssh)?;
+            match self.greeted() {
+                Err(error) if error.is_absence() && began.elapsed() < STARTS_AGAIN_WITHIN => {
+                    thread::sleep(ABSENCE_PAUSE);
+                }
+                greeted => return greeted.map_err(AgentSilence::Agent),
+            }
+        }
+    }
+
+    fn greeted(&self) -> Result<(Client, Hello), ClientError> {
+        let mut client = Client::over(&self.dial())?;
+        let hello = client.hello()?;
         Ok((client, hello))
     }
 
@@ -283,7 +302,9 @@ impl Way {
         {
             return Err(error.clone());
         }
-        if let Some((_, error)) = state.failed.as_ref().filter(|(when, _)| *when + AGAIN_AFTER > asked) {
+        if let Some((_, error)) =
+            state.failed.as_ref().filter(|(when, _)| *when + AGAIN_AFTER > asked)
+        {
             return Err(error.clone());
         }
         match self.open(if_bare) {
