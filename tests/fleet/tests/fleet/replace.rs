@@ -12,15 +12,44 @@ fn key_of(line: &Line, name: &str) -> String {
     own.host_key.expect("it was made")
 }
 
+/// The server has another machine with an empty disk, it serves, and nothing of the old one is left.
+fn is_new(line: &Line, name: &str, old: &str) {
+    assert_ne!(key_of(line, name), old);
+    assert_eq!(line.run(name, "ls /root"), "");
+    assert!(!line.visit(name).is_empty(), "it serves");
+    line.settled();
+    let document = line.document("front");
+    assert!(document.get("gone").is_none(), "{document:#}");
+    assert!(document["demand"].get("replacing").is_none(), "{document:#}");
+    assert_eq!(document["servers"][name]["reach"]["host_key"], key_of(line, name));
+}
+
 #[test]
-fn a_dead_server_is_replaced_and_no_request_is_lost() {
+fn a_server_is_replaced_and_no_request_is_lost() {
     let Some(line) = Line::of_hello(SERVERS, "[release]\nwatch = \"1s\"") else { return };
     line.onward(&["up"]);
     line.run("two", "touch /root/of-the-old");
     let old = key_of(&line, "two");
-    line.lab().power_cut(&server("two")).expect("cut");
     let asked = line.project.run(&["replace", "two"]).code_is(3);
     assert!(asked.stderr.contains("the disk of two"), "{asked:?}");
+    let visitors = line.visitors("front");
+    line.onward(&["replace", "two", "-y"]);
+    let seen = visitors.end();
+    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.answers.len() > 50, "a control: {} answers", seen.answers.len());
+    is_new(&line, "two", &old);
+    if is_long() {
+        one_that_is_dead(&line);
+        one_whose_command_is_killed(&line);
+    }
+    line.onward(&["down", "-y", "--confirm", "lab"]);
+}
+
+/// It is given up as it is.
+fn one_that_is_dead(line: &Line) {
+    line.run("two", "touch /root/of-the-old");
+    let old = key_of(line, "two");
+    line.lab().power_cut(&server("two")).expect("cut");
     // What arrives in the moments before the balancer has noticed is another test's.
     onward_fleet_tests::eventually("the balancer sends nobody there", || {
         (0..20).all(|_| Connection::to(&line.address("front")).get("/").is_ok())
@@ -29,23 +58,11 @@ fn a_dead_server_is_replaced_and_no_request_is_lost() {
     line.onward(&["replace", "two", "-y"]);
     let seen = visitors.end();
     assert!(seen.losses.is_empty(), "{:?}", seen.losses);
-    assert!(seen.answers.len() > 50, "a control: {} answers", seen.answers.len());
-    assert_ne!(key_of(&line, "two"), old);
-    assert_eq!(line.run("two", "ls /root"), "");
-    assert!(!line.visit("two").is_empty(), "it serves");
-    line.settled();
-    let document = line.document("front");
-    assert!(document.get("gone").is_none(), "{document:#}");
-    assert!(document["demand"].get("replacing").is_none(), "{document:#}");
-    assert_eq!(document["servers"]["two"]["reach"]["host_key"], key_of(&line, "two"));
-    if is_long() {
-        one_that_lives(&line);
-    }
-    line.onward(&["down", "-y", "--confirm", "lab"]);
+    is_new(line, "two", &old);
 }
 
 /// It is emptied first; the command is killed when it is out, and `up` finishes it.
-fn one_that_lives(line: &Line) {
+fn one_whose_command_is_killed(line: &Line) {
     let old = key_of(line, "one");
     let visitors = line.visitors("front");
     let mut child = line.project.start(&["replace", "one", "-y", "--json"]);
