@@ -69,7 +69,8 @@ fn an_instance_killed_too_early_shows() {
     load.wait_for(100);
     let counted = load.stop();
     let sum = sum(&proxy);
-    assert!(counted.broken >= 8, "{counted:?}");
+    // Whoever had not seen the beginning of an answer got an error instead of half of one.
+    assert!(counted.broken >= 1 && counted.broken + counted.server_errors >= 8, "{counted:?}");
     assert_eq!(sum.lost, counted.broken + counted.server_errors);
     assert_eq!(sum.requests, counted.broken + counted.server_errors + counted.good);
 }

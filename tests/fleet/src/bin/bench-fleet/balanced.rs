@@ -1,5 +1,9 @@
-//! Requests through a balancer on a server of its own, while one deploy follows the other.
+//! Requests through a balancer on a server of its own, while one deploy follows the other, and while
+//! onward itself is upgraded everywhere.
 
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use onward_fleet_tests::Fleet;
@@ -21,6 +25,10 @@ const REQUESTS: usize = 400_000;
 const CLIENTS: (usize, usize) = (16, 4);
 /// The pause of a client between two requests.
 const EVERY: Duration = Duration::from_micros(200);
+/// How often onward itself is upgraded on all servers, there and back.
+const UPGRADES: usize = 4;
+/// Nobody may wait as long as for something that hangs, in seconds.
+const LONGEST: f64 = 2.0;
 /// The longest that all of it may take.
 const PATIENCE: Duration = Duration::from_secs(900);
 
@@ -41,7 +49,14 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
         app.set_version(&format!("b{deploys}"))?;
         ours.run(&["deploy"])?;
     }
-    let (lost, seconds) = (visitors.losses(), began.elapsed().as_secs_f64());
+    let (of_deploys, seconds) = (visitors.losses(), began.elapsed().as_secs_f64());
+    let upgrades = Instant::now();
+    let rebuilt = rebuilt(ours.binary(), fleet.directory())?;
+    for round in 0..UPGRADES {
+        let program = if round % 2 == 0 { rebuilt.as_path() } else { ours.binary() };
+        ours.run_with(program, &["agent", "upgrade"])?;
+    }
+    let (upgraded, lost) = (Instant::now(), visitors.losses());
     // The control: with the balancer gone, the same clients lose something.
     fleet.lab().power_cut(fleet.name(0))?;
     while visitors.losses() == lost {
@@ -50,9 +65,24 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     }
-    let answered = visitors.end().answers.len();
+    let seen = visitors.end();
+    let asked = |from, to| seen.between(from, to).map(|answer| answer.took);
     figures.count("deploys through a balancer of its own", deploys);
-    figures.count("seconds for all of them", seconds.round() as usize);
-    figures.none(&format!("lost of {answered} requests"), lost);
+    figures.seconds("seconds for all of them", &[seconds], PATIENCE.as_secs_f64());
+    let answered = asked(began, upgrades).count();
+    figures.none(&format!("lost of {answered} requests"), of_deploys);
+    figures.count("upgrades of agent and proxy on all servers", UPGRADES);
+    let answered = asked(upgrades, upgraded).count();
+    figures.none(&format!("lost of {answered} requests"), lost - of_deploys);
+    let longest = asked(upgrades, upgraded).max().unwrap_or_default();
+    figures.at_most("the longest of these", longest.as_secs_f64(), "s", LONGEST);
     Ok(())
+}
+
+/// The same program as another build: what follows the last section is read by nobody.
+fn rebuilt(binary: &Path, directory: &Path) -> Outcome<PathBuf> {
+    let path = directory.join("onward-rebuilt");
+    fs::copy(binary, &path)?;
+    fs::File::options().append(true).open(&path)?.write_all(&[0])?;
+    Ok(path)
 }

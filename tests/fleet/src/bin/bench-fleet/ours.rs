@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
@@ -65,8 +65,17 @@ impl Ours {
         Ok(Self { binary, home, project, ssh })
     }
 
+    /// The program under test.
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.command_of(&self.binary, words)
+    }
+
+    fn command_of(&self, program: &Path, words: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["-C".as_ref(), self.project.as_os_str()])
             .args(words)
@@ -83,7 +92,12 @@ impl Ours {
 
     /// Runs a command to its end.
     pub fn run(&self, words: &[&str]) -> Outcome<String> {
-        let Output { status, stdout, stderr } = self.command(words).output()?;
+        self.run_with(&self.binary, words)
+    }
+
+    /// Runs a command of another build to its end.
+    pub fn run_with(&self, program: &Path, words: &[&str]) -> Outcome<String> {
+        let Output { status, stdout, stderr } = self.command_of(program, words).output()?;
         let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
         if status.success() {
             Ok(stdout.into_owned())
