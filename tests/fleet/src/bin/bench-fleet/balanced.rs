@@ -1,13 +1,14 @@
 //! Requests through a balancer on a server of its own, while one deploy follows the other, and while
 //! onward itself is upgraded everywhere.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use onward_fleet_tests::Fleet;
-use onward_load::Sampler;
+use onward_load::{Loss, Sampler, Seen};
 
 use crate::Outcome;
 use crate::app::App;
@@ -21,10 +22,11 @@ const SERVERS: usize = 4;
 const DEPLOYS: usize = 20;
 /// At least so many requests.
 const REQUESTS: usize = 400_000;
-/// Connections that are kept, and clients that open one for each request.
-const CLIENTS: (usize, usize) = (16, 4);
-/// The pause of a client between two requests.
-const EVERY: Duration = Duration::from_micros(200);
+/// Connections that are kept, and the pause between two requests over one.
+const KEPT: (usize, Duration) = (16, Duration::from_micros(200));
+/// Clients that open a connection for each request, and their pause: no more than 28,000 a minute can
+/// be opened to one address, each keeps its port for that long.
+const FRESH: (usize, Duration) = (2, Duration::from_millis(10));
 /// How often onward itself is upgraded on all servers, there and back.
 const UPGRADES: usize = 4;
 /// Nobody may wait as long as for something that hangs, in seconds.
@@ -39,7 +41,7 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
     let ours = Ours::new(&fleet, &app, SPLIT)?;
     ours.run(&["up"])?;
     let balancer = probe::addresses(&fleet, 80).swap_remove(0);
-    let visitors = Sampler::start(&balancer, CLIENTS.0, CLIENTS.1, EVERY);
+    let visitors = Visitors::start(&balancer);
     let (began, mut deploys) = (Instant::now(), 0);
     while deploys < DEPLOYS || visitors.answered() < REQUESTS {
         if began.elapsed() > PATIENCE {
@@ -66,6 +68,7 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
         std::thread::sleep(Duration::from_millis(20));
     }
     let seen = visitors.end();
+    tell_why(&seen.losses[..lost.min(seen.losses.len())]);
     let asked = |from, to| seen.between(from, to).map(|answer| answer.took);
     figures.count("deploys through a balancer of its own", deploys);
     figures.seconds("seconds for all of them", &[seconds], PATIENCE.as_secs_f64());
@@ -77,6 +80,45 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
     let longest = asked(upgrades, upgraded).max().unwrap_or_default();
     figures.at_most("the longest of these", longest.as_secs_f64(), "s", LONGEST);
     Ok(())
+}
+
+/// Those who keep their connection, and those who do not.
+struct Visitors([Sampler; 2]);
+
+impl Visitors {
+    fn start(address: &str) -> Self {
+        let kept = Sampler::start(address, KEPT.0, 0, KEPT.1);
+        Self([kept, Sampler::start(address, 0, FRESH.0, FRESH.1)])
+    }
+
+    fn answered(&self) -> usize {
+        self.0.iter().map(Sampler::answered).sum()
+    }
+
+    fn losses(&self) -> usize {
+        self.0.iter().map(Sampler::losses).sum()
+    }
+
+    fn end(self) -> Seen {
+        let mut all = Seen::default();
+        for seen in self.0.map(Sampler::end) {
+            all.answers.extend(seen.answers);
+            all.losses.extend(seen.losses);
+        }
+        all.losses.sort_by_key(|loss| loss.opened);
+        all
+    }
+}
+
+/// What was lost, by its reason.
+fn tell_why(losses: &[Loss]) {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for loss in losses {
+        *reasons.entry(&loss.why).or_default() += 1;
+    }
+    for (why, count) in reasons {
+        println!("  lost {count}: {why}");
+    }
 }
 
 /// The same program as another build: what follows the last section is read by nobody.

@@ -83,7 +83,7 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
             crash.strike(&fleet, command)?;
             let began = Instant::now();
             // The next command: it joins what is in flight, or does it anew.
-            probe::until(&addresses, &format!("{version} "), || ours.run(&["deploy"]))?;
+            probe::until_alone(&addresses, &format!("{version} "), || ours.run(&["deploy"]))?;
             let took = began.elapsed().as_secs_f64();
             println!("  {} in {phase}: {took:.2} s", crash.words());
             all.push(took);

@@ -32,7 +32,7 @@ pub fn measure(figures: &mut Figures) -> Outcome<()> {
             let version = format!("v{round}");
             app.set_version(&version)?;
             let marked = format!("{version} ");
-            line.push(probe::until(&addresses, &marked, || ours.run(&["deploy"]))?.seconds);
+            line.push(probe::until_alone(&addresses, &marked, || ours.run(&["deploy"]))?.1);
             bare.push(say_true(&fleet));
         }
         let line = figures.yardstick(&format!("{size} servers: one changed line"), &line);

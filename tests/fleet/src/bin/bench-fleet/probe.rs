@@ -8,8 +8,11 @@ use onward_load::{Connection, Sampler};
 
 use crate::Outcome;
 
-/// How often a server is asked.
-const EVERY: Duration = Duration::from_millis(5);
+/// How often a visitor asks a server.
+const VISITS_EVERY: Duration = Duration::from_millis(20);
+/// How often it is asked for its version, when there are four; of more servers each less often. The
+/// servers have the processors of this machine, so whoever asks slows them down.
+const ASKED_EVERY: Duration = Duration::from_millis(10);
 /// A balancer sends requests to every server in turn: so many answers in a row are of all of them.
 const IN_A_ROW: usize = 12;
 /// The longest that anything may take.
@@ -40,21 +43,8 @@ pub fn until<T: Send>(
     command: impl FnOnce() -> Outcome<T> + Send,
 ) -> Outcome<Measured<T>> {
     let samplers: Vec<_> =
-        addresses.iter().map(|address| Sampler::start(address, 1, 1, EVERY)).collect();
-    let began = Instant::now();
-    let (result, seconds) = thread::scope(|scope| -> Outcome<(T, f64)> {
-        let waits: Vec<_> = addresses
-            .iter()
-            .map(|address| scope.spawn(move || answers(address, version, began)))
-            .collect();
-        let result = command().map_err(|error| error.to_string());
-        let mut last = 0.0_f64;
-        for wait in waits {
-            let seconds = wait.join().map_err(|_| "a client panicked")?;
-            last = last.max(seconds.ok_or("a server never answered with the new version")?);
-        }
-        Ok((result?, last))
-    })?;
+        addresses.iter().map(|address| Sampler::start(address, 1, 1, VISITS_EVERY)).collect();
+    let (result, seconds) = until_alone(addresses, version, command)?;
     let (mut lost, mut answered) = (0, 0);
     for sampler in samplers {
         let seen = sampler.end();
@@ -64,8 +54,31 @@ pub fn until<T: Send>(
     Ok(Measured { seconds, lost, answered, result })
 }
 
+/// The same without clients: what the command came to, and the seconds.
+pub fn until_alone<T: Send>(
+    addresses: &[String],
+    version: &str,
+    command: impl FnOnce() -> Outcome<T> + Send,
+) -> Outcome<(T, f64)> {
+    let every = ASKED_EVERY * u32::try_from(addresses.len().div_ceil(4))?;
+    let began = Instant::now();
+    thread::scope(|scope| {
+        let waits: Vec<_> = addresses
+            .iter()
+            .map(|address| scope.spawn(move || answers(address, version, began, every)))
+            .collect();
+        let result = command().map_err(|error| error.to_string());
+        let mut last = 0.0_f64;
+        for wait in waits {
+            let seconds = wait.join().map_err(|_| "a client panicked")?;
+            last = last.max(seconds.ok_or("a server never answered with the new version")?);
+        }
+        Ok((result?, last))
+    })
+}
+
 /// The seconds until a server answers with a version and with nothing else.
-fn answers(address: &str, version: &str, began: Instant) -> Option<f64> {
+fn answers(address: &str, version: &str, began: Instant, every: Duration) -> Option<f64> {
     let (mut row, mut first) = (0, 0.0);
     let mut connection = Connection::to(address);
     while began.elapsed() < PATIENCE {
@@ -77,7 +90,7 @@ fn answers(address: &str, version: &str, began: Instant) -> Option<f64> {
         if row == IN_A_ROW {
             return Some(first);
         }
-        thread::sleep(EVERY);
+        thread::sleep(every);
     }
     None
 }
