@@ -10,8 +10,8 @@ use onward_proxy::Stage;
 use onward_server::protocol::ProxyState;
 use rustix::process::Signal;
 
-use crate::rolling::{ECHO, Echo, instances_of};
 use crate::trouble::Visitor;
+use crate::upgraded::{ECHO, Echo, instances_of};
 use crate::world::{World, config, eventually, get, is_alive, signal, web};
 
 fn proxy(world: &World) -> ProxyState {
