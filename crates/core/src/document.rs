@@ -5,6 +5,7 @@
 //! chained to the one before by the digest of its bytes.
 
 mod moved;
+mod next;
 mod replaced;
 
 use std::collections::{BTreeMap, BTreeSet};

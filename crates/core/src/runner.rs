@@ -329,12 +329,7 @@ impl Runner {
 
     /// Stamps a document as the one that follows what was read.
     fn writing(&self, mut next: Document, tick: &Tick) -> Doing {
-        let current = self.stored.as_ref();
-        let expected = current.map(|stored| stored.document.generation);
-        next.generation = expected.unwrap_or_default().next();
-        next.parent = current.map(|stored| stored.digest);
-        next.write_id = tick.write_id.clone();
-        next.written = tick.now;
+        let expected = next.follow(self.stored.as_ref(), tick.write_id.clone(), tick.now);
         Doing::Writing { expected, next: Arc::new(next) }
     }
 

@@ -30,7 +30,7 @@ use onward_server::remote_state;
 use onward_store::state::Documents;
 
 use crate::certificates::seat::Unkept;
-use crate::runner::{self, Observer, Stop};
+use crate::runner::{self, Observer, Stop, Unwritten};
 use calls::Calls;
 use waiting::Waiting;
 use ways::Ways;
@@ -57,9 +57,12 @@ pub enum NotCarried {
     /// Something on this server is missing.
     #[error("this server cannot speak to the others: {0}")]
     Here(#[from] std::io::Error),
-    /// Others write all the time, or it is not known whether what was written is there.
-    #[error("what certificates need was not written down")]
-    Unwritten,
+    /// A change of the document was not written.
+    #[error("what certificates need was not written down: {0}")]
+    Unwritten(#[from] Unwritten),
+    /// The state has left this server.
+    #[error("the state is not here any more")]
+    Gone,
     /// The document has no key to keep secrets by.
     #[error("the state has no key of the environment any more")]
     NoKey,

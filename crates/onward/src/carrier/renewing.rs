@@ -1,13 +1,8 @@
 //! The manager renews certificates by itself.
 
-use std::sync::Arc;
-
-use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::https::Asker;
-use onward_core::model::WriteId;
-use onward_core::outcome::Outcome;
-use onward_core::ports::{StateStore, WriteRefused};
+use onward_core::ports::StateStore;
 use onward_core::runner::{End, Goal, Runner};
 use onward_core::secrets::Secrets;
 use onward_secret::Identity;
@@ -19,10 +14,7 @@ use super::{NotCarried, Post, Watch};
 use crate::certificates::acme::Problem;
 use crate::certificates::renewal;
 use crate::certificates::seat::Seat;
-use crate::runner::{self, Links};
-
-/// How often a change is tried anew because others wrote at the same time.
-const TRIES_MAX: usize = 50;
+use crate::runner::{self, Links, Write};
 
 /// Asks for what is due, if anything is. What the authority refuses is kept in the document, which
 /// says when it may be asked again.
@@ -58,35 +50,11 @@ impl Seat for Manager<'_> {
 
     fn change(
         &self,
-        edit: &mut dyn FnMut(&mut Document) -> Result<bool, NotCarried>,
+        edit: &mut dyn FnMut(&mut Document) -> Result<Write, NotCarried>,
     ) -> Result<Option<Document>, NotCarried> {
-        for _ in 0..TRIES_MAX {
-            let Some(stored) = self.store.read()? else { return Ok(None) };
-            let mut next = (*stored.document).clone();
-            if !edit(&mut next)? {
-                return Ok(None);
-            }
-            next.forget_secret_versions();
-            let expected = stored.document.generation;
-            next.generation = expected.next();
-            next.parent = Some(stored.digest);
-            next.write_id = WriteId::new(&format!("renewal-{}", runner::fresh()));
-            next.written = Timestamp::now();
-            let next = Arc::new(next);
-            match self.store.write(Some(expected), &next) {
-                Outcome::Done(stored) => return Ok(Some((*stored.document).clone())),
-                Outcome::Refused(WriteRefused::Conflict) => {}
-                Outcome::Refused(WriteRefused::Store(error)) => return Err(error.into()),
-                Outcome::Unknown(_) => {
-                    let found = self.store.read_generation(next.generation)?;
-                    if let Some(found) = found.filter(|own| own.document.write_id == next.write_id)
-                    {
-                        return Ok(Some((*found.document).clone()));
-                    }
-                }
-            }
-        }
-        Err(NotCarried::Unwritten)
+        let edit = |document: &mut Document| edit(document).map(|write| ((), write));
+        let edited = runner::edit(self.store, || Err(NotCarried::Gone), edit);
+        edited.map(|((), written)| written)
     }
 
     fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, NotCarried> {

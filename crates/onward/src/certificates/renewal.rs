@@ -31,6 +31,7 @@ use onward_store::state::Documents;
 use super::acme::{Issued, Problem, Session};
 use super::facts;
 use super::seat::{Seat, keep};
+use crate::runner::Write;
 
 /// The time that servers have to answer a challenge, or show a certificate.
 const IN_FORCE_WITHIN: Duration = Duration::from_secs(20);
@@ -181,11 +182,11 @@ fn begin<S: Seat>(seat: &S, name: &str) -> Result<(Authority, Identity), Stop<S:
         let is_due = !https.due(&BTreeSet::from([name.to_owned()]), now, seat.asker()).is_empty();
         begun = None;
         let Some(authority) = https.authority.clone().filter(|_| is_due) else {
-            return Ok(false);
+            return Ok(Write::No);
         };
         https.begin_try(name, now, u64::from(jitter));
         begun = Some(seat.identity(document)?.map(|identity| (authority, identity)));
-        Ok(true)
+        Ok(Write::Yes)
     };
     seat.change(change).map_err(Stop::Seat)?;
     Ok(begun.ok_or(Stop::Elsewhere)??)
@@ -207,7 +208,7 @@ fn open<S: Seat>(
             if let Some(https) = &mut document.https {
                 https.account = Some(Account { directory, key });
             }
-            Ok(true)
+            Ok(Write::Yes)
         };
         seat.change(change).map_err(Stop::Seat)?;
     }
@@ -240,7 +241,7 @@ fn publish<S: Seat>(seat: &S, name: &str, token: &str, answer: &str) -> Result<(
         let challenge = Challenge { name: name.to_owned(), answer: answer.to_owned(), until };
         let https = document.https.get_or_insert_default();
         https.challenges.insert(token.to_owned(), challenge);
-        Ok(true)
+        Ok(Write::Yes)
     })
     .map(drop)
 }
@@ -266,7 +267,7 @@ fn take_over<S: Seat>(seat: &S, name: &str, issued: &Issued) -> Result<(), Stop<
             issuer: facts.issuer.clone(),
             by: seat.by(),
         });
-        Ok(true)
+        Ok(Write::Yes)
     };
     if let Some(document) = seat.change(change).map_err(Stop::Seat)? {
         seat.kept(&document);
@@ -277,7 +278,7 @@ fn take_over<S: Seat>(seat: &S, name: &str, issued: &Issued) -> Result<(), Stop<
 fn keep_failure<S: Seat>(seat: &S, name: &str, problem: &str) -> Result<(), S::Error> {
     seat.change(&mut |document| {
         document.https.iter_mut().for_each(|https| https.failed(name, problem));
-        Ok(true)
+        Ok(Write::Yes)
     })
     .map(drop)
 }

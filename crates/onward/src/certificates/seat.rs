@@ -9,7 +9,7 @@ use onward_secret::{Identity, SealError, Secret, seal_value};
 use onward_store::state::Documents;
 
 use super::acme::Problem;
-use crate::runner::Links;
+use crate::runner::{Links, Write};
 
 /// What [`super::renewal::renew`] needs of where it runs.
 pub trait Seat {
@@ -29,7 +29,7 @@ pub trait Seat {
     /// Those of `edit`, and when it cannot be written.
     fn change(
         &self,
-        edit: &mut dyn FnMut(&mut Document) -> Result<bool, Self::Error>,
+        edit: &mut dyn FnMut(&mut Document) -> Result<Write, Self::Error>,
     ) -> Result<Option<Document>, Self::Error>;
     /// The secrets of a document, made when there are none.
     ///

@@ -18,11 +18,12 @@ use super::interrupt::Interrupts;
 use super::issuing;
 use super::lacking::Lacking;
 use super::screen::Screen;
-use super::secrets::{self, Write};
+use super::secrets;
 use crate::certificates::seat::keep;
 use crate::certificates::{Brought, believed, bring};
 use crate::project::tls::{Acme, Own, Tls};
 use crate::project::{Diagnostic, Findings, LoadError};
+use crate::runner::Write;
 
 /// Checks what the file says about certificates, without doing anything.
 ///

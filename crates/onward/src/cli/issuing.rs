@@ -15,11 +15,11 @@ use super::fleet;
 use super::interrupt::Interrupts;
 use super::screen::Screen;
 use super::secret_problem::SecretProblem;
-use super::secrets::{self, Write};
+use super::secrets;
 use crate::certificates::acme::Problem;
 use crate::certificates::renewal::{self, Renewed};
 use crate::certificates::seat::{Seat, Unkept};
-use crate::runner::Links;
+use crate::runner::{Links, Write};
 
 /// Asks for everything that is due: for these names, or all that the release answers to.
 ///
@@ -59,13 +59,10 @@ impl Seat for Command<'_> {
 
     fn change(
         &self,
-        edit: &mut dyn FnMut(&mut Document) -> Result<bool, Complaint>,
+        edit: &mut dyn FnMut(&mut Document) -> Result<Write, Complaint>,
     ) -> Result<Option<Document>, Complaint> {
-        let write = |document: &mut Document| {
-            let write = if edit(document)? { Write::Yes } else { Write::No };
-            Ok(((), write))
-        };
-        secrets::change(self.context, write).map(|((), written)| written)
+        let edit = |document: &mut Document| edit(document).map(|write| ((), write));
+        secrets::change(self.context, edit).map(|((), written)| written)
     }
 
     fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, Complaint> {

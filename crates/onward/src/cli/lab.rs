@@ -12,7 +12,7 @@ use super::screen::Screen;
 use super::ways::Ways;
 use crate::project::{HostKey, Reach, Resolved, wishes};
 use crate::providers::local::Local;
-use crate::providers::nspawn::{Event, Lab, LabError, ServerSpec};
+use crate::providers::nspawn::{Event, Lab, LabError, MachineState, ServerSpec};
 use crate::providers::ssh::{Pins, SshServer};
 
 /// What is said of a server that was stopped, or that nobody booted since this machine was.
@@ -72,6 +72,16 @@ pub fn stopped(lab: &Lab) -> impl Iterator<Item = (ServerName, String)> {
     let servers = lab.state().unwrap_or_default().into_iter();
     let stopped = servers.filter(|own| !own.is_running);
     stopped.map(|own| (own.name, format!("it {STOPPED}; `onward up` boots it")))
+}
+
+/// Removes a server with all it has, unless another one has its name by now: it is known by the host
+/// key that it showed.
+///
+/// # Errors
+/// Why it cannot.
+pub fn discard(lab: &Lab, name: &ServerName, host_key: Option<&str>) -> Result<(), LabError> {
+    let is_it = |own: &MachineState| own.name == *name && own.host_key.as_deref() == host_key;
+    if lab.state()?.iter().any(is_it) { lab.remove(std::slice::from_ref(name)) } else { Ok(()) }
 }
 
 /// Makes and boots what the project file wishes and is not running.

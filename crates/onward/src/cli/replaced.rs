@@ -79,13 +79,7 @@ fn fresh(
     screen: &Screen,
 ) -> Result<(), Complaint> {
     let old = replacing.old.reach.as_ref().map(|reach| reach.host_key.as_str());
-    let made = lab.state()?;
-    let is_old = |own: &crate::providers::nspawn::MachineState| {
-        own.name == *name && own.host_key.as_deref() == old
-    };
-    if made.iter().any(is_old) {
-        lab.remove(std::slice::from_ref(name))?;
-    }
+    lab::discard(lab, name, old)?;
     lab::up(lab, &context.resolved, ways, screen)
 }
 

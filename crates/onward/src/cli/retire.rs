@@ -10,16 +10,15 @@ use serde_json::json;
 
 use super::complaint::Complaint;
 use super::context::Context;
+use super::lab;
 use super::problem::Problem;
 use super::screen::Screen;
-use super::secrets::{self, Write};
+use super::secrets;
 use super::ways::{self, Ways};
 use crate::machine::soften;
-use crate::providers::nspawn::{Lab, MachineState};
+use crate::providers::nspawn::Lab;
 use crate::providers::ssh::{SshError, SshServer};
-
-/// The program of a server.
-const PROGRAM: &str = "/var/lib/onward/bin/current";
+use crate::runner::Write;
 
 /// Takes onward off every machine that has left, and forgets those from which it is taken. What cannot
 /// be done now is said, and tried again by the next `up`.
@@ -79,12 +78,7 @@ fn forget(context: &Context, is_it: impl Fn(&Gone) -> bool) -> Result<(), Compla
 /// A server of a lab is removed with all it has, unless another one has its name by now.
 fn of_lab(lab: &Lab, gone: &Gone) -> Result<(), String> {
     let key = gone.server.reach.as_ref().map(|reach| reach.host_key.as_str());
-    let made = lab.state().map_err(|error| error.to_string())?;
-    let is_it = |own: &MachineState| own.name == gone.name && own.host_key.as_deref() == key;
-    if !made.iter().any(is_it) {
-        return Ok(());
-    }
-    lab.remove(std::slice::from_ref(&gone.name)).map_err(|error| error.to_string())
+    lab::discard(lab, &gone.name, key).map_err(|error| error.to_string())
 }
 
 /// A machine that somebody has: what this environment has there goes; when nobody else uses onward
@@ -113,12 +107,8 @@ fn of_machine(context: &Context, ways: &Ways, gone: &Gone, screen: &Screen) -> R
 
 /// Runs onward on the server, as root; what it printed.
 fn run(server: &SshServer, words: &str) -> Result<String, String> {
-    let line = format!(
-        "exec /bin/sh -c 'if [ \"$(id -u)\" = 0 ]; then exec {PROGRAM} {words}; fi; exec sudo -n \
-         {PROGRAM} {words}'"
-    );
-    let mut command = server.shell(false, Some(&line));
-    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    let output =
+        server.onward(words).stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::model::{Config, WriteId};
-use onward_core::outcome::Outcome;
-use onward_core::ports::{StateStore, WriteRefused};
+use onward_core::ports::StateStore;
 use onward_core::secrets::{
     EnvironmentKey, Operator, PublicKey, Sealed, SecretName, SecretVersion, Secrets,
 };
@@ -26,11 +25,8 @@ use super::problem::Problem;
 use super::screen::Screen;
 use super::secret_problem::SecretProblem;
 use crate::project::wishes;
-use crate::runner;
+use crate::runner::{self, Unwritten, Write};
 use crate::runtimes::InUse;
-
-/// How often a change is tried anew because others wrote at the same time.
-const TRIES_MAX: usize = 50;
 
 /// Opens the key of an environment with the person's own, when that is possible.
 pub fn open_key(context: &Context) -> OpenKey {
@@ -208,68 +204,36 @@ pub fn differences(document: Option<&Document>, old: &Config, new: &Config) -> V
     lines
 }
 
-/// Changes the document by compare-and-swap: `change` is asked again with what others wrote
-/// meanwhile. Returns what it returned, and the document that was written; none when it said that
-/// there is nothing to write.
+/// Changes the document as [`runner::edit`] does; the first one is made by the first change.
+///
+/// # Errors
+/// Those of `change`, and when it cannot be written, or its state was lost.
 pub fn change<T>(
     context: &Context,
     mut change: impl FnMut(&mut Document) -> Result<(T, Write), Complaint>,
 ) -> Result<(T, Option<Document>), Complaint> {
-    let store = context.store();
-    for _ in 0..TRIES_MAX {
-        let id = WriteId::new(&format!("secret-{}", runner::fresh()));
-        let now = Timestamp::now();
-        let stored = store.read()?;
-        if stored.is_none() {
-            lost::must_not_be(context)?;
+    let first = || {
+        lost::must_not_be(context)?;
+        let (app, environment) = (context.app().clone(), context.environment().clone());
+        Ok(Document::first(app, environment, WriteId::new(&runner::fresh()), Timestamp::now()))
+    };
+    runner::edit(&context.store(), first, |document| {
+        let (result, write) = change(document)?;
+        if write == Write::Yes {
+            context.prepare()?;
         }
-        let mut next = match &stored {
-            Some(stored) => (*stored.document).clone(),
-            None => Document::first(
-                context.app().clone(),
-                context.environment().clone(),
-                id.clone(),
-                now,
-            ),
-        };
-        let (result, write) = change(&mut next)?;
-        if write == Write::No {
-            return Ok((result, None));
-        }
-        let expected = stored.as_ref().map(|stored| stored.document.generation);
-        next.forget_secret_versions();
-        next.generation = expected.unwrap_or_default().next();
-        next.parent = stored.map(|stored| stored.digest);
-        (next.write_id, next.written) = (id.clone(), now);
-        context.prepare()?;
-        let generation = next.generation;
-        let next = Arc::new(next);
-        match store.write(expected, &next) {
-            Outcome::Done(stored) => return Ok((result, Some((*stored.document).clone()))),
-            Outcome::Refused(WriteRefused::Conflict) => {}
-            Outcome::Refused(WriteRefused::Store(error)) => return Err(error.into()),
-            Outcome::Unknown(cause) => {
-                let found = store.read_generation(generation)?;
-                if found.is_some_and(|found| found.document.write_id == id) {
-                    return Ok((result, Some((*next).clone())));
-                }
-                // It may still arrive. Whichever write comes first, the other is refused.
-                if store.read()?.map(|stored| stored.document.generation) == expected {
-                    return Err(Problem::WriteUnknown(cause).into());
-                }
-            }
-        }
-    }
-    Err(SecretProblem::Busy.into())
+        Ok((result, write))
+    })
 }
 
-/// Whether a change has to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Write {
-    /// It has.
-    Yes,
-    /// Everything is so already.
-    No,
+impl From<Unwritten> for Complaint {
+    fn from(unwritten: Unwritten) -> Self {
+        match unwritten {
+            Unwritten::Store(error) => error.into(),
+            Unwritten::Busy => SecretProblem::Busy.into(),
+            Unwritten::Unknown(cause) => Problem::WriteUnknown(cause).into(),
+        }
+    }
 }
 
 /// The version of a secret that serves.

@@ -1,6 +1,7 @@
 //! The driver: does what the runner of `onward-core` needs, with a real store and real agents.
 
 mod couriers;
+mod edit;
 mod identity;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use onward_core::ports::{Link, StateStore};
 use onward_core::runner::{End, Got, Need, Runner, Tick};
 
 use couriers::Couriers;
+pub use edit::{Unwritten, Write, edit};
 pub use identity::{fresh, request_id};
 
 /// The ways to the agents, by server.

@@ -226,11 +226,8 @@ fn write(
     mut next: Document,
     word: &str,
 ) -> Result<(), NotWritten> {
-    next.generation = stored.document.generation.next();
-    next.parent = Some(stored.digest);
-    next.write_id = WriteId::new(&format!("{word}-{}", runner::fresh()));
-    next.written = jiff::Timestamp::now();
-    let expected = Some(stored.document.generation);
+    let id = WriteId::new(&format!("{word}-{}", runner::fresh()));
+    let expected = next.follow(Some(stored), id, jiff::Timestamp::now());
     written(store.write(expected, &std::sync::Arc::new(next)))
 }
 

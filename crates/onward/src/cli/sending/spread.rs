@@ -15,9 +15,6 @@ use crate::carrier::spreading::{Told, Wanted};
 use crate::cli::ways;
 use crate::providers::ssh::SshServer;
 
-/// What runs on the manager, as root.
-const PROGRAM: &str = "/var/lib/onward/bin/current agent spread";
-
 /// The servers to which the manager brought everything, and how many bytes that took. Whom it cannot
 /// reach, or not as fast as this side would, is not among them.
 pub(super) fn by(
@@ -46,10 +43,7 @@ pub(super) fn by(
 }
 
 fn started(manager: &SshServer, wanted: &Wanted) -> Option<(Child, Receiver<Told>)> {
-    let line = format!(
-        "exec /bin/sh -c 'if [ \"$(id -u)\" = 0 ]; then exec {PROGRAM}; fi; exec sudo -n {PROGRAM}'"
-    );
-    let mut command = manager.shell(false, Some(&line));
+    let mut command = manager.onward("agent spread");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().ok()?;
     let mut words = serde_json::to_vec(wanted).expect("it can be written as JSON");

@@ -16,6 +16,8 @@ const ASKED_AFTER_S: u32 = 4;
 const QUESTIONS_MAX: u32 = 3;
 /// The program, unless the environment names another one.
 const PROGRAM: &str = "ssh";
+/// The program of a server.
+const ONWARD: &str = "/var/lib/onward/bin/current";
 /// The variable that names another `ssh`, for example a wrapper that signs certificates.
 const VARIABLE: &str = "ONWARD_SSH";
 /// The first line of what a server says about itself when onward is not there.
@@ -118,6 +120,15 @@ fn quoted(path: &Path) -> String {
     } else {
         text
     }
+}
+
+/// The line that runs the onward of a server there, as root, for whatever shell the account has.
+pub(super) fn onward(words: &str) -> String {
+    debug_assert!(!words.contains('\''), "they stand between such quotes");
+    format!(
+        "exec /bin/sh -c 'if [ \"$(id -u)\" = 0 ]; then exec {ONWARD} {words}; fi; \
+         exec sudo -n {ONWARD} {words}'"
+    )
 }
 
 /// What runs on the server, as one word for whatever shell the account has: as root, through sudo

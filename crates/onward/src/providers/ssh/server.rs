@@ -20,7 +20,7 @@ use onward_server::protocol::Hello;
 
 use super::connection::{Connection, IfBare};
 use super::error::SshError;
-use super::invocation::{Invocation, Trust};
+use super::invocation::{self, Invocation, Trust};
 use super::pins::{Pins, fingerprint};
 use crate::project::Reach;
 
@@ -245,6 +245,11 @@ impl SshServer {
         let identity = identity.as_deref();
         let invocation = Invocation { reach: &reach, identity, trust, shown: None };
         invocation.shell(in_terminal, line)
+    }
+
+    /// `ssh` that runs the onward of the server there, as root, with these words behind it.
+    pub fn onward(&self, words: &str) -> Command {
+        self.shell(false, Some(&invocation::onward(words)))
     }
 
     /// Nobody waits for it again in this command: it is dead, for this reason.

@@ -9,7 +9,8 @@ use crate::cli::complaint::Complaint;
 use crate::cli::context::Context;
 use crate::cli::exit::Exit;
 use crate::cli::screen::Screen;
-use crate::cli::secrets::{self, Write};
+use crate::cli::secrets;
+use crate::runner::Write;
 
 /// Takes secrets away. Values that a release was made with stay until the release is forgotten, so
 /// that it can still be gone back to.

@@ -21,7 +21,8 @@ use crate::cli::interrupt;
 use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secret_problem::SecretProblem;
-use crate::cli::secrets::{self, Write};
+use crate::cli::secrets;
+use crate::runner::Write;
 
 /// Sets the values, and with `--now` makes a release with them.
 pub(super) fn run(

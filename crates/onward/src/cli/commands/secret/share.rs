@@ -21,8 +21,9 @@ use crate::cli::operator;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
 use crate::cli::secret_problem::SecretProblem;
-use crate::cli::secrets::{self, Write, bug};
+use crate::cli::secrets::{self, bug};
 use crate::cli::table::Table;
+use crate::runner::Write;
 
 /// The longest name of an operator that is kept, in characters.
 const NAME_CHARS_MAX: usize = 100;
