@@ -42,6 +42,17 @@ pub enum NotBrought {
 /// whether to go on.
 pub type OnSent<'a> = &'a (dyn Fn(u64, u64) -> ControlFlow<()> + Sync);
 
+/// Whether the server has a bundle.
+///
+/// # Errors
+/// When it cannot be spoken to.
+pub fn is_held(client: &mut Client, bundle: Digest) -> Result<bool, ClientError> {
+    match client.ask(&Request::HoldsBundle { bundle, base: None }, 0)? {
+        Answer::Bundle { held, .. } => Ok(held),
+        other => Err(nonsense(&other)),
+    }
+}
+
 /// Brings a bundle of `store`, unless it is there. `base` is a bundle that the server probably has:
 /// little more than the difference travels then.
 ///

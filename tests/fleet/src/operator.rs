@@ -37,17 +37,29 @@ impl Operator {
     /// # Panics
     /// When the files cannot be written.
     pub fn of(fleet: &Fleet, app: &str, names: &[&str], extra: &str) -> Self {
-        let project = Project::empty();
-        project.write("app.pl", include_str!("app.pl"));
-        let server = |(index, name): (usize, &&str)| {
-            let own = &fleet.machines()[index];
+        let servers: Vec<_> =
+            names.iter().enumerate().map(|(index, name)| (*name, index)).collect();
+        let operator = Self::without_servers(fleet);
+        operator.has(fleet, app, &servers, extra);
+        operator
+    }
+
+    /// Writes the project file anew: with these servers, each on the machine with this number. After
+    /// its name and a space a server may have more: `one , roles = ["manager"]`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn has(&self, fleet: &Fleet, app: &str, servers: &[(&str, usize)], extra: &str) {
+        let server = |(name, index): &(&str, usize)| {
+            let own = &fleet.machines()[*index];
+            let (name, more) = name.split_once(' ').unwrap_or((name, ""));
             format!(
-                "{{ name = \"{name}\", address = \"{}\", user = \"root\", host_key = \"{}\" }}",
+                "{{ name = \"{name}\", address = \"{}\", user = \"root\", host_key = \"{}\"{more} }}",
                 own.address, own.host_key
             )
         };
-        let servers: Vec<_> = names.iter().enumerate().map(server).collect();
-        project.write(
+        let servers: Vec<_> = servers.iter().map(server).collect();
+        self.project.write(
             "onward.toml",
             &format!(
                 "{}[environment.production]\ndefault = true\nprovider = \"ssh\"\n{extra}\n\
@@ -56,6 +68,11 @@ impl Operator {
                 servers.join(", ")
             ),
         );
+    }
+
+    fn without_servers(fleet: &Fleet) -> Self {
+        let project = Project::empty();
+        project.write("app.pl", include_str!("app.pl"));
         let ssh = project.path().with_file_name("ssh");
         let key = fleet.lab().key_file();
         let text = format!(

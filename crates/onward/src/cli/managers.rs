@@ -32,6 +32,25 @@ pub fn introduce(context: &Context, without: &[ServerName], screen: &Screen) {
     }
 }
 
+/// Lets a server into another one, beside the manager, until the manager is introduced again.
+///
+/// # Errors
+/// When one of them cannot be asked.
+pub fn let_in(context: &Context, who: &SshServer, to: &SshServer) -> Result<(), ClientError> {
+    let Some(ways) = context.ways() else { return Ok(()) };
+    let manager = ways.manager();
+    let key = |server: &SshServer| {
+        let (mut agent, _) = server.agent().map_err(AgentSilence::into_client_error)?;
+        agent.manager_key()
+    };
+    let mut keys = vec![key(&manager)?];
+    if who.name() != manager.name() {
+        keys.push(key(who)?);
+    }
+    let (mut agent, _) = to.agent().map_err(AgentSilence::into_client_error)?;
+    agent.admit(context.app(), context.environment(), keys)
+}
+
 /// Takes the manager's key from all other servers: nothing is left there.
 pub fn dismiss(context: &Context) {
     if let Some(ways) = context.ways() {

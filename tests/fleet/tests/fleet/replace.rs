@@ -1,7 +1,7 @@
 //! New machines for old ones while people visit.
 
 use onward_fleet_tests::load::Connection;
-use onward_fleet_tests::{Line, is_long, server};
+use onward_fleet_tests::{Fleet, Line, Operator, is_long, server};
 
 const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
                        { name = \"one\", roles = [\"web\"] }, { name = \"two\", roles = [\"web\"] }";
@@ -83,4 +83,43 @@ fn one_whose_command_is_killed(line: &Line) {
     assert_ne!(key_of(line, "one"), old);
     assert!(!line.visit("one").is_empty(), "it serves");
     line.settled();
+}
+
+const BUNDLES: &str = "/var/lib/onward/bundles";
+const OFF: &str = "harden = \"off\"";
+
+#[test]
+fn a_server_whose_machine_is_gone_has_another_address_and_the_manager_has_the_files() {
+    let Some(fleet) = Fleet::boot(3) else { return };
+    let ana = Operator::of(&fleet, "shop", &["front", "two"], OFF);
+    ana.run(&["up"]).code_is(0);
+    fleet.lab().power_cut(fleet.name(1)).expect("cut");
+    // Another person, who has never had the files, says where the new machine is.
+    let ben = Operator::of(&fleet, "shop", &["front", "two"], OFF);
+    ben.has(&fleet, "shop", &[("front", 0), ("two", 2)], OFF);
+
+    fleet.run(0, &format!("mv {BUNDLES} {BUNDLES}.away; systemctl restart onward-agent"));
+    let refused = ben.run_long(&["replace", "two", "--no-input"]).code_is(3);
+    for said in ["the files of release 1 (", "front does not have them", "deploy --without two`"] {
+        assert!(refused.stderr.contains(said), "{said}: {refused:?}");
+    }
+    assert!(ana.status()["overrides"].as_array().is_some_and(Vec::is_empty), "nothing was changed");
+    fleet.run(
+        0,
+        &format!("rm -rf {BUNDLES}; mv {BUNDLES}.away {BUNDLES}; systemctl restart onward-agent"),
+    );
+
+    let replaced = ben.run_long(&["replace", "two", "--json"]).code_is(0);
+    let spread = replaced.stdout.lines().find(|line| line.contains("\"event\":\"spread\""));
+    assert!(spread.is_some_and(|line| line.contains("\"from\":\"front\"")), "{replaced:?}");
+    let address = format!("{}:80", fleet.machines()[2].address);
+    let (answer, _) = Connection::to(&address).get("/").expect("the new machine serves");
+    assert_eq!(answer.release, 1);
+    let status = ben.status();
+    let servers = status["servers"].as_array().expect("servers");
+    assert!(servers.iter().all(|own| own["state"] == "converged"), "{status:#}");
+    // The old one was not reached, and its leftovers are known.
+    assert_eq!(status["gone"][0]["name"], "two", "{status:#}");
+    ben.run_long(&["up", "--forget", "two"]).code_is(0);
+    assert_eq!(ben.status()["gone"], serde_json::json!([]));
 }

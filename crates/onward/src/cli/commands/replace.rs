@@ -5,7 +5,7 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::document::{Document, Ended, Server};
 use onward_core::engine::{Ask, Refusal};
-use onward_core::model::{BundleRef, ServerName};
+use onward_core::model::{Release, ServerName};
 use onward_core::ports::StateStore;
 use serde_json::json;
 
@@ -41,7 +41,9 @@ pub fn run(
     let ways = context.ways().ok_or_else(|| not_here(name))?;
     must_be_wished(context, name)?;
     let document = document(context)?;
-    let bundle = bundle_here(context, &document)?;
+    context.prepare()?;
+    // Before anything is given up.
+    sending::holder(context, ways, &document, serving(&document)?, name)?;
     let interrupts = interrupt::watch();
     if !document.demand.replacing.contains_key(name) {
         let old = document.servers.get(name).ok_or_else(|| unknown(&document, name))?;
@@ -62,8 +64,11 @@ pub fn run(
     let server = ways.server(name);
     enrol::reach_one(&server, global, screen)?;
     machines::converge_all(context, global, screen)?;
+    // Another one may serve by now.
+    let release = serving(&document)?;
+    let holder = sending::holder(context, ways, &document, release, name)?;
+    holder.bring(context, &server, &document, release, screen)?;
     managers::introduce(context, &[], screen);
-    sending::bring(context, std::iter::once(name), Some(&document), &bundle, screen)?;
     join(context, name, &server, global, screen, &interrupts)
 }
 
@@ -148,20 +153,10 @@ fn join(
     }
 }
 
-/// The files of the release that serves: the new machine has none of them.
-fn bundle_here(context: &Context, document: &Document) -> Result<BundleRef, Complaint> {
+/// The release that serves, which the new machine is brought.
+fn serving(document: &Document) -> Result<&Release, Complaint> {
     let number = document.serving.ok_or(Refusal::NothingReleased)?;
-    let release = document.release(number).ok_or(Refusal::UnknownRelease(number))?;
-    context.prepare()?;
-    if context.local.bundles()?.has(release.bundle.digest).unwrap_or(false) {
-        return Ok(release.bundle.clone());
-    }
-    let what = format!("the files of release {number} ({}) are not here", release.bundle.label);
-    Err(Complaint::new(Exit::Refused, what)
-        .fact("The new machine would be brought them from this one")
-        .nothing_changed()
-        .hint("repeat the command where the release was deployed from")
-        .hint("`onward deploy` brings a release from here first"))
+    document.release(number).ok_or_else(|| Refusal::UnknownRelease(number).into())
 }
 
 fn must_be_wished(context: &Context, name: &ServerName) -> Result<(), Complaint> {

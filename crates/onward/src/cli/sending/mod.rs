@@ -4,6 +4,7 @@
 //! interrupted here has changed nothing, and the next one sends what is still lacking.
 
 mod course;
+mod passed;
 mod spread;
 
 use std::collections::BTreeMap;
@@ -29,6 +30,7 @@ use super::screen::Screen;
 use super::ways::Ways;
 use crate::providers::ssh::{AgentSilence, SshServer};
 use course::Measured;
+pub use passed::holder;
 
 /// How far each server is: bytes that were sent, and bytes that it lacked.
 type Sent = Mutex<BTreeMap<ServerName, (u64, u64)>>;
@@ -50,16 +52,7 @@ pub fn bring<'a>(
     if servers.is_empty() {
         return Ok(());
     }
-    let transfer = Transfer {
-        context,
-        store: context.local.bundles()?,
-        bundle: bundle.digest,
-        base: base(document, bundle.digest),
-        began: Instant::now(),
-        sent: Sent::default(),
-        live: screen.is_live().then(Live::start),
-        leaves_others: AtomicBool::new(false),
-    };
+    let transfer = Transfer::of(context, document, bundle.digest, screen)?;
     let manager = context.ways().map(Ways::manager);
     let manager = manager.filter(|own| servers.iter().any(|server| server.name() == own.name()));
     let (mut bytes, mut left) = (0, Vec::new());
@@ -103,7 +96,25 @@ struct Transfer<'a> {
     leaves_others: AtomicBool,
 }
 
-impl Transfer<'_> {
+impl<'c> Transfer<'c> {
+    fn of(
+        context: &'c Context,
+        document: Option<&Document>,
+        bundle: Digest,
+        screen: &Screen,
+    ) -> Result<Self, Complaint> {
+        Ok(Self {
+            context,
+            store: context.local.bundles()?,
+            bundle,
+            base: base(document, bundle),
+            began: Instant::now(),
+            sent: Sent::default(),
+            live: screen.is_live().then(Live::start),
+            leaves_others: AtomicBool::new(false),
+        })
+    }
+
     /// Brings it from here to each of these. With a manager, the others may be left to it.
     fn directly<'a>(
         &self,
@@ -157,7 +168,7 @@ impl Transfer<'_> {
     fn spread(&self, manager: &SshServer, to: &[SshServer]) -> BTreeMap<ServerName, u64> {
         let is_one = |server: &ServerName| to.iter().any(|own| own.name() == server);
         let directly = self.measured(is_one).left().unwrap_or(Duration::MAX);
-        let brought = spread::by(manager, self, to, directly);
+        let brought = spread::by(manager, self, to, Some(directly)).brought;
         for server in to.iter().filter(|server| brought.contains_key(server.name())) {
             server.holds(self.bundle);
         }

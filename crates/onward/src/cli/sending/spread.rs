@@ -1,6 +1,6 @@
 //! The manager brings files on to other servers: asked over a connection of its own, which ends it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -15,14 +15,23 @@ use crate::carrier::spreading::{Told, Wanted};
 use crate::cli::ways;
 use crate::providers::ssh::SshServer;
 
-/// The servers to which the manager brought everything, and how many bytes that took. Whom it cannot
-/// reach, or not as fast as this side would, is not among them.
+/// What a server brought on to others.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// Those that have everything, and how many bytes that took.
+    pub(super) brought: BTreeMap<ServerName, u64>,
+    /// Those that it could not bring everything, and why.
+    pub(super) failed: BTreeMap<ServerName, String>,
+}
+
+/// What the manager, or another server that has the bundle, brings on to others. `directly`: the time
+/// that this side would take; when that server is slower, it is left. None: this side cannot.
 pub(super) fn by(
     manager: &SshServer,
     transfer: &Transfer<'_>,
     to: &[SshServer],
-    directly: Duration,
-) -> BTreeMap<ServerName, u64> {
+    directly: Option<Duration>,
+) -> Passed {
     let reach = |server: &SshServer| Some((server.name().clone(), ways::in_document(server)?));
     let wanted = Wanted {
         app: transfer.context.app().clone(),
@@ -31,15 +40,15 @@ pub(super) fn by(
         base: transfer.base,
         to: to.iter().filter_map(reach).collect(),
     };
-    let mut brought = BTreeMap::new();
+    let mut passed = Passed::default();
     if let Some((mut child, told)) = started(manager, &wanted) {
-        follow(&told, transfer, directly, &mut brought);
+        follow(&told, transfer, directly, &mut passed);
         // It ends by itself when it has done everything, and with its input otherwise.
         drop(child.stdin.take());
         let _ = child.kill();
         let _ = child.wait();
     }
-    brought
+    passed
 }
 
 fn started(manager: &SshServer, wanted: &Wanted) -> Option<(Child, Receiver<Told>)> {
@@ -67,12 +76,12 @@ fn started(manager: &SshServer, wanted: &Wanted) -> Option<(Child, Receiver<Told
 fn follow(
     told: &Receiver<Told>,
     transfer: &Transfer<'_>,
-    directly: Duration,
-    brought: &mut BTreeMap<ServerName, u64>,
+    directly: Option<Duration>,
+    passed: &mut Passed,
 ) {
     let began = Instant::now();
     let own = Sent::default();
-    let mut failed = BTreeSet::new();
+    let Passed { brought, failed } = passed;
     loop {
         match told.recv_timeout(LOOK_EVERY) {
             Ok(Told::Sent { server, bytes, total }) => {
@@ -83,14 +92,15 @@ fn follow(
                 locked(&own).insert(server.clone(), (bytes, bytes));
                 brought.insert(server, bytes);
             }
-            Ok(Told::Failed { server, .. }) => {
+            Ok(Told::Failed { server, why }) => {
                 locked(&own).remove(&server);
-                failed.insert(server);
+                failed.insert(server, why);
             }
             Err(RecvTimeoutError::Timeout) => {
                 transfer.show();
                 let is_moving = locked(&own).keys().any(|name| !brought.contains_key(name));
-                let is_slow = measured(&own, began).is_slower_than(directly);
+                let is_slow =
+                    directly.is_some_and(|own_way| measured(&own, began).is_slower_than(own_way));
                 if is_slow && (is_moving || brought.is_empty()) {
                     return;
                 }
