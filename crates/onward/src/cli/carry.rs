@@ -185,10 +185,20 @@ fn interrupted(
     let in_flight = run.document().and_then(|document| document.operation.as_ref());
     let decided = in_flight.is_some_and(|operation| operation.phase.is_decided());
     if decided {
-        return Err(Problem::InterruptedDecided(number).into());
+        let of = if has_manager(context) {
+            Problem::InterruptedManaged
+        } else {
+            Problem::InterruptedDecided
+        };
+        return Err(of(number).into());
     }
     screen.note("  interrupted: aborting");
     abort(context, &format!("{} (Ctrl-C)", person()), links)
+}
+
+/// Whether somebody carries on what this command leaves.
+fn has_manager(context: &Context) -> bool {
+    context.ways().is_some() && context.resolved.store.is_none()
 }
 
 fn abort(context: &Context, by: &str, links: &Links) -> Result<Came, Complaint> {
@@ -402,7 +412,12 @@ pub fn follow(
     let Some(stored) = context.store().read()? else { return Err(Problem::StateRemoved.into()) };
     let document = &*stored.document;
     if let Some(operation) = document.operation.as_ref().filter(|_| interrupts.count() > 0) {
-        return Err(Problem::InterruptedCarrying(operation.number).into());
+        let of = if has_manager(context) {
+            Problem::InterruptedManaged
+        } else {
+            Problem::InterruptedCarrying
+        };
+        return Err(of(operation.number).into());
     }
     if Some(document.last_operation) != before {
         return conclude(context, document, document.last_operation, screen);

@@ -208,6 +208,9 @@ pub enum Problem {
     /// Ctrl-C while an operation was carried on that somebody else recorded.
     #[error("interrupted: operation {0} is left as it is")]
     InterruptedCarrying(OperationNumber),
+    /// Ctrl-C while something is in flight that the manager goes on with.
+    #[error("interrupted: operation {0} goes on, carried by the manager")]
+    InterruptedManaged(OperationNumber),
     /// An operation without a trace.
     #[error("operation {0} left no trace in the history")]
     NoTrace(OperationNumber),
@@ -295,7 +298,9 @@ impl Problem {
             | Self::DoesNotServe { .. }
             | Self::NoLogs(_)
             | Self::System { .. } => Exit::Failed,
-            Self::InterruptedDecided(_) | Self::InterruptedCarrying(_) => Exit::Continues,
+            Self::InterruptedDecided(_)
+            | Self::InterruptedCarrying(_)
+            | Self::InterruptedManaged(_) => Exit::Continues,
             Self::NoTrace(_) | Self::Bug(_) => Exit::Bug,
         }
     }
@@ -355,7 +360,8 @@ impl Problem {
             Self::InterruptedDecided(_) | Self::InterruptedCarrying(_) => {
                 "`onward status` shows how far it is; the next command carries it on"
             }
-            Self::StateRemoved => "`onward up` begins anew",
+            Self::InterruptedManaged(_) => "`onward status` shows how far it is",
+            Self::StateRemoved => "`onward up` begins anew, or says what brings the state back",
             Self::AbortTooLate(_) | Self::NoTrace(_) => "`onward history` shows how it ended",
             Self::DoesNotServe { .. } => {
                 "`onward logs` shows what it prints; it is started again and again meanwhile"

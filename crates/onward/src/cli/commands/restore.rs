@@ -20,15 +20,33 @@ use crate::cli::outcome;
 use crate::cli::screen::Screen;
 use crate::runner;
 
+/// The program of a server.
+const PROGRAM: &str = "/var/lib/onward/bin/current";
+
 /// Why a state is not brought back.
 #[derive(Debug, thiserror::Error)]
 enum NotRestored {
     /// It is there.
     #[error("nothing is lost: the state is there, at generation {0}")]
     NotLost(Generation),
-    /// No server has a copy.
+    /// No server has a copy, and none has followed one.
     #[error("no copy of the state was found on {0}")]
     NoCopy(String),
+    /// No server has a copy, and one has followed a document: a first one would be refused there.
+    #[error(
+        "no copy of the state was found on {asked}, and server {server} has followed generation \
+         {generation} of it"
+    )]
+    NoCopyOf {
+        /// Who was asked for one.
+        asked: String,
+        /// Who has followed.
+        server: ServerName,
+        /// What.
+        generation: Generation,
+        /// What takes the app off a server behind SSH, as it is typed there.
+        off: Option<String>,
+    },
     /// A document of another app or environment.
     #[error("this is the state of {found}, not of {wanted}")]
     OtherState { found: String, wanted: String },
@@ -42,15 +60,29 @@ enum NotRestored {
 
 impl From<NotRestored> for Complaint {
     fn from(reason: NotRestored) -> Self {
+        const FILE: &str = "`onward state restore FILE` takes a document that you saved";
         let (exit, hint) = match &reason {
             NotRestored::NotLost(_) => {
                 (Exit::Refused, "`onward state undo` goes back to what was demanded before")
             }
             NotRestored::NoCopy(_) => (
                 Exit::Refused,
-                "`onward state restore FILE` takes a document that you saved, `onward up` begins \
-                 anew",
+                "`onward state restore FILE` takes a document that you saved; `onward up` begins \
+                 with the first one",
             ),
+            NotRestored::NoCopyOf { off, .. } => {
+                let complaint = Self::new(Exit::Refused, reason.to_string())
+                    .fact("What serves goes on, and a first document would be refused there")
+                    .nothing_changed()
+                    .hint(FILE);
+                return match off {
+                    None => complaint,
+                    Some(off) => complaint.hint(format!(
+                        "is there none? Take the app off each server, which ends what serves (there, \
+                         as root: {off}); `onward up` begins anew then"
+                    )),
+                };
+            }
             NotRestored::OtherState { .. } => {
                 (Exit::Usage, "`-e ENV` and `-C DIR` name another environment or project")
             }
@@ -116,10 +148,10 @@ fn saved(context: &Context, path: &Path) -> Result<Copy, Complaint> {
 
 fn newest(context: &Context, from: Option<&ServerName>) -> Result<Copy, Complaint> {
     let mut best: Option<Copy> = None;
-    let mut highest = Generation::default();
+    let mut highest: Option<(Generation, ServerName)> = None;
     let mut asked = Vec::new();
     for (name, mut agent) in agents(context)? {
-        highest = highest.max(followed(context, &mut agent));
+        highest = highest.max(Some((followed(context, &mut agent), name.clone())));
         if from.is_some_and(|wanted| *wanted != name) {
             continue;
         }
@@ -134,8 +166,25 @@ fn newest(context: &Context, from: Option<&ServerName>) -> Result<Copy, Complain
         }
     }
     let name = from.map_or_else(|| asked.join(", "), ToString::to_string);
-    let best = best.ok_or(NotRestored::NoCopy(name))?;
-    Ok(Copy { followed: highest, ..best })
+    let best = best.ok_or_else(|| no_copy(context, name, highest.clone()))?;
+    let followed = highest.map(|(generation, _)| generation).unwrap_or_default();
+    Ok(Copy { followed, ..best })
+}
+
+fn no_copy(
+    context: &Context,
+    asked: String,
+    highest: Option<(Generation, ServerName)>,
+) -> NotRestored {
+    match highest.filter(|(generation, _)| *generation > Generation::default()) {
+        None => NotRestored::NoCopy(asked),
+        Some((generation, server)) => {
+            let (app, environment) = (context.app(), context.environment());
+            let off = format!("{PROGRAM} agent remove --app {app} --of {environment}");
+            let off = context.ways().map(|_| off);
+            NotRestored::NoCopyOf { asked, server, generation, off }
+        }
+    }
 }
 
 /// The agents that can be reached. A server that cannot has no say.
@@ -179,5 +228,22 @@ fn tell(copy: &Copy, screen: &Screen) {
              back to what generation {} demands",
             copy.followed, document.generation
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_any_copy_it_says_what_begins_anew_and_what_does_not() {
+        let asked = "front, web".to_owned();
+        let none = Complaint::from(NotRestored::NoCopy(asked.clone()));
+        insta::assert_snapshot!(none.text());
+        let server = "web".parse().unwrap();
+        let off = Some(format!("{PROGRAM} agent remove --app shop --of production"));
+        let generation = Generation(12);
+        let of = NotRestored::NoCopyOf { asked, server, generation, off };
+        insta::assert_snapshot!(Complaint::from(of).text());
     }
 }

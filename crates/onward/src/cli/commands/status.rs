@@ -151,7 +151,8 @@ fn tell(now: &Now<'_>, screen: &Screen) {
         screen.line("             `onward maintenance off` lets them through");
     }
     if let Some(operation) = &document.operation {
-        tell_operation(operation, now.at, screen);
+        let is_managed = document.servers.values().any(|own| own.reach.is_some());
+        tell_operation(operation, is_managed, now.at, screen);
     }
     if let Some((number, until)) = outcome::warm(document, now.at) {
         screen.line(&format!(
@@ -224,7 +225,8 @@ fn headline_of_document(now: &Now<'_>) -> String {
     }
 }
 
-fn tell_operation(operation: &Operation, at: Timestamp, screen: &Screen) {
+/// `is_managed`: whether the manager carries it on when its command is gone.
+fn tell_operation(operation: &Operation, is_managed: bool, at: Timestamp, screen: &Screen) {
     let of = operation.release.map_or_else(String::new, |number| format!(" of release {number}"));
     screen.line(&format!(
         "  In flight  operation {}, {}{of} by {}, for {}: {}",
@@ -234,10 +236,14 @@ fn tell_operation(operation: &Operation, at: Timestamp, screen: &Screen) {
         age(operation.started, at),
         outcome::phase_title(operation)
     ));
-    screen.line(if operation.phase.is_decided() {
-        "             it is decided and goes forward: if its command is gone, the next one carries it on"
-    } else {
-        "             `onward abort` stops it; a newer `onward up` takes its place"
+    screen.line(match (operation.phase.is_decided(), is_managed) {
+        (true, true) => {
+            "             it is decided and goes forward: if its command is gone, the manager carries it on"
+        }
+        (true, false) => {
+            "             it is decided and goes forward: if its command is gone, the next one carries it on"
+        }
+        (false, _) => "             `onward abort` stops it; a newer `onward up` takes its place",
     });
 }
 

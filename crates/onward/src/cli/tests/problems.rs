@@ -40,8 +40,7 @@ fn all() -> Vec<(&'static str, Problem)> {
     let local = || "local".parse().expect("a legal name");
     every! { Problem:
         Problem::OtherOwner { .. } => Problem::OtherOwner {
-            app: "shop".parse().expect("a legal name"),
-            environment: local(),
+            app: "shop".parse().expect("a legal name"), environment: local(),
             owner: PathBuf::from("/home/ana/shop"),
         },
         Problem::Taken { .. } => Problem::Taken {
@@ -89,6 +88,7 @@ fn all() -> Vec<(&'static str, Problem)> {
         Problem::Interrupted { .. } => Problem::Interrupted { during: Some("build") },
         Problem::InterruptedDecided(_) => Problem::InterruptedDecided(OperationNumber(7)),
         Problem::InterruptedCarrying(_) => Problem::InterruptedCarrying(OperationNumber(7)),
+        Problem::InterruptedManaged(_) => Problem::InterruptedManaged(OperationNumber(7)),
         Problem::NoTrace(_) => Problem::NoTrace(OperationNumber(7)),
         Problem::StateRemoved => Problem::StateRemoved,
         Problem::AbortTooLate(_) => Problem::AbortTooLate(OperationNumber(7)),
