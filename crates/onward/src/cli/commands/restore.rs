@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use onward_core::document::{Document, InvalidDocument};
-use onward_core::model::{Digest, Generation, ServerName, WriteId};
+use onward_core::model::{AppName, Digest, EnvironmentName, Generation, ServerName, WriteId};
 use onward_core::ports::StateStore;
 use onward_server::client::Client;
 
@@ -44,7 +44,7 @@ enum NotRestored {
         server: ServerName,
         /// What.
         generation: Generation,
-        /// What takes the app off a server behind SSH, as it is typed there.
+        /// What takes the app off a server behind SSH, as it is typed.
         off: Option<String>,
     },
     /// A document of another app or environment.
@@ -78,8 +78,8 @@ impl From<NotRestored> for Complaint {
                 return match off {
                     None => complaint,
                     Some(off) => complaint.hint(format!(
-                        "is there none? Take the app off each server, which ends what serves (there, \
-                         as root: {off}); `onward up` begins anew then"
+                        "is there none? Take the app off each server, which ends what serves (`{off}`); \
+                         `onward up` begins anew then"
                     )),
                 };
             }
@@ -180,11 +180,16 @@ fn no_copy(
         None => NotRestored::NoCopy(asked),
         Some((generation, server)) => {
             let (app, environment) = (context.app(), context.environment());
-            let off = format!("{PROGRAM} agent remove --app {app} --of {environment}");
+            let off = taken_off(&server, app, environment);
             let off = context.ways().map(|_| off);
             NotRestored::NoCopyOf { asked, server, generation, off }
         }
     }
+}
+
+/// What is typed to take the app off a server behind SSH.
+fn taken_off(server: &ServerName, app: &AppName, environment: &EnvironmentName) -> String {
+    format!("onward ssh {server} -- {PROGRAM} agent remove --app {app} --of {environment}")
 }
 
 /// The agents that can be reached. A server that cannot has no say.
@@ -241,7 +246,8 @@ mod tests {
         let none = Complaint::from(NotRestored::NoCopy(asked.clone()));
         insta::assert_snapshot!(none.text());
         let server = "web".parse().unwrap();
-        let off = Some(format!("{PROGRAM} agent remove --app shop --of production"));
+        let (app, environment) = ("shop".parse().unwrap(), "production".parse().unwrap());
+        let off = Some(taken_off(&server, &app, &environment));
         let generation = Generation(12);
         let of = NotRestored::NoCopyOf { asked, server, generation, off };
         insta::assert_snapshot!(Complaint::from(of).text());
