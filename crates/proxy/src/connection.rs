@@ -110,13 +110,18 @@ async fn serve_http1(worker: Rc<Worker>, client: Rc<ClientSide>, stream: Stream)
     }
 }
 
-/// Ends the sending half, and reads what still comes for a moment.
-pub(crate) async fn linger(mut stream: Stream) {
+/// Ends the sending half, and reads what still comes, for a moment. A session says goodbye, and
+/// waits until somebody takes that: this too has no longer.
+pub(crate) async fn linger(stream: Stream) {
+    let _ = tokio::time::timeout(LINGER_WITHIN, pin!(part(stream))).await;
+}
+
+async fn part(mut stream: Stream) {
     if stream.shutdown().await.is_err() {
         return;
     }
     let mut left = LINGER_BYTES;
-    let discard = poll_fn(|cx: &mut Context<'_>| {
+    poll_fn(|cx: &mut Context<'_>| {
         while left > 0 {
             match scratch::poll_read_with(&mut stream, cx, left, <[u8]>::len) {
                 Poll::Ready(Ok(read)) if read > 0 => left -= read.min(left),
@@ -125,6 +130,6 @@ pub(crate) async fn linger(mut stream: Stream) {
             }
         }
         Poll::Ready(())
-    });
-    let _ = tokio::time::timeout(LINGER_WITHIN, pin!(discard)).await;
+    })
+    .await;
 }

@@ -15,6 +15,10 @@ pub struct Limits {
     /// Requests at once on one connection that speaks HTTP/2. As many as nginx takes; browsers need
     /// no more.
     pub streams: u32,
+    /// Bytes of answers that wait here for clients with HTTP/2 that read slowly, over all workers,
+    /// beyond the little that each connection has. An app need not wait for a phone on a bad line
+    /// then; a small server can spare as much.
+    pub answers_bytes: usize,
     /// Connections to one instance, idle and busy, over all workers (upgraded ones apart). An
     /// instance that works on 128 requests at once gets slower, not faster, with more.
     pub upstream_connections: usize,
@@ -62,6 +66,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             streams: 128,
+            answers_bytes: 64 * 1024 * 1024,
             upstream_connections: 128,
             upstream_queue: 1_024,
             upstream_queue_within: Duration::from_secs(10),

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::HeaderValue;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::access::AccessLog;
 use crate::counters::{Counters, ReleaseCounters};
@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<Mailbox>,
     pub(crate) connections: AtomicUsize,
     pub(crate) held: AtomicUsize,
+    /// What is left of [`Limits::answers_bytes`].
+    pub(crate) answers_room: Arc<Semaphore>,
     pub(crate) refused: AtomicU64,
     pub(crate) unrouted: AtomicU64,
     pub(crate) access: AccessLog,
@@ -133,6 +135,7 @@ impl Shared {
         let shared = Self {
             handshakes_failed: AtomicU64::new(0),
             door: Arc::default(),
+            answers_room: Arc::new(Semaphore::new(limits.answers_bytes)),
             limits,
             workers: (0..workers).map(|_| Mailbox::default()).collect(),
             connections: AtomicUsize::new(0),

@@ -1,5 +1,6 @@
 //! The body of a request, whichever protocol the client speaks.
 
+use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -23,6 +24,7 @@ pub(crate) struct Streamed {
     length: Option<u64>,
     client: Rc<ClientSide>,
     worker: Rc<Worker>,
+    wanted: Rc<Cell<bool>>,
 }
 
 /// The body broke off.
@@ -30,15 +32,16 @@ pub(crate) struct Streamed {
 pub(crate) struct BrokeOff;
 
 impl Upload {
-    /// `length`: as the head announces it.
+    /// `length`: as the head announces it. `wanted` is set as soon as somebody asks for it.
     pub(crate) fn streamed(
         body: RecvStream,
         length: Option<u64>,
         client: &Rc<ClientSide>,
         worker: &Rc<Worker>,
+        wanted: Rc<Cell<bool>>,
     ) -> Self {
         let (client, worker) = (client.clone(), worker.clone());
-        Self::Http2(Box::new(Streamed { body, length, client, worker }))
+        Self::Http2(Box::new(Streamed { body, length, client, worker, wanted }))
     }
 
     /// Whether there is nothing (more) of it.
@@ -74,6 +77,7 @@ impl Upload {
 
 impl Streamed {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokeOff>>> {
+        self.wanted.set(true);
         let frame = self.poll_next(cx);
         self.client.note_read(frame.is_pending(), self.worker.now());
         if matches!(frame, Poll::Ready(None | Some(Err(BrokeOff)))) {

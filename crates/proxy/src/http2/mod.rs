@@ -6,9 +6,27 @@
 //! ```
 //! Each stream has a [`ClientSide`] of its own, so that whatever watches, cuts and counts requests
 //! sees no difference. The connection's own is only for its idle time and its end.
+//!
+//! What one client can take, by RFC 9113 section 10.5 and what has been done to others; each bound
+//! has its test in `tests/proxy/hostile.rs`, with somebody who stays within it:
+//!
+//! | it | is bounded by |
+//! |---|---|
+//! | takes requests back, again and again (CVE-2023-44487) | [`patience`], and h2 before they are seen ([`RESETS_UNSEEN`]) |
+//! | makes the proxy take them back (CVE-2025-8671) | [`patience`], and h2 before they are requests ([`STREAM_ERRORS`]) |
+//! | sends a head in ever more pieces (CVE-2024-27316) | h2: a quarter more frames than a head needs, five at least |
+//! | packs a large head into a small one | h2: `head_bytes` unpacked is 431, four times that the end |
+//! | sends more fields than anybody needs | `head_lines`, as over HTTP/1.1 |
+//! | sends a body of nothing, or in crumbs | h2: a hundred empty frames, crumbs up to half of [`CONNECTION_WINDOW`] |
+//! | makes the proxy answer pings and settings | h2: one answer at a time, and it reads no further until that is out |
+//! | promises room and reads nothing | [`room`], [`SEND_BUFFER`], `stall_within` |
+//! | opens everything at once | `streams` |
+//! | says nothing, or half of a head | `idle_within`, then `head_within` |
 
 mod judge;
 mod lent;
+mod patience;
+mod room;
 mod stream;
 
 use std::cell::Cell;
@@ -19,11 +37,12 @@ use std::task::Poll;
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use hyper::body::Bytes;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use self::lent::Lent;
+use self::patience::Patience;
+use self::room::{Piece, Room};
 use crate::client_side::{ClientSide, Phase};
 use crate::connection::linger;
 use crate::stream::Stream;
@@ -32,11 +51,14 @@ use crate::worker::Worker;
 /// How much of one request's body, and of all of a connection, may come before an instance takes it.
 const STREAM_WINDOW: u32 = 128 * 1024;
 const CONNECTION_WINDOW: u32 = 512 * 1024;
-/// How much of one answer waits here for a client that reads slowly.
+/// How much of one answer waits here for a client that reads slowly; [`room`] bounds them together.
 const SEND_BUFFER: usize = 128 * 1024;
-/// Streams that a client may take back before their answers, beyond as many as it let be answered.
-/// A browser takes back what a page asked for that was left; a flood does nothing else.
-const RESETS_FREE: u64 = 100;
+/// Streams that are taken back in the same breath as they are opened, before anything of them is
+/// looked at: a client changes its mind that fast about a few.
+const RESETS_UNSEEN: usize = 20;
+/// Streams that the client makes h2 end by breaking the rules, in the life of a connection. Those
+/// that are a request by then are counted as taken back, too.
+const STREAM_ERRORS: usize = 1_024;
 
 type Socket = Lent<Box<TlsStream<TcpStream>>>;
 
@@ -45,8 +67,8 @@ struct Streams {
     connection: Rc<ClientSide>,
     worker: Rc<Worker>,
     open: Cell<usize>,
-    answered: Cell<u64>,
-    resets: Cell<u64>,
+    room: Room,
+    patience: Patience,
 }
 
 impl Streams {
@@ -58,23 +80,35 @@ impl Streams {
     fn ended(&self) {
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
-            self.connection.enter(Phase::Idle, self.worker.now());
+            // What h2 has of the last answers isn't idle, but nobody else watches over it.
+            self.connection.enter(Phase::Answering, self.worker.now());
+            self.moved();
+        }
+    }
+
+    /// Something of an answer left h2, or is left of no stream any more.
+    fn moved(&self) {
+        if self.connection.phase() != Phase::Answering {
+            return;
+        }
+        let now = self.worker.now();
+        self.connection.note_write(false, now);
+        if self.room.is_empty() {
+            self.connection.enter(Phase::Idle, now);
+        } else {
+            self.connection.note_write(true, now);
         }
     }
 
     fn was_answered(&self) {
-        self.answered.set(self.answered.get() + 1);
+        self.patience.restore();
     }
 
     fn was_taken_back(&self) {
-        self.resets.set(self.resets.get() + 1);
-        if self.is_flood() {
+        self.patience.wear(self.worker.now());
+        if self.patience.is_over() {
             self.connection.wake();
         }
-    }
-
-    fn is_flood(&self) -> bool {
-        self.resets.get() > RESETS_FREE + self.answered.get()
     }
 }
 
@@ -103,7 +137,9 @@ pub(crate) async fn serve(
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
-        .max_send_buffer_size(SEND_BUFFER);
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_pending_accept_reset_streams(RESETS_UNSEEN)
+        .max_local_error_reset_streams(Some(STREAM_ERRORS));
     let connection = tokio::select! {
         opened = builder.handshake(lent.clone()) => opened,
         () = client.until_stopped() => return,
@@ -111,11 +147,11 @@ pub(crate) async fn serve(
     let Ok(mut connection) = connection else { return };
     client.enter(Phase::Idle, worker.now());
     let streams = Rc::new(Streams {
+        room: Room::new(&worker.shared.answers_room),
         connection: client,
         worker,
         open: Cell::new(0),
-        answered: Cell::new(0),
-        resets: Cell::new(0),
+        patience: Patience::default(),
     });
     let mut ending = Ending::NotYet;
     while let Some((request, respond)) = next(&mut connection, &streams, &mut ending).await {
@@ -128,11 +164,11 @@ pub(crate) async fn serve(
     }
 }
 
-type Accepted = (Request<RecvStream>, SendResponse<Bytes>);
+type Accepted = (Request<RecvStream>, SendResponse<Piece>);
 
 /// The next request; `None` when the connection is over.
 async fn next(
-    connection: &mut Connection<Socket, Bytes>,
+    connection: &mut Connection<Socket, Piece>,
     streams: &Streams,
     ending: &mut Ending,
 ) -> Option<Accepted> {
@@ -140,7 +176,8 @@ async fn next(
     poll_fn(|cx| {
         client.remember(cx);
         if client.take_stop().is_some() {
-            if *ending != Ending::NotYet {
+            // A client that doesn't take what it asked for takes no word either.
+            if *ending != Ending::NotYet || client.phase() == Phase::Answering {
                 return Poll::Ready(None);
             }
             // What the client has sent by now is still taken; then it has the time of a head.
@@ -152,7 +189,7 @@ async fn next(
             connection.graceful_shutdown();
             *ending = Ending::Told;
         }
-        if *ending != Ending::ShutOut && streams.is_flood() {
+        if *ending != Ending::ShutOut && streams.patience.is_over() {
             connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
             *ending = Ending::ShutOut;
         }

@@ -1,6 +1,8 @@
 //! One request and its answer, in one stream.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::mem;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -9,11 +11,13 @@ use std::time::SystemTime;
 
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::{Body, Bytes};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Streams;
 use super::judge::judge;
+use super::room::Piece;
 use crate::answer::{self, AnswerBody};
 use crate::client_side::ClientSide;
 use crate::connection::Enlisted;
@@ -42,7 +46,7 @@ impl Drop for Open {
 pub(super) async fn serve(
     streams: Rc<Streams>,
     request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
+    mut respond: SendResponse<Piece>,
 ) {
     let open = Open(streams.clone());
     let worker = &streams.worker;
@@ -50,10 +54,18 @@ pub(super) async fn serve(
     worker.enlist(&client);
     let enlisted = Enlisted { worker: worker.clone(), client: client.clone() };
     let answered = {
-        let mut answering = pin!(answer(&streams, &client, request));
+        let wanted = Rc::new(Cell::new(false));
+        let mut waits = waits_for_a_word(&request);
+        let mut answering = pin!(answer(&streams, &client, request, wanted.clone()));
         watched(&client, |cx| match answering.as_mut().poll(cx) {
             Poll::Ready(answer) => Poll::Ready(Ok(answer)),
-            Poll::Pending => respond.poll_reset(cx).map(|_| Err(Failed::TakenBack)),
+            Poll::Pending => {
+                if wanted.get() && mem::take(&mut waits) {
+                    // Whoever took it back meanwhile is found out below.
+                    let _ = respond.send_informational(go_on());
+                }
+                respond.poll_reset(cx).map(|_| Err(Failed::TakenBack))
+            }
         })
         .await
     };
@@ -69,17 +81,29 @@ pub(super) async fn serve(
     }
 }
 
+/// Whether the client sends its body only when it is told to.
+fn waits_for_a_word(request: &Request<RecvStream>) -> bool {
+    !request.body().is_end_stream() && request.headers().contains_key(header::EXPECT)
+}
+
+fn go_on() -> Response<()> {
+    let mut word = Response::new(());
+    *word.status_mut() = StatusCode::CONTINUE;
+    word
+}
+
 async fn answer(
     streams: &Streams,
     client: &Rc<ClientSide>,
     request: Request<RecvStream>,
+    wanted: Rc<Cell<bool>>,
 ) -> Response<AnswerBody> {
     let worker = &streams.worker;
     let (mut parts, body) = request.into_parts();
     client.begin_exchange(!body.is_end_stream());
     match judge(&mut parts, worker.shared.limits.head_lines) {
         Ok(length) => {
-            let upload = Upload::streamed(body, length, client, worker);
+            let upload = Upload::streamed(body, length, client, worker, wanted);
             reception::receive(worker, client, Request::from_parts(parts, upload)).await
         }
         Err(refusal) => {
@@ -106,9 +130,9 @@ async fn watched<T>(
 
 async fn send(
     client: &ClientSide,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut SendResponse<Piece>,
     answer: Response<AnswerBody>,
-    streams: &Streams,
+    streams: &Rc<Streams>,
 ) -> Result<(), Failed> {
     let (mut head, mut body) = answer.into_parts();
     forward::answer(&mut head.headers);
@@ -121,13 +145,15 @@ async fn send(
     let sent = respond.send_response(Response::from_parts(head, ()), over);
     let mut sending = sent.map_err(|_| Failed::TakenBack)?;
     while !over {
+        // Nothing more is fetched for a client that doesn't take what there is.
+        drop(take_room(client, &mut sending, 1, streams).await?);
         let frame = watched(client, |cx| match Pin::new(&mut body).poll_frame(cx) {
             Poll::Ready(frame) => Poll::Ready(Ok(frame)),
             Poll::Pending => sending.poll_reset(cx).map(|_| Err(Failed::TakenBack)),
         })
         .await?;
         let Some(frame) = frame else {
-            return sending.send_data(Bytes::new(), true).map_err(|_| Failed::TakenBack);
+            return sending.send_data(Piece::end(streams), true).map_err(|_| Failed::TakenBack);
         };
         let frame = frame.map_err(|_| Failed::Broken(Reason::INTERNAL_ERROR))?;
         match frame.into_data() {
@@ -148,10 +174,10 @@ async fn send(
 /// Sends a piece as the client makes room for it.
 async fn send_data(
     client: &ClientSide,
-    sending: &mut SendStream<Bytes>,
+    sending: &mut SendStream<Piece>,
     mut data: Bytes,
     over: bool,
-    streams: &Streams,
+    streams: &Rc<Streams>,
 ) -> Result<(), Failed> {
     while !data.is_empty() {
         sending.reserve_capacity(data.len());
@@ -165,9 +191,30 @@ async fn send_data(
             }
         })
         .await?;
-        let piece = data.split_to(room.min(data.len()));
+        let room = take_room(client, sending, room.min(data.len()), streams).await?;
+        let piece = data.split_to(room.num_permits());
         let last = over && data.is_empty();
+        let piece = Piece::new(piece, room, streams);
         sending.send_data(piece, last).map_err(|_| Failed::TakenBack)?;
     }
     Ok(())
+}
+
+/// Waits until less of all answers waits for this client.
+async fn take_room(
+    client: &ClientSide,
+    sending: &mut SendStream<Piece>,
+    bytes: usize,
+    streams: &Streams,
+) -> Result<OwnedSemaphorePermit, Failed> {
+    let mut taken = pin!(streams.room.take(bytes));
+    watched(client, |cx| {
+        let room = taken.as_mut().poll(cx);
+        client.note_write(room.is_pending(), streams.worker.now());
+        match room {
+            Poll::Ready(room) => Poll::Ready(Ok(room)),
+            Poll::Pending => sending.poll_reset(cx).map(|_| Err(Failed::TakenBack)),
+        }
+    })
+    .await
 }

@@ -11,6 +11,7 @@ mod files;
 mod fleet;
 mod framing;
 mod hold;
+mod hostile;
 mod http2;
 mod load;
 mod routing;

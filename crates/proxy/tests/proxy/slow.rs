@@ -1,6 +1,6 @@
 //! Slow and greedy clients and instances meet their limits; others don't notice.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use onward_proxy::Limits;
@@ -16,14 +16,6 @@ fn short() -> Limits {
         answer_within: short,
         ..Limits::default()
     }
-}
-
-fn hangs() -> App {
-    App::with("hangs", |_, stream| {
-        let mut byte = [0];
-        let _ = stream.read(&mut byte);
-        Ok(false)
-    })
 }
 
 #[test]
@@ -58,7 +50,7 @@ fn an_idle_connection_is_closed() {
 #[test]
 fn an_instance_that_does_not_answer_is_a_504() {
     let proxy = Proxy::with(short());
-    let app = hangs();
+    let app = App::silent("hangs");
     proxy.route(1, 1, &[&app]);
     let mut wire = proxy.connect();
     assert_eq!(wire.get("/").status, 504);
@@ -70,7 +62,7 @@ fn an_instance_that_does_not_answer_is_a_504() {
 #[test]
 fn an_upload_that_stalls_is_closed_and_is_the_clients() {
     let proxy = Proxy::with(short());
-    let app = hangs();
+    let app = App::silent("hangs");
     proxy.route(1, 1, &[&app]);
     let mut wire = proxy.connect();
     wire.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nonly this");
@@ -117,7 +109,7 @@ fn an_answer_that_pauses_is_not_cut() {
 #[test]
 fn a_client_that_goes_away_is_not_a_loss() {
     let proxy = Proxy::start();
-    let app = hangs();
+    let app = App::silent("hangs");
     proxy.route(1, 1, &[&app]);
     let mut wire = proxy.connect();
     wire.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -152,7 +144,7 @@ fn a_full_queue_says_so() {
     let limits = Limits { upstream_connections: 1, upstream_queue: 1, ..short() };
     let limits = Limits { upstream_queue_within: Duration::from_millis(100), ..limits };
     let proxy = Proxy::with(limits);
-    let app = hangs();
+    let app = App::silent("hangs");
     proxy.client().set(&table(1, 1, &[&app], 0)).unwrap();
     let mut wires: Vec<_> = (0..12).map(|_| proxy.connect()).collect();
     for wire in &mut wires {

@@ -176,6 +176,14 @@ impl App {
         })
     }
 
+    /// Takes requests and never answers.
+    pub fn silent(id: &str) -> Self {
+        Self::with(id, |_, stream| {
+            let _ = stream.read(&mut [0]);
+            Ok(false)
+        })
+    }
+
     /// The handler answers; `false` ends the connection.
     pub fn with(
         id: &str,

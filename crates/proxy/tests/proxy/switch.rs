@@ -1,7 +1,8 @@
 //! A switch under load loses nothing, and the counters say exactly what happened.
 
 use std::io::Write;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 
 use onward_proxy::Counters;
 
@@ -53,16 +54,19 @@ fn nothing_is_lost_and_all_is_counted_once() {
 #[test]
 fn an_instance_killed_too_early_shows() {
     let proxy = Proxy::start();
-    let old = App::with("web-1", |_, stream| {
-        stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
-        Ok(true)
+    let begun = Arc::new(AtomicUsize::new(0));
+    let old = App::with("web-1", {
+        let begun = begun.clone();
+        move |_, stream| {
+            stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")?;
+            begun.fetch_add(1, SeqCst);
+            Ok(true)
+        }
     });
     let new = App::start("web-2");
     proxy.client().set(&crate::support::table(1, 1, &[&old], 0)).unwrap();
     let load = Load::start(proxy.addr, 8);
-    wait_until("requests are in flight", || {
-        proxy.status().instance("web-1").is_some_and(|instance| instance.in_flight >= 8)
-    });
+    wait_until("answers have begun", || begun.load(SeqCst) >= 8);
     old.kill();
     wait_until("losses are counted", || proxy.status().release("shop/local", 1).lost >= 8);
     proxy.route(2, 2, &[&new]);

@@ -16,6 +16,7 @@ use crate::framing::REFUSED;
 use crate::load::Load;
 use crate::succession::Successor;
 use crate::support::{App, Proxy, Wire, table, wait_until};
+use crate::upgrade;
 
 /// A proxy with a certificate for the shop, and who signed it.
 fn with_certificate() -> (Proxy, Authority) {
@@ -80,24 +81,10 @@ fn framing_is_as_strict_as_without() {
 #[test]
 fn upgraded_connections_go_through() {
     let (proxy, authority) = with_certificate();
-    let echo = App::with("echo", |_, stream| {
-        stream.get_mut().write_all(
-            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi",
-        )?;
-        let mut piece = [0; 1024];
-        loop {
-            let read = stream.read(&mut piece)?;
-            if read == 0 {
-                return Ok(false);
-            }
-            stream.get_mut().write_all(&piece[..read])?;
-        }
-    });
+    let echo = upgrade::echo("echo");
     proxy.route(1, 1, &[&echo]);
     let mut wire = connect(&authority.trust(&[b"http/1.1"]), proxy.https, SHOP).unwrap();
-    wire.send(
-        "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly ",
-    );
+    wire.send(format!("{}early ", upgrade::ASK));
     assert_eq!(wire.answer().unwrap().status, 101);
     wire.send("and late");
     let mut got = [0; 16];

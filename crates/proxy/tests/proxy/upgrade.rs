@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 
 use crate::support::{App, Proxy, Wire, wait_until};
 
-const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
+/// A request for a WebSocket.
+pub const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
 
 /// Agrees to every upgrade and sends back what it gets.
-fn echo(id: &str) -> App {
+pub fn echo(id: &str) -> App {
     App::with(id, |seen, stream| {
         if seen.header("upgrade").is_none() {
             stream.get_mut().write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain")?;
