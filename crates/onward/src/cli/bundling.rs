@@ -4,7 +4,6 @@ use std::time::{Instant, SystemTime};
 
 use onward_core::engine::Refusal;
 use onward_core::model::{BundleRef, ReleaseNumber};
-use onward_core::ports::StateStore;
 use onward_store::bundle::{AddOptions, Added, GitSource, Revision, Source, Store, TreeSource};
 use serde_json::json;
 
@@ -59,7 +58,7 @@ pub fn named(
 }
 
 fn earlier(context: &Context, number: ReleaseNumber) -> Result<BundleRef, Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let release = stored.as_ref().and_then(|stored| stored.document.release(number));
     let bundle = release.map(|release| release.bundle.clone());
     bundle.ok_or_else(|| Refusal::UnknownRelease(number).into())

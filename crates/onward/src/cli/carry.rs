@@ -76,7 +76,7 @@ pub fn submit_with(
     if !matches!(ask, Ask::Down) {
         skew::renew(context, screen)?;
     }
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let joining = match &ask {
         Ask::Deploy { servers, .. } => servers.clone(),
@@ -105,7 +105,7 @@ pub fn carry_on(
     interrupts: &Interrupts,
 ) -> Result<(), Complaint> {
     skew::renew(context, screen)?;
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let links = fleet::links(context, document, &BTreeMap::new())?;
     let mut run = run(context, Goal::Carry);
@@ -407,9 +407,9 @@ pub fn follow(
     interrupts: &Interrupts,
     otherwise: impl FnOnce(&Document) -> Result<Exit, Complaint>,
 ) -> Result<Exit, Complaint> {
-    let before = context.store().read()?.map(|stored| stored.document.last_operation);
+    let before = context.look()?.map(|stored| stored.document.last_operation);
     carry_on(context, screen, interrupts)?;
-    let Some(stored) = context.store().read()? else { return Err(Problem::StateRemoved.into()) };
+    let Some(stored) = context.look()? else { return Err(Problem::StateRemoved.into()) };
     let document = &*stored.document;
     if let Some(operation) = document.operation.as_ref().filter(|_| interrupts.count() > 0) {
         let of = if has_manager(context) {

@@ -1,9 +1,11 @@
 //! What most commands begin with: the project, its environment, its place on this machine.
 
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use onward_core::model::{AppName, EnvironmentName, ServerName};
+use onward_core::ports::{StateStore, StoreError, Stored};
 use onward_store::state::Documents;
 
 use super::args::Global;
@@ -28,7 +30,15 @@ pub struct Context {
     pub local: Local,
     ways: Option<Ways>,
     store: RwLock<Documents>,
+    looked: Mutex<Option<Looked>>,
 }
+
+/// What the document was, and since when at the latest that is known.
+type Looked = (Instant, Option<Stored>);
+
+/// How long a look at the document holds. What only prepares a change need not know it better: the
+/// change itself is written by compare-and-swap.
+const LOOK_HOLDS: Duration = Duration::from_secs(1);
 
 impl Context {
     /// Reads the project file that the arguments name.
@@ -44,7 +54,14 @@ impl Context {
             Provider::Ssh | Provider::Nspawn => Some(Ways::of(&resolved, &local)?),
         };
         let store = stores::of(&resolved, &local, ways.as_ref())?;
-        Ok(Self { resolved, warnings, local, ways, store: RwLock::new(store) })
+        Ok(Self {
+            resolved,
+            warnings,
+            local,
+            ways,
+            store: RwLock::new(store),
+            looked: Mutex::default(),
+        })
     }
 
     /// The app.
@@ -62,9 +79,37 @@ impl Context {
         format!("{} → {}", self.app(), self.environment())
     }
 
-    /// The documents of the environment.
+    /// The documents of the environment. Whoever takes them may write: the next look is a new one.
     pub fn store(&self) -> Documents {
+        self.keep_look(None);
+        self.documents()
+    }
+
+    /// The document as it is now.
+    pub fn read(&self) -> Result<Option<Stored>, StoreError> {
+        let asked = Instant::now();
+        let stored = self.documents().read()?;
+        self.keep_look(Some((asked, stored.clone())));
+        Ok(stored)
+    }
+
+    /// The document as it was a moment ago, and never older than what this command wrote: for what
+    /// prepares and tells. The machine that keeps it is not asked by each step of a command.
+    pub fn look(&self) -> Result<Option<Stored>, StoreError> {
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match looked.filter(|(asked, _)| asked.elapsed() < LOOK_HOLDS) {
+            Some((_, stored)) => Ok(stored),
+            None => self.read(),
+        }
+    }
+
+    /// The documents, for who only reads.
+    pub fn documents(&self) -> Documents {
         self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep_look(&self, looked: Option<Looked>) {
+        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
     }
 
     /// The documents are with this server: everything that is asked from now on is asked of it.
@@ -73,6 +118,7 @@ impl Context {
         ways.is_managed_by(name);
         let store = stores::of_server(&self.resolved, &ways.manager());
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        self.keep_look(None);
     }
 
     /// Makes `.onward`.

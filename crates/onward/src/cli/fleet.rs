@@ -7,7 +7,6 @@ use std::thread;
 use onward_core::document::{self, Document};
 use onward_core::model::ServerName;
 use onward_core::order::Order;
-use onward_core::ports::StateStore;
 use onward_core::report::Report;
 use onward_server::client::Client;
 
@@ -128,9 +127,7 @@ pub fn enrolled(
     let asked = wished.iter().filter(|(name, _)| left_out(name).is_none());
     let places: Vec<_> = asked.map(|(name, _)| context.server(name)).collect();
     let mut enrolled = BTreeMap::new();
-    for (place, agent) in places.iter().zip(agents(&places)) {
-        let said =
-            agent.and_then(|mut agent| agent.hello().map_err(|_| AgentError::Silent { pid: None }));
+    for (place, said) in places.iter().zip(on_each(&places, Server::hello)) {
         let address = match said {
             Ok(_) if place.ssh().is_some() => match place.ssh().and_then(ways::in_document) {
                 Some((address, reach)) => (address, Some(reach)),
@@ -208,7 +205,7 @@ pub fn report(context: &Context, server: &Server) -> Option<Report> {
 
 /// Where people reach the environment: the proxy of its server, of several that of a balancer.
 pub fn url(context: &Context) -> Option<String> {
-    let stored = context.store().read().ok().flatten();
+    let stored = context.look().ok().flatten();
     url_of(context, stored.as_ref().map(|stored| &*stored.document))
 }
 

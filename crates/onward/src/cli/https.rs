@@ -5,7 +5,6 @@ use std::path::Path;
 use jiff::Timestamp;
 use onward_core::https::{Authority, Certificate, Https};
 use onward_core::model::BundleRef;
-use onward_core::ports::StateStore;
 use onward_core::secrets::SecretName;
 use onward_proxy::MAX_PEM;
 
@@ -63,6 +62,9 @@ pub fn after_deploy(
     interrupts: &Interrupts,
 ) -> Result<Lacking, Complaint> {
     if context.resolved.tls == Tls::Off {
+        if context.look()?.is_none_or(|stored| stored.document.https.is_none()) {
+            return Ok(Lacking::default());
+        }
         let ((), written) = secrets::change(context, |document| {
             let had = document.https.take().is_some();
             Ok(((), if had { Write::Yes } else { Write::No }))
@@ -73,7 +75,7 @@ pub fn after_deploy(
         return Ok(Lacking::default());
     }
     let renewed = issuing::renew(context, None, screen, interrupts)?;
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|own| &*own.document);
     if let Some(document) = document.filter(|own| certified::renews_itself(own)) {
         // The manager may be another server now.

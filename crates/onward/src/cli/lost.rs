@@ -2,7 +2,6 @@
 //! one. To begin anew would be refused by every server, and would forget what is demanded.
 
 use onward_core::model::{Generation, ServerName};
-use onward_core::ports::StateStore;
 
 use super::complaint::Complaint;
 use super::context::Context;
@@ -16,7 +15,7 @@ use crate::providers::Server;
 /// # Errors
 /// Which server has followed which generation, and what brings the document back.
 pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
-    if context.ways().is_none() || context.store().read()?.is_some() {
+    if context.ways().is_none() || context.look()?.is_some() {
         return Ok(());
     }
     followed_by_any(context).map_or(Ok(()), Err)
@@ -27,7 +26,7 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
 pub fn instead(context: &Context, refused: Complaint) -> Complaint {
     let is_missing = refused.exit == Exit::Refused
         && context.ways().is_some()
-        && matches!(context.store().read(), Ok(None));
+        && matches!(context.look(), Ok(None));
     if is_missing { followed_by_any(context).unwrap_or(refused) } else { refused }
 }
 

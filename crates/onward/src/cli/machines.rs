@@ -6,7 +6,6 @@ use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::machine::{AuthorizedKey, Event, Question, UserName};
 use onward_core::model::{Role, ServerName};
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use super::args::{Global, Verb};
@@ -91,7 +90,7 @@ pub fn leave(context: &Context, screen: &Screen) {
 
 /// The project file's wishes with the roles that were moved by hand, and one that is about to be.
 fn effective(context: &Context, gets: Option<(&Role, &ServerName)>) -> Resolved {
-    let stored = context.store().read().ok().flatten();
+    let stored = context.look().ok().flatten();
     let mut wished = wishes::servers(&context.resolved);
     for (name, roles) in &mut wished {
         if let Some(stored) = &stored {

@@ -22,7 +22,7 @@ pub fn introduce(context: &Context, without: &[ServerName], screen: &Screen) {
     if others.is_empty() {
         return;
     }
-    let keys = manager.agent().map_err(AgentSilence::into_client_error);
+    let keys = manager.known_agent().map_err(AgentSilence::into_client_error);
     let key = match keys.and_then(|(mut agent, _)| agent.manager_key()) {
         Ok(key) => key,
         Err(error) => return tell(&manager, &error, screen),
@@ -72,7 +72,7 @@ fn admit<'a>(
     keys: &[AuthorizedKey],
 ) -> Vec<(&'a SshServer, ClientError)> {
     let one = |server: &SshServer| {
-        let (mut agent, _) = server.agent().map_err(AgentSilence::into_client_error)?;
+        let (mut agent, _) = server.known_agent().map_err(AgentSilence::into_client_error)?;
         agent.admit(context.app(), context.environment(), keys.to_vec())
     };
     thread::scope(|scope| {

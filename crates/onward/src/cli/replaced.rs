@@ -8,7 +8,6 @@
 
 use onward_core::document::{Document, Replacing};
 use onward_core::model::ServerName;
-use onward_core::ports::StateStore;
 use serde_json::{Value, json};
 
 use super::args::Global;
@@ -39,7 +38,7 @@ pub fn ready(context: &Context, global: &Global, screen: &Screen) -> Result<(), 
         return Ok(());
     }
     whereabouts::find(context)?;
-    let Some(stored) = context.store().read()? else { return Ok(()) };
+    let Some(stored) = context.look()? else { return Ok(()) };
     let wished = wishes::servers(&context.resolved);
     for (name, replacing) in &stored.document.demand.replacing {
         if wished.iter().any(|(own, _)| own == name) {

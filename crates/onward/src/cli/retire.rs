@@ -5,7 +5,6 @@ use std::process::Stdio;
 use onward_core::document::{Document, Gone};
 use onward_core::machine::Owner;
 use onward_core::model::ServerName;
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use super::complaint::Complaint;
@@ -24,7 +23,7 @@ use crate::runner::Write;
 /// be done now is said, and tried again by the next `up`.
 pub fn all(context: &Context, screen: &Screen) {
     let Some(ways) = context.ways() else { return };
-    let Ok(Some(stored)) = context.store().read() else { return };
+    let Ok(Some(stored)) = context.look() else { return };
     let mut free: Vec<Gone> = Vec::new();
     for gone in &stored.document.gone {
         let taken = match ways.lab() {
@@ -57,7 +56,7 @@ pub fn forget_named(context: &Context, names: &[ServerName]) -> Result<(), Compl
     if names.is_empty() {
         return Ok(());
     }
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let gone = stored.as_ref().map(|own| own.document.gone.as_slice()).unwrap_or_default();
     let known: Vec<&ServerName> = gone.iter().map(|own| &own.name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {

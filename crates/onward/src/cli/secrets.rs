@@ -30,7 +30,7 @@ use crate::runtimes::InUse;
 
 /// Opens the key of an environment with the person's own, when that is possible.
 pub fn open_key(context: &Context) -> OpenKey {
-    let store = context.store();
+    let store = context.documents();
     Arc::new(move |key: &PublicKey| {
         let stored = store.read().ok()??;
         let secrets = stored.document.secrets.as_ref()?;
@@ -109,7 +109,7 @@ pub fn operators(secrets: &Secrets) -> String {
 
 /// Finds out before the build whether a deploy can have its secrets.
 pub fn before_deploy(context: &Context, screen: &Screen) -> Result<(), Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let secrets = document.and_then(|document| document.secrets.as_ref());
     let has = |name: &&SecretName| secrets.is_some_and(|own| own.current.contains_key(*name));

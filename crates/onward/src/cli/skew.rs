@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 
 use onward_core::model::ServerName;
-use onward_core::ports::StateStore;
 use onward_server::build::{Build, Skew};
 use serde_json::{Value, json};
 
@@ -31,7 +30,7 @@ struct Fleet {
 
 impl Fleet {
     fn of(context: &Context) -> Result<Self, Complaint> {
-        let stored = context.store().read()?;
+        let stored = context.look()?;
         let document = stored.as_ref().map(|stored| &*stored.document);
         let servers = fleet::servers(context, document);
         fleet::greet(&servers);

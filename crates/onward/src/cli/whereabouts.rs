@@ -36,7 +36,7 @@ pub fn find(context: &Context) -> Result<(), Complaint> {
         return Ok(());
     }
     for _ in 0..SIGNS_MAX {
-        let sign = match context.store().read() {
+        let sign = match context.look() {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {
                 if let Some(name) = elsewhere(context, |_, _| true) {
@@ -125,7 +125,7 @@ pub fn settle(context: &Context, screen: &Screen) -> Result<(), Complaint> {
     let Some(ways) = context.ways().filter(|_| context.resolved.store.is_none()) else {
         return Ok(());
     };
-    let Some(stored) = context.store().read()? else { return Ok(()) };
+    let Some(stored) = context.look()? else { return Ok(()) };
     let Some(target) = target(context, &stored.document, ways.manager().name()) else {
         return Ok(());
     };

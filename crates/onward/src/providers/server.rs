@@ -8,6 +8,7 @@ use onward_core::model::ServerName;
 use onward_core::ports::Link;
 use onward_server::build::{Build, Skew};
 use onward_server::client::{Client, ClientError, OpenKey};
+use onward_server::protocol::Hello;
 
 use super::local::{AgentError, Contact, LocalServer, Renewal, Replaced};
 use super::ssh::{AgentSilence, SshError, SshLink, SshServer};
@@ -89,6 +90,19 @@ impl Server {
         }
     }
 
+    /// Who its agent is; see [`Self::agent`].
+    ///
+    /// # Errors
+    /// [`AgentError`].
+    pub fn hello(&self) -> Result<Hello, AgentError> {
+        match self {
+            Self::Local(server) => {
+                server.agent()?.hello().map_err(|_| AgentError::Silent { pid: None })
+            }
+            Self::Ssh(server) => server.agent().map(|(_, hello)| hello).map_err(silence),
+        }
+    }
+
     /// The way for orders to the agent, which is one of several or the only one, and brings the key
     /// of the environment, and files from `bundles`, where they are missing.
     pub fn link(
@@ -117,11 +131,11 @@ impl Server {
         }
     }
 
-    /// The build that runs there, or ran last; `None` when that is not known.
+    /// The build that runs there, or ran a moment ago; `None` when that is not known.
     pub fn running_build(&self) -> Option<Build> {
         match self {
             Self::Local(server) => server.running_build(),
-            Self::Ssh(server) => server.agent().ok().map(|(_, hello)| hello.build),
+            Self::Ssh(server) => server.known_agent().ok().map(|(_, hello)| hello.build),
         }
     }
 

@@ -76,10 +76,13 @@ pub fn drive(
                 Got::Reports(answers)
             }
             Need::End(end) => {
+                // Of what others wrote, copies were left by them.
+                if !matches!(end, End::Unchanged | End::Refused(_)) {
+                    copies.leave(runner, &mut couriers);
+                }
                 if let Some(generation) = runner.settled() {
                     store.settled(generation);
                 }
-                copies.leave(runner, &mut couriers);
                 couriers.finish();
                 return Some(end);
             }

@@ -2,7 +2,6 @@
 
 use onward_core::document::Ended;
 use onward_core::engine::{Ask, Refusal};
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::carry::{self, Came, Terms};
@@ -16,7 +15,7 @@ use crate::cli::screen::Screen;
 
 /// Aborts. What served before serves.
 pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
-    if context.store().read()?.is_none_or(|stored| stored.document.operation.is_none()) {
+    if context.look()?.is_none_or(|stored| stored.document.operation.is_none()) {
         return Err(Refusal::NothingInFlight.into());
     }
     let interrupts = interrupt::watch();

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use onward_core::engine::Refusal;
 use onward_core::model::ReleaseNumber;
-use onward_core::ports::StateStore;
 use onward_server::looking::AccessRequest;
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ use crate::cli::screen::Screen;
 /// Prints the last lines of the app, and with `-f` what follows: of the servers that people reach
 /// first, unless others are named.
 pub fn run(context: &Context, args: &LogsArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = if args.place.is_open() {
         fleet::entries(context, document)

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use onward_core::document::Document;
 use onward_core::https::{Asker, TRIES_PER_HOUR};
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::certificates::renewal::Renewed;
@@ -78,7 +77,7 @@ fn show(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
 
 fn renew(context: &Context, names: &[String], screen: &Screen) -> Result<Exit, Complaint> {
     screen.note(&context.title());
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let wanted = document.map(Document::https_names).unwrap_or_default();
     let only: BTreeSet<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
@@ -136,7 +135,7 @@ fn conclude(context: &Context, renewed: &Renewed, screen: &Screen) -> Result<Exi
             .hint("`onward doctor` looks for the reason"));
     }
     if renewed.issued.is_empty() {
-        let stored = context.store().read()?;
+        let stored = context.look()?;
         let document = stored.as_ref().map(|stored| &*stored.document);
         if let Some(complaint) = document.and_then(|own| too_often(own, Timestamp::now())) {
             return Err(complaint);

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use onward_core::document::{Document, Ended};
 use onward_core::engine::{Ask, Refusal};
 use onward_core::model::{BundleRef, Config, Generation, ServerName};
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use super::maintenance;
@@ -46,7 +45,7 @@ pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Com
 
 /// Brings a new release to an environment that is up.
 pub fn deploy(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    let Some(stored) = context.store().read()? else {
+    let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
     if is_down(&stored.document) {
@@ -113,7 +112,7 @@ fn release_with(
         });
     }
     let without = known_servers(context, args)?;
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::enrolled(context, document, &without)?;
     let brought_to = servers.keys().filter(|name| !without.contains(*name));
@@ -158,7 +157,7 @@ fn known_servers(context: &Context, args: &DeployArgs) -> Result<BTreeSet<Server
 
 /// A damaged state or a stale plan is found out before the build, not after it.
 fn not_stale(context: &Context, planned: Option<Generation>) -> Result<(), Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let actual = stored.map_or(Generation(0), |stored| stored.document.generation);
     match planned.filter(|planned| *planned != actual) {
         Some(planned) => Err(Refusal::StalePlan { planned, actual }.into()),
@@ -173,7 +172,7 @@ fn edit_goes_first(
     config: &Arc<Config>,
     planned: Option<Generation>,
 ) -> Result<bool, Complaint> {
-    let Some(stored) = context.store().read()? else { return Ok(false) };
+    let Some(stored) = context.read()? else { return Ok(false) };
     let document = &*stored.document;
     if !edits::goes_first(document, bundle, config) {
         return Ok(false);

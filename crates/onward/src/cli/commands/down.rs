@@ -3,7 +3,6 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::engine::Ask;
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::{DownArgs, Global};
@@ -40,7 +39,7 @@ pub fn run(
     if let Some(lab) = context.ways().and_then(Ways::lab) {
         return remove_lab(context, lab, args, global, screen);
     }
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::servers(context, document);
     let is_down = document.is_none_or(|document| {

@@ -11,7 +11,6 @@ use onward_core::document::Document;
 use onward_core::engine::{self, Refusal};
 use onward_core::model::{ProcessName, Release};
 use onward_core::order::Order;
-use onward_core::ports::StateStore;
 use onward_secret::{Secret, open_value};
 use onward_server::layout::Tree;
 use serde_json::json;
@@ -35,7 +34,7 @@ pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit,
     if context.ways().is_some() {
         return Err(behind_ssh(context));
     }
-    let Some(stored) = context.store().read()? else {
+    let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
     let document = &*stored.document;

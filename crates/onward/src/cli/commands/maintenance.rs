@@ -5,7 +5,6 @@ use std::path::Path;
 
 use onward_core::engine::Ask;
 use onward_core::model::{Maintenance, PAGE_BYTES_MAX};
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::MaintenanceVerb;
@@ -42,7 +41,7 @@ pub fn run(context: &Context, verb: &MaintenanceVerb, screen: &Screen) -> Result
 
 /// Says that visitors don't see what was just done, when that is so.
 pub fn remind(context: &Context, screen: &Screen) {
-    let stored = context.store().read().ok().flatten();
+    let stored = context.look().ok().flatten();
     if stored.is_some_and(|stored| stored.document.demand.maintenance.is_some()) {
         screen.warn("maintenance is on: visitors see its page until `onward maintenance off`");
     }

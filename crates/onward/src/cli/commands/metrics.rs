@@ -1,7 +1,6 @@
 //! `onward metrics`: what the proxy of a server counts.
 
 use onward_core::engine::Refusal;
-use onward_core::ports::StateStore;
 use onward_proxy::Client;
 
 use crate::cli::args::MetricsArgs;
@@ -14,7 +13,7 @@ use crate::providers::local::Contact;
 
 /// Prints the metrics as Prometheus reads them, or as one JSON document.
 pub fn run(context: &Context, args: &MetricsArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let server = match &args.server {
         Some(name) => fleet::named(context, document, name)?,

@@ -2,7 +2,6 @@
 
 use onward_core::engine::{Ask, Refusal};
 use onward_core::model::Role;
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::Global;
@@ -32,7 +31,7 @@ pub fn run(
         may_manage(context)?;
     }
     screen.note(&context.title());
-    let Some(stored) = context.store().read()? else {
+    let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
     if stored.document.serving.is_none() && stored.document.operation.is_none() {

@@ -6,7 +6,6 @@ use std::io::{BufRead, IsTerminal, Write};
 use onward_core::document::{Document, Ended, Server};
 use onward_core::engine::{Ask, Refusal};
 use onward_core::model::{Release, ServerName};
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::Global;
@@ -74,7 +73,7 @@ pub fn run(
 
 /// The document of an environment that is up.
 fn document(context: &Context) -> Result<Document, Complaint> {
-    let stored = context.store().read()?.ok_or(Refusal::NothingReleased)?;
+    let stored = context.look()?.ok_or(Refusal::NothingReleased)?;
     let document = &*stored.document;
     if document.serving.is_none() && document.operation.is_none() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());

@@ -2,7 +2,6 @@
 
 use onward_core::engine::{Ask, Refusal};
 use onward_core::model::ReleaseNumber;
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args::RollbackArgs;
@@ -21,7 +20,7 @@ use crate::cli::screen::Screen;
 pub fn run(context: &Context, args: &RollbackArgs, screen: &Screen) -> Result<Exit, Complaint> {
     let interrupts = interrupt::watch();
     screen.note(&context.title());
-    let Some(stored) = context.store().read()? else {
+    let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
     if stored.document.serving.is_none() && stored.document.operation.is_none() {

@@ -3,7 +3,6 @@
 use onward_core::document::Document;
 use onward_core::engine::Refusal;
 use onward_core::model::ProcessName;
-use onward_core::ports::StateStore;
 use onward_server::attached::{Begun, Left};
 use onward_server::client::ClientError;
 use onward_server::protocol::{RunRequest, Stay, What};
@@ -55,7 +54,7 @@ fn command(words: &[String]) -> What {
 }
 
 fn serving(context: &Context) -> Result<Box<Document>, Complaint> {
-    let Some(stored) = context.store().read()? else {
+    let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
     if stored.document.serving.is_none() {
@@ -155,7 +154,7 @@ fn left(left: &Left) -> Complaint {
 }
 
 fn list(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let serving = stored.as_ref().and_then(|own| own.document.release(own.document.serving?));
     let runs =
         |name: &ProcessName| serving.is_some_and(|release| release.config.tasks.contains_key(name));

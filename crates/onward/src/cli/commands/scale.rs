@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use onward_core::document::Document;
 use onward_core::engine::{Ask, Refusal};
 use onward_core::model::ProcessName;
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args_scale::{Count, ScaleArgs};
@@ -22,7 +21,7 @@ use crate::cli::screen::Screen;
 pub fn run(context: &Context, args: &ScaleArgs, screen: &Screen) -> Result<Exit, Complaint> {
     let counts = counts(&args.counts)?;
     screen.note(&context.title());
-    let Some(stored) = context.store().read()? else {
+    let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
     if stored.document.serving.is_none() && stored.document.operation.is_none() {

@@ -6,7 +6,6 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
-use onward_core::ports::StateStore;
 use serde_json::json;
 
 use crate::cli::args_ssh::SshArgs;
@@ -75,7 +74,7 @@ fn meant(context: &Context, ways: &Ways, to: Option<&str>) -> Result<SshServer, 
         return Ok(ways.server(name));
     }
     // One that was taken out of the file, or made in its place.
-    if let Some(stored) = context.store().read().ok().flatten() {
+    if let Some(stored) = context.look().ok().flatten() {
         ways.learn(&stored.document);
         let mut known = stored.document.everywhere();
         if let Some(name) = known.find(|name| name.as_str() == to) {

@@ -157,7 +157,7 @@ impl<'c> Transfer<'c> {
                 false => ControlFlow::Continue(()),
             }
         };
-        let (mut agent, _) = server.agent().map_err(AgentSilence::into_client_error)?;
+        let (mut agent, _) = server.known_agent().map_err(AgentSilence::into_client_error)?;
         let brought =
             bringing::bring(&mut agent, &self.store, self.bundle, self.base, Some(&on_sent))?;
         server.holds(self.bundle);

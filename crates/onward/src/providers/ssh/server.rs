@@ -27,6 +27,10 @@ use crate::project::Reach;
 /// The pause before a server that could not be reached is tried again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// How long a greeting holds: the steps of a command do not greet an agent again and again. What
+/// becomes of it after that its next answer shows.
+const GREETING_HOLDS: Duration = Duration::from_secs(1);
+
 /// How long an agent may be gone: systemd starts one again that died.
 const STARTS_AGAIN_WITHIN: Duration = Duration::from_secs(2);
 /// The pause before an agent that is gone is greeted again.
@@ -76,6 +80,8 @@ struct State {
     hopeless: Option<SshError>,
     /// When and why the last attempt failed that may be made again.
     failed: Option<(Instant, SshError)>,
+    /// When the agent said last who it is, over this connection.
+    greeted: Option<(Instant, Hello)>,
 }
 
 impl fmt::Debug for Way {
@@ -191,7 +197,8 @@ impl SshServer {
     /// [`SshError`].
     pub fn replace_onward(&self) -> Result<(), SshError> {
         let connection = self.way.open(IfBare::Replace)?;
-        locked(&self.way.state).connection = Some(Arc::new(connection));
+        let connection = Some(Arc::new(connection));
+        *locked(&self.way.state) = State { connection, ..State::default() };
         Ok(())
     }
 
@@ -209,6 +216,21 @@ impl SshServer {
     /// [`SshError`]; [`SshError::Bare`] when onward is not there.
     pub fn connect(&self) -> Result<(), SshError> {
         self.way.connection(IfBare::Tell).map(drop)
+    }
+
+    /// The agent, and who it was a moment ago.
+    ///
+    /// # Errors
+    /// As [`Self::agent`].
+    pub fn known_agent(&self) -> Result<(Client, Hello), AgentSilence> {
+        let greeted = locked(&self.way.state).greeted.clone();
+        match greeted.filter(|(when, _)| when.elapsed() < GREETING_HOLDS) {
+            Some((_, hello)) => {
+                let client = Client::over(&self.dial()).map_err(AgentSilence::Agent)?;
+                Ok((client, hello))
+            }
+            None => self.agent(),
+        }
     }
 
     /// The agent, and who it is. One that is gone is waited for, as long as it takes to be started
@@ -231,7 +253,9 @@ impl SshServer {
 
     fn greeted(&self) -> Result<(Client, Hello), ClientError> {
         let mut client = Client::over(&self.dial())?;
+        let asked = Instant::now();
         let hello = client.hello()?;
+        locked(&self.way.state).greeted = Some((asked, hello.clone()));
         Ok((client, hello))
     }
 
@@ -259,7 +283,8 @@ impl SshServer {
 
     /// Ends the connection. Whoever speaks over it learns that it is lost.
     pub fn disconnect(&self) {
-        locked(&self.way.state).connection = None;
+        let mut state = locked(&self.way.state);
+        (state.connection, state.greeted) = (None, None);
     }
 }
 
@@ -315,7 +340,8 @@ impl Way {
         match self.open(if_bare) {
             Ok(connection) => {
                 let connection = Arc::new(connection);
-                state.connection = Some(Arc::clone(&connection));
+                let own = Some(Arc::clone(&connection));
+                *state = State { connection: own, ..State::default() };
                 Ok(connection)
             }
             Err(error) => {

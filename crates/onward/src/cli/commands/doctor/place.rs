@@ -1,6 +1,5 @@
 //! The project's place on this machine: `.onward`, its sockets, its agent.
 
-use onward_core::ports::StateStore;
 use std::os::unix::ffi::OsStrExt;
 
 use super::check::Check;
@@ -30,7 +29,7 @@ pub fn checks(context: &Context) -> Vec<Check> {
             ));
         }
     }
-    let stored = context.store().read().ok().flatten();
+    let stored = context.look().ok().flatten();
     let servers = fleet::servers(context, stored.as_ref().map(|stored| &*stored.document));
     let longest = servers.iter().filter_map(Server::local).map(LocalServer::agent_socket);
     let longest = longest.max_by_key(|path| path.as_os_str().len());

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use onward_core::document::Document;
-use onward_core::ports::StateStore;
 use onward_server::looking::Checkup;
 
 use super::check::Check;
@@ -28,7 +27,7 @@ pub fn checks(context: &Context) -> Vec<Check> {
     if context.ways().is_none() {
         return Vec::new();
     }
-    let stored = context.store().read().ok().flatten();
+    let stored = context.look().ok().flatten();
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::servers(context, document);
     let several = servers.len() > 1;

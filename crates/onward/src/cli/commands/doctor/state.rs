@@ -2,7 +2,6 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::document::Document;
-use onward_core::ports::StateStore;
 use onward_core::secrets::Secrets;
 
 use super::check::Check;
@@ -21,7 +20,7 @@ pub fn checks(context: &Context) -> Vec<Check> {
     let broken = |complaint: Complaint| {
         vec![Check::broken("state", complaint.what, complaint.hints.join("; "))]
     };
-    let stored = match context.store().read() {
+    let stored = match context.read() {
         Ok(Some(stored)) => stored,
         Ok(None) => match lost::must_not_be(context) {
             Ok(()) => return vec![Check::fine("state", "nothing has been released here yet")],

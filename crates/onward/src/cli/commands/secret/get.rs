@@ -3,7 +3,6 @@
 use std::ffi::OsStr;
 use std::io::{IsTerminal, Write};
 
-use onward_core::ports::StateStore;
 use onward_secret::open_value;
 
 use super::names;
@@ -20,7 +19,7 @@ pub(super) fn run(context: &Context, name: &OsStr, screen: &Screen) -> Result<Ex
         return Err(SecretProblem::GetAsJson.into());
     }
     let name = names::one(name, 1)?;
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let known = stored.as_ref().and_then(|stored| stored.document.secrets.as_ref());
     let found = known.and_then(|known| Some((known, known.current(&name)?)));
     let Some((known, (version, value))) = found else {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use onward_core::document::Document;
 use onward_core::engine::Ask;
 use onward_core::model::Config;
-use onward_core::ports::StateStore;
 use onward_core::secrets::{Sealed, SecretName, SecretVersion, Secrets};
 use onward_secret::{MASKED_BYTES_MIN, Secret, open_value, seal_value};
 use serde_json::{Value, json};
@@ -127,7 +126,7 @@ fn release(
     mut fields: Value,
     screen: &Screen,
 ) -> Result<Exit, Complaint> {
-    let stored = context.store().read()?;
+    let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let serving = document.and_then(|document| document.release(document.serving?));
     let (Some(document), Some(serving)) = (document, serving) else {
