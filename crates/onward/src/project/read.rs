@@ -68,7 +68,9 @@ impl<'t> Section<'t> {
 
     /// The value of `key`, if it is there.
     pub(super) fn get(&mut self, key: &'static str) -> Option<Item<'t>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let (key, value) = self.table.get_key_value(key)?;
         Some(self.item(key, value))
     }

@@ -59,7 +59,10 @@ fn every_key_is_in_the_reference() {
         format!("[admin.a]\n{UNKNOWN}"),
         format!("[environment.a]\n{UNKNOWN}"),
     ] {
-        for key in known_keys(&text) {
+        let keys = known_keys(&text);
+        let once: BTreeSet<&String> = keys.iter().collect();
+        assert_eq!(once.len(), keys.len(), "a key of {text:?} is told twice: {keys:?}");
+        for key in keys {
             assert!(
                 mentioned.contains(key.as_str()),
                 "`{key}` of {text:?} is not in the reference"
