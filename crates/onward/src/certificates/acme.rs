@@ -198,8 +198,8 @@ fn builder_with(ca: &str) -> Result<instant_acme::AccountBuilder, Problem> {
     let path = std::env::temp_dir().join(format!("onward-ca-{}.pem", runner::fresh()));
     let failed = |error: std::io::Error| Problem(format!("{}: {error}", path.display()));
     let file = File::options().write(true).create_new(true).mode(0o600).open(&path);
-    file.and_then(|mut file| file.write_all(ca.as_bytes())).map_err(failed)?;
-    let builder = Account::builder_with_root(&path);
+    let written = file.and_then(|mut file| file.write_all(ca.as_bytes())).map_err(failed);
+    let builder = written.map(|()| Account::builder_with_root(&path));
     let _ = std::fs::remove_file(&path);
-    Ok(builder?)
+    Ok(builder??)
 }

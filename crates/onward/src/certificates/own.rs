@@ -1,7 +1,7 @@
 //! A certificate of the user's own, read from the files that the project file names.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -115,15 +115,21 @@ fn path(project: &Path, place: &Place) -> PathBuf {
 /// A file of text; `None` when it is not there. What the system says never quotes its content.
 fn read(project: &Path, place: &Place) -> Result<Option<String>, String> {
     let path = path(project, place);
+    let shown = path.display();
+    // Looked at before it is opened: opening a FIFO would wait for ever.
     match fs::metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("{}: {error}", path.display())),
-        Ok(meta) if meta.len() > MAX_PEM as u64 => {
-            return Err(format!("{} is longer than 64 KiB", path.display()));
-        }
+        Err(error) => return Err(format!("{shown}: {error}")),
+        Ok(meta) if !meta.is_file() => return Err(format!("{shown} is not a file")),
         Ok(_) => {}
     }
-    let text = fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut text = String::new();
+    File::open(&path)
+        .and_then(|file| file.take(MAX_PEM as u64 + 1).read_to_string(&mut text))
+        .map_err(|error| format!("{shown}: {error}"))?;
+    if text.len() > MAX_PEM {
+        return Err(format!("{shown} is longer than 64 KiB"));
+    }
     Ok(Some(text))
 }
 
@@ -141,4 +147,34 @@ pub fn believed(place: &Place, project: &Path) -> Result<String, Box<Diagnostic>
     };
     let found = Diagnostic::error(Code::InvalidCertificate, place.span.clone(), problem, "here");
     Err(Box::new(found.help("name a file with the certificate that the authority is believed by")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_and_what_has_no_end_is_refused_at_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join("zero")).unwrap();
+        fs::write(directory.path().join("long"), "x".repeat(MAX_PEM + 1)).unwrap();
+        fs::write(directory.path().join("fits"), "x".repeat(MAX_PEM)).unwrap();
+        for (name, expected) in [
+            ("pipe", Err("is not a file")),
+            ("zero", Err("is not a file")),
+            ("long", Err("is longer than 64 KiB")),
+            ("fits", Ok(Some(MAX_PEM))),
+            ("none", Ok(None)),
+        ] {
+            let found = read(directory.path(), &Place { path: name.to_owned(), span: 0..0 });
+            match (found.map(|text| text.map(|text| text.len())), expected) {
+                (Err(why), Err(expected)) => assert!(why.ends_with(expected), "{name}: {why}"),
+                (found, expected) => assert_eq!(found, expected.map_err(str::to_owned), "{name}"),
+            }
+        }
+    }
 }

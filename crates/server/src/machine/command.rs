@@ -92,11 +92,10 @@ impl Program {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             self.command.spawn().map_err(|error| told(format!("cannot be started: {error}")))?;
-        if let Some(mut stdin) = child.stdin.take()
-            && let Some(text) = &self.input
-        {
-            // A program that does not read to the end says so by how it ends.
-            let _ = stdin.write_all(text.as_bytes());
+        if let (Some(mut stdin), Some(text)) = (child.stdin.take(), self.input) {
+            // Apart, so that one that does not read has no longer than the others. That it does not
+            // read to the end it says by how it ends.
+            thread::spawn(move || stdin.write_all(text.as_bytes()));
         }
         let mut output = String::new();
         let lines = lines_of(&mut child);
@@ -174,5 +173,8 @@ mod tests {
         let program = Program::new("sleep", &["60"]).within(Duration::from_millis(50));
         let error = program.run().unwrap_err().to_string();
         assert_eq!(error, "`sleep 60` did not end in 0 s");
+        // More than a pipe holds.
+        let deaf = Program::new("sleep", &["60"]).input(&"x".repeat(1 << 20));
+        assert!(deaf.within(Duration::from_millis(50)).run().is_err());
     }
 }

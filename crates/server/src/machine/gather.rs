@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 
 use onward_core::machine::{
     Facts, FileFact, FirewallFacts, KEYS_DIRECTORY, MANAGED, Record, SWAP_FILE, SshdFacts, System,
@@ -67,7 +68,12 @@ pub fn facts(place: &Place) -> Result<Facts, MachineError> {
 /// What the last set-up left to remember.
 pub(super) fn record(place: &Place) -> Result<Option<Record>, MachineError> {
     let path = place.state(RECORD);
-    let Ok(bytes) = fs::read(&path) else { return Ok(None) };
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Whose machine it is must not be forgotten because of a disk.
+        Err(error) => return Err(MachineError::file(&path, error)),
+    };
     let damaged = |error: serde_json::Error| MachineError::Damaged {
         path: path.display().to_string(),
         reason: error.to_string(),
@@ -81,11 +87,21 @@ pub(super) fn remember(place: &Place, record: &Record) -> Result<(), MachineErro
     place.write(&format!("/var/lib/onward/machine/{RECORD}"), 0o600, &text)
 }
 
-/// onward's own rules, as the kernel lists them; none when there are none.
+/// onward's own rules, as the kernel lists them; none when there are none, or nothing to ask with.
 pub(super) fn loaded_rules() -> Option<String> {
-    let arguments = [&["-s", "list"][..], &TABLE[..]].concat();
-    let ended = Program::new("nft", &arguments).ask().ok()?;
+    let ended = list_rules().ask().ok()?;
     ended.is_good.then_some(ended.output)
+}
+
+/// The same for whoever puts them back later: that they cannot be had is not that there are none.
+pub(super) fn rules_to_keep() -> Result<Option<String>, MachineError> {
+    let tables = Program::new("nft", &["list", "tables"]).run()?;
+    let is_there = tables.lines().any(|line| line.trim() == TABLE.join(" "));
+    is_there.then(|| list_rules().run()).transpose()
+}
+
+fn list_rules() -> Program {
+    Program::new("nft", &[&["-s", "list"][..], &TABLE[..]].concat())
 }
 
 /// What sshd would do with its configuration as it is now.
@@ -190,6 +206,15 @@ mod tests {
         assert_eq!(swap(&place), (Some(1024), 512));
         let enabled = enabled(&place);
         assert_eq!(other_firewalls(&place, &enabled), ["ufw", "firewalld"]);
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path());
+        assert_eq!(record(&place).unwrap(), None);
+        fs::create_dir_all(place.state(RECORD)).unwrap();
+        assert!(record(&place).is_err());
     }
 
     #[test]

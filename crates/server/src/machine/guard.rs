@@ -248,7 +248,7 @@ fn steps(place: &Place, effects: &[Effect]) -> Result<Vec<Step>, MachineError> {
                 steps.push(Step::Enable(unit.clone()));
             }
             Effect::LoadFirewall | Effect::UnloadFirewall => {
-                steps.push(Step::Rules(gather::loaded_rules()));
+                steps.push(Step::Rules(gather::rules_to_keep()?));
             }
             Effect::ReloadSshd => steps.push(Step::ReloadSshd),
             _ => {}

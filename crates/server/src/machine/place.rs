@@ -1,16 +1,19 @@
 //! Where the files of a machine are, and how they are replaced.
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use onward_core::machine::FileFact;
+use rustix::fs::OFlags;
 
 use super::error::MachineError;
 
 /// The directory of what a set-up remembers.
 const STATE: &str = "/var/lib/onward/machine";
+/// The most that is read of a file: the list of all packages has some ten megabytes.
+const TEXT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// A machine's tree of files: `/`, or a directory in tests of what only reads and writes files.
 #[derive(Debug, Clone)]
@@ -40,9 +43,10 @@ impl Place {
         self.path(STATE).join(name)
     }
 
-    /// The file as text; empty when it is not there.
+    /// The file as text; empty when it is not there. Some files belong to people of the machine, and
+    /// root must not wait for one that is a pipe, nor read one without an end.
     pub(super) fn text(&self, path: &str) -> String {
-        let bytes = fs::read(self.path(path)).unwrap_or_default();
+        let bytes = read_some(&self.path(path)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -72,16 +76,27 @@ impl Place {
         replace(&full, mode, content).map_err(|error| MachineError::file(&full, error))
     }
 
-    /// Deletes the file, when it is there.
+    /// Deletes the file, when it is there; a power cut does not bring it back.
     pub(super) fn remove(&self, path: &str) -> Result<(), MachineError> {
         let full = self.path(path);
-        match fs::remove_file(&full) {
+        match fs::remove_file(&full).and_then(|()| sync_directory(&full)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(MachineError::file(&full, error))
             }
             _ => Ok(()),
         }
     }
+}
+
+/// What a regular file has, up to [`TEXT_BYTES_MAX`]; nothing of anything else.
+fn read_some(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let mut bytes = Vec::new();
+    if file.metadata()?.is_file() {
+        file.take(TEXT_BYTES_MAX).read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 fn replace(path: &Path, mode: u32, content: &str) -> io::Result<()> {
@@ -120,5 +135,17 @@ mod tests {
         place.remove("/etc/a/b").unwrap();
         place.remove("/etc/a/b").unwrap();
         assert_eq!(place.text("/etc/a/b"), "");
+    }
+
+    #[test]
+    fn what_people_put_in_the_place_of_a_file_holds_nobody_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path());
+        let pipe = directory.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::os::unix::fs::symlink("/dev/zero", directory.path().join("zero")).unwrap();
+        assert_eq!((place.text("/pipe"), place.text("/zero")), (String::new(), String::new()));
+        place.write("/file", 0o600, "text").unwrap();
+        assert_eq!(place.text("/file"), "text", "the control");
     }
 }

@@ -36,7 +36,8 @@ pub(super) fn feed(what: &str, name: &str, arguments: &[&str], text: &str) -> Re
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let output = command.spawn().and_then(|mut child| {
         if let Some(mut input) = child.stdin.take() {
-            input.write_all(text.as_bytes())?;
+            // One that does not read to the end says why.
+            let _ = input.write_all(text.as_bytes());
         }
         child.wait_with_output()
     });
@@ -57,4 +58,19 @@ fn finished(what: &str, name: &str, output: std::io::Result<Output>) -> Result<S
     let errors = String::from_utf8_lossy(&output.stderr);
     let first = errors.lines().map(str::trim).find(|line| !line.is_empty());
     Err(failed(first.map_or_else(|| format!("{name}: {}", output.status), str::to_owned)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_does_not_read_says_why() {
+        // More than a pipe holds.
+        let text = "x".repeat(1 << 20);
+        let error = feed("the rules", "sh", &["-c", "echo no >&2; exit 1"], &text).unwrap_err();
+        assert!(error.to_string().contains("no"), "{error}");
+        assert!(!error.to_string().contains("pipe"), "{error}");
+        feed("the rules", "cat", &[], "a little").unwrap();
+    }
 }
