@@ -1,7 +1,7 @@
 //! A client that never retries: what it does not get was lost.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
 /// One answer.
@@ -25,6 +25,21 @@ pub fn get(url: &str, path: &str) -> io::Result<Answer> {
     let mut bytes = Vec::new();
     stream.read_to_end(&mut bytes)?;
     parse(&bytes).ok_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, "the answer was cut"))
+}
+
+/// The status of an answer for another host, and where it leads to.
+///
+/// # Panics
+/// When there is no answer.
+pub fn redirect(address: impl ToSocketAddrs, host: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("the proxy accepts");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
+        .expect("it takes a request");
+    let mut text = String::new();
+    stream.read_to_string(&mut text).expect("it answers");
+    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
+    let place = text.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default();
+    (status, place.to_owned())
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {

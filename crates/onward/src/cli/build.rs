@@ -1,10 +1,7 @@
 //! The project's own commands that run here before anything leaves this machine.
 
-use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Instant;
 
 use rustix::process::Signal;
@@ -12,15 +9,13 @@ use serde_json::json;
 
 use super::complaint::Complaint;
 use super::context::Context;
+use super::following::Following;
 use super::interrupt::Interrupts;
 use super::numbers;
 use super::operator;
 use super::problem::Problem;
 use super::screen::Screen;
 use crate::runtimes::InUse;
-
-/// How many of the last lines of a command that failed are shown.
-const LINES_SHOWN: usize = 20;
 
 /// Runs `[build] run` and `[build] test`, with these runtimes first on `PATH`.
 pub fn run(
@@ -62,15 +57,9 @@ fn step(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(lost)?;
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    let readers = [
-        child.stdout.take().map(|pipe| follow(pipe, screen, &lines)),
-        child.stderr.take().map(|pipe| follow(pipe, screen, &lines)),
-    ];
+    let following = Following::of(&mut child, None, screen);
     let status = child.wait();
-    for reader in readers.into_iter().flatten() {
-        let _ = reader.join();
-    }
+    following.drain();
     // The same Ctrl-C can end the step before it is counted here.
     let own = status.as_ref().ok().and_then(ExitStatusExt::signal);
     if interrupts.count() > 0 || own == Some(Signal::INT.as_raw()) {
@@ -78,45 +67,11 @@ fn step(
     }
     let status = status.map_err(lost)?;
     if !status.success() {
-        let lines = unseen(screen, &lines);
+        let lines = following.unseen();
         let how = status.code().map_or_else(|| status.to_string(), |code| format!("status {code}"));
         let command = command.to_owned();
         return Err(Problem::StepFailed { step: name, how, command, lines }.into());
     }
     screen.note(&format!("  {name} took {}", numbers::duration(began.elapsed())));
     Ok(())
-}
-
-/// The last lines, when they were not passed on as they came.
-fn unseen(screen: &Screen, lines: &Mutex<Vec<String>>) -> Vec<String> {
-    if screen.shows_output() {
-        return Vec::new();
-    }
-    lines.lock().map(|lines| lines.clone()).unwrap_or_default()
-}
-
-/// Collects the lines of a pipe and shows them as they come.
-fn follow(
-    pipe: impl Read + Send + 'static,
-    screen: &Screen,
-    lines: &Arc<Mutex<Vec<String>>>,
-) -> thread::JoinHandle<()> {
-    let shows = screen.shows_output();
-    let lines = Arc::clone(lines);
-    thread::spawn(move || {
-        let mut reader = BufReader::new(pipe);
-        let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            if shows {
-                super::screen::passed_on(&line);
-            }
-            if let Ok(mut lines) = lines.lock() {
-                lines.push(line);
-                let surplus = lines.len().saturating_sub(LINES_SHOWN);
-                lines.drain(..surplus);
-            }
-            bytes.clear();
-        }
-    })
 }

@@ -6,10 +6,9 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,18 +20,17 @@ use serde_json::json;
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
+use super::following::Following;
 use super::interrupt::Interrupts;
 use super::operator;
 use super::problem::Problem;
-use super::screen::{self, Screen};
+use super::screen::Screen;
 use crate::project::HookPoint;
 
 /// How often a running hook is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// The time that a hook has to end when it was asked to.
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
-/// How many of the last lines of a hook that failed are shown.
-const LINES_SHOWN: usize = 20;
 
 /// What hooks are told besides where they are, by name of the variable.
 type Told = BTreeMap<&'static str, String>;
@@ -180,13 +178,9 @@ impl<'a> Hooks<'a> {
         self.screen.event(&json!({"event": "hook", "hook": key, "command": command}));
         let lost = |source| Problem::StepLost { step: key, source };
         let mut child = self.start(point, command).map_err(lost)?;
-        let lines = Arc::new(Mutex::new(Vec::new()));
-        let readers = [
-            child.stdout.take().map(|pipe| follow(pipe, key, self.screen, &lines)),
-            child.stderr.take().map(|pipe| follow(pipe, key, self.screen, &lines)),
-        ];
+        let following = Following::of(&mut child, Some(key), self.screen);
         let how = self.wait(&mut child, point, hooks.within).map_err(lost)?;
-        drain(&readers);
+        following.drain();
         let how = match how {
             How::Ended(status) if status.success() => return Ok(()),
             How::Ended(status) => match (status.code(), status.signal()) {
@@ -198,11 +192,7 @@ impl<'a> Hooks<'a> {
             }
             How::Interrupted => return Err(Problem::Interrupted { during: Some(key) }.into()),
         };
-        let lines = if self.screen.shows_output() {
-            Vec::new()
-        } else {
-            lines.lock().map(|lines| lines.clone()).unwrap_or_default()
-        };
+        let lines = following.unseen();
         Err(Problem::HookFailed { hook: key, how, command: command.to_owned(), lines }.into())
     }
 
@@ -276,40 +266,4 @@ fn end(child: &mut Child) -> io::Result<()> {
     }
     signal(child, Signal::KILL);
     child.wait().map(|_| ())
-}
-
-/// Waits for the last lines; not for a program that left the hook and keeps its output open.
-fn drain(readers: &[Option<thread::JoinHandle<()>>]) {
-    let began = Instant::now();
-    let open = || readers.iter().flatten().any(|reader| !reader.is_finished());
-    while open() && began.elapsed() < STOPS_WITHIN {
-        thread::sleep(LOOK_EVERY);
-    }
-}
-
-/// Collects the lines of a pipe and shows them as they come.
-fn follow(
-    pipe: impl Read + Send + 'static,
-    hook: &'static str,
-    screen: &Screen,
-    lines: &Arc<Mutex<Vec<String>>>,
-) -> thread::JoinHandle<()> {
-    let shows = screen.shows_output();
-    let lines = Arc::clone(lines);
-    thread::spawn(move || {
-        let mut reader = BufReader::new(pipe);
-        let mut bytes = Vec::new();
-        while reader.read_until(b'\n', &mut bytes).is_ok_and(|read| read > 0) {
-            let line = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-            if shows {
-                screen::passed_on(&format!("{hook}: {line}"));
-            }
-            if let Ok(mut lines) = lines.lock() {
-                lines.push(line);
-                let surplus = lines.len().saturating_sub(LINES_SHOWN);
-                lines.drain(..surplus);
-            }
-            bytes.clear();
-        }
-    })
 }

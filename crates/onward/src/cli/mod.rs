@@ -28,6 +28,7 @@ mod edits;
 mod enrol;
 mod exit;
 mod fleet;
+mod following;
 mod hooks;
 mod https;
 mod interrupt;

@@ -10,7 +10,7 @@ use super::diagnostic::{Code, Diagnostic, Span};
 use super::model::Process;
 use super::parse::{command, name, shown};
 use super::process::read_stop;
-use super::read::{Item, Section, Sink, Text};
+use super::read::{Section, Sink, Text};
 use super::resolve::{STOP_SIGNAL, STOP_WITHIN};
 use super::times;
 use super::words::ShellCommand;
@@ -101,17 +101,6 @@ impl Default for Hooks {
     }
 }
 
-/// Every table below `[key.NAME]`.
-fn named_tables<'t>(
-    root: &mut Section<'t>,
-    key: &'static str,
-    sink: &mut Sink,
-) -> Vec<(Item<'t>, Section<'t>)> {
-    let Some(all) = root.get(key).and_then(|item| item.table(sink)) else { return Vec::new() };
-    let tables = all.entries().into_iter();
-    tables.filter_map(|item| item.table(sink).map(|section| (item, section))).collect()
-}
-
 /// The command under `run`, which has to be there.
 fn run(section: &mut Section<'_>, sink: &mut Sink) -> Option<ShellCommand> {
     let item = section.get("run");
@@ -127,7 +116,7 @@ fn run(section: &mut Section<'_>, sink: &mut Sink) -> Option<ShellCommand> {
 /// `[task.NAME]`.
 pub(super) fn tasks(root: &mut Section<'_>, sink: &mut Sink) -> BTreeMap<ProcessName, Task> {
     let mut tasks = BTreeMap::new();
-    for (item, mut section) in named_tables(root, "task", sink) {
+    for (item, mut section) in root.tables("task", sink) {
         let name = name(sink, "a task", item.key, item.key_span.clone());
         let run = run(&mut section, sink);
         let text = section.get("description").and_then(|item| item.text(sink));
@@ -159,7 +148,7 @@ pub(super) fn schedules(
     sink: &mut Sink,
 ) -> BTreeMap<ProcessName, Schedule> {
     let mut schedules = BTreeMap::new();
-    for (item, mut section) in named_tables(root, "schedule", sink) {
+    for (item, mut section) in root.tables("schedule", sink) {
         let name: Option<ProcessName> = name(sink, "a schedule", item.key, item.key_span.clone());
         if let Some(name) = name.as_ref().filter(|name| processes.iter().any(|p| p.name == **name))
         {

@@ -94,6 +94,17 @@ impl<'t> Section<'t> {
         Item { path, key: name, key_span: key.span(), value }
     }
 
+    /// Every table below `[key.NAME]`.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        sink: &mut Sink,
+    ) -> Vec<(Item<'t>, Section<'t>)> {
+        let Some(all) = self.get(key).and_then(|item| item.table(sink)) else { return Vec::new() };
+        let tables = all.entries().into_iter();
+        tables.filter_map(|item| item.table(sink).map(|section| (item, section))).collect()
+    }
+
     /// Reports every key that was not asked for.
     pub(super) fn finish(self, sink: &mut Sink) {
         for item in self.entries() {

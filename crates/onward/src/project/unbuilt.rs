@@ -19,25 +19,9 @@ fn not_yet(sink: &mut Sink, span: Span, what: &str, help: &str) {
     sink.push(found.help(help));
 }
 
-/// Every table below `[key.NAME]`.
-fn named_tables<'t>(
-    root: &mut Section<'t>,
-    key: &'static str,
-    sink: &mut Sink,
-) -> Vec<(Item<'t>, Section<'t>)> {
-    let Some(all) = root.get(key).and_then(|item| item.table(sink)) else { return Vec::new() };
-    let mut tables = Vec::new();
-    for item in all.entries() {
-        if let Some(section) = item.table(sink) {
-            tables.push((item, section));
-        }
-    }
-    tables
-}
-
 /// `[service.NAME]`: databases, caches, queues, run by packs. Their settings are the pack's.
 pub(super) fn services(root: &mut Section<'_>, sink: &mut Sink) {
-    for (item, mut section) in named_tables(root, "service", sink) {
+    for (item, mut section) in root.tables("service", sink) {
         not_yet(
             sink,
             item.key_span.clone(),

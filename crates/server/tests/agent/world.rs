@@ -1,6 +1,6 @@
 //! A server tree with a real agent, proxy and apps, which all end with the test.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use onward_core::model::{
-    BundleRef, Config, Digest, Generation, OperationNumber, Probe, ProbeKind, Process,
-    ReleaseNumber, Run, Stop,
+    BundleRef, Config, Digest, Generation, OperationNumber, Process, ReleaseNumber,
 };
 use onward_core::order::{CommandKind, CommandOrder, Level, Order, ReleaseOrder, WatchOrder};
-use onward_core::report::{InstanceReport, InstanceState, Report};
+use onward_core::report::{InstanceState, Report};
 use onward_core::secrets::OrderSecrets;
 use onward_server::client::Client;
 use onward_server::layout::{AppTree, Tree, agent_socket, proxy_socket};
 use onward_server::process;
 use onward_store::bundle::{AddOptions, Source, Store, TreeSource};
+use onward_testkit::release::probed;
+pub use onward_testkit::release::{command, config, instance};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -67,35 +68,9 @@ pub struct World {
     pub secrets: Option<OrderSecrets>,
 }
 
-/// A process that runs a command line.
-pub fn command(line: &str) -> Process {
-    Process {
-        run: Run::Command(line.to_owned()),
-        probe: None,
-        stop: Stop { signal: "TERM".into(), within_ms: 2_000 },
-        overlap: false,
-        limits: onward_core::model::Limits::default(),
-        count: 1,
-        total: None,
-        on: BTreeSet::new(),
-    }
-}
-
 /// The web process of [`SERVER`].
 pub fn web() -> Process {
-    let kind = ProbeKind::Http { path: "/up".into(), statuses: vec![], body: None };
-    let probe = Probe { kind, within_ms: 10_000, interval_ms: 100, timeout_ms: 1_000 };
-    Process { probe: Some(probe), ..command("python3 -u server.py") }
-}
-
-/// A release of these processes.
-pub fn config(processes: &[(&str, Process)]) -> Config {
-    Config {
-        processes: processes.iter().map(|(n, p)| (n.parse().unwrap(), p.clone())).collect(),
-        watch_ms: 300,
-        warm_ms: 60_000,
-        ..Config::default()
-    }
+    probed("python3 -u server.py")
 }
 
 impl World {
@@ -361,15 +336,6 @@ pub fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     status
         .map(|status| (status, body.to_owned()))
         .ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
-}
-
-/// The only instance of a process of a release.
-pub fn instance<'a>(report: &'a Report, release: u64, process: &str) -> &'a InstanceReport {
-    let instances = &report.releases[&ReleaseNumber(release)].instances;
-    let mut own = instances.iter().filter(|own| own.process.as_str() == process);
-    let found = own.next().unwrap_or_else(|| panic!("no {process} of {release}: {report:#?}"));
-    assert!(own.next().is_none());
-    found
 }
 
 /// Waits until something is so.

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
 use std::thread;
 
 use onward_cli_tests::authority::{Authority, ask};
-use onward_cli_tests::{Project, eventually, has};
+use onward_cli_tests::{Project, eventually, has, http};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
@@ -30,14 +30,7 @@ fn plain_port(project: &Project) -> u16 {
 
 /// One plain request: its status and where it leads.
 fn plain(port: u16, host: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy accepts");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")
-        .expect("it takes a request");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let place = text.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default();
-    (status, place.to_owned())
+    http::redirect(("127.0.0.1", port), host, path)
 }
 
 fn url(project: &Project) -> String {

@@ -1,19 +1,15 @@
 //! A real server with onward installed on it, and orders for its agent.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use onward_core::model::{
-    BundleRef, Config, Generation, Limits, OperationNumber, Probe, ProbeKind, Process,
-    ReleaseNumber, Run, Stop,
-};
+use onward_cli_tests::http::{self, Answer};
+use onward_core::model::{BundleRef, Config, Generation, OperationNumber, Process, ReleaseNumber};
 use onward_core::order::{Level, Order, ReleaseOrder};
-use onward_core::report::{InstanceReport, Report};
+use onward_core::report::Report;
 use onward_core::secrets::OrderSecrets;
 use onward_fleet_tests::{Fleet, PATIENCE, eventually};
 use onward_server::attached::{Begun, Output};
@@ -21,6 +17,8 @@ use onward_server::client::Client;
 use onward_server::protocol::{Hello, LogLine, LogsRequest, RunRequest, Stay, Terminal, What};
 use onward_server::stream::Ended;
 use onward_store::bundle::{AddOptions, Source, Store, TreeSource};
+use onward_testkit::release::probed;
+pub use onward_testkit::release::{config, instance};
 
 /// An app in Perl, which every Debian has.
 pub const SERVER: &str = r#"
@@ -233,7 +231,9 @@ impl Installed {
 
     /// Asks the app through the proxy: the status and the body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        get(&format!("{}:80", self.fleet.machines()[0].address), path).expect("an answer")
+        let address = format!("{}:80", self.fleet.machines()[0].address);
+        let Answer { status, body } = http::get(&address, path).expect("an answer");
+        (status, body)
     }
 }
 
@@ -299,56 +299,7 @@ fn forward(fleet: &Fleet) -> Child {
     child
 }
 
-/// A process that runs a command line.
-pub fn command(line: &str) -> Process {
-    Process {
-        run: Run::Command(line.to_owned()),
-        probe: None,
-        stop: Stop { signal: "TERM".into(), within_ms: 2_000 },
-        overlap: false,
-        limits: Limits::default(),
-        count: 1,
-        total: None,
-        on: Default::default(),
-    }
-}
-
 /// The web process of [`SERVER`].
 pub fn web() -> Process {
-    let kind = ProbeKind::Http { path: "/up".into(), statuses: vec![], body: None };
-    let probe = Probe { kind, within_ms: 10_000, interval_ms: 100, timeout_ms: 1_000 };
-    Process { probe: Some(probe), ..command("perl server.pl") }
-}
-
-/// A release of these processes.
-pub fn config(processes: &[(&str, Process)]) -> Config {
-    let named =
-        |(name, process): &(&str, Process)| (name.parse().expect("a name"), process.clone());
-    Config {
-        processes: processes.iter().map(named).collect(),
-        watch_ms: 300,
-        warm_ms: 60_000,
-        ..Config::default()
-    }
-}
-
-/// The only instance of a process of a release.
-pub fn instance<'a>(report: &'a Report, release: u64, process: &str) -> &'a InstanceReport {
-    let instances = &report.releases[&ReleaseNumber(release)].instances;
-    let mut own = instances.iter().filter(|own| own.process.as_str() == process);
-    own.next().unwrap_or_else(|| panic!("no {process} of {release}: {report:#?}"))
-}
-
-/// Asks for a path: the status and the body.
-pub fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    status
-        .map(|status| (status, body.to_owned()))
-        .ok_or_else(|| std::io::Error::other(format!("no answer: {answer:?}")))
+    probed("perl server.pl")
 }

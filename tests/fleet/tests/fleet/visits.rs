@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use onward::providers::nspawn::{Machine, ServerSpec};
 use onward_cli_tests::authority::{Answer, Authority, ask_at};
+use onward_cli_tests::http;
 use onward_fleet_tests::{Line, Ssh, is_long};
 
 /// The servers of the example, as its file names them.
@@ -33,14 +34,7 @@ fn add(line: &Line, lines: &str) {
 
 /// The status, and where it leads to, of a request without TLS.
 fn plain(front: Ipv4Addr, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect((front, 80)).expect("the balancer accepts");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: visits.test\r\nConnection: close\r\n\r\n")
-        .expect("it takes a request");
-    let mut text = String::new();
-    stream.read_to_string(&mut text).expect("it answers");
-    let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let place = text.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default();
-    (status, place.to_owned())
+    http::redirect((front, 80), "visits.test", path)
 }
 
 /// What a page of `visits` says: how many there were, and the server that made it.
