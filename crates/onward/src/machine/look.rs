@@ -10,6 +10,7 @@ use onward_core::model::ServerName;
 use onward_server::client::ClientError;
 
 use super::converge::{Converged, Telling, converge};
+use super::lines::{self, Entry};
 use super::wishes::{Known, setups};
 use crate::project::{Machine, Resolved};
 use crate::providers::ssh::{AgentSilence, SshServer};
@@ -56,6 +57,26 @@ pub struct Look {
     pub plan: Plan,
     /// Who sets it up, when that is another environment: this one has its ports there.
     pub host: Option<Owner>,
+}
+
+impl Look {
+    fn entries(&self) -> Vec<Entry> {
+        let entry = |sign, sentence| Entry { sign, sentence, details: Vec::new() };
+        let host =
+            self.host.iter().map(|host| entry('·', OwnedByAnother(host.clone()).to_string()));
+        let changes = self.plan.changes.iter().map(|change| {
+            let guard = if change.is_guarded() { " (to be confirmed)" } else { "" };
+            let details = change.details.clone();
+            Entry { sign: '~', sentence: format!("{}{guard}", change.sentence), details }
+        });
+        let notes = self.plan.notes.iter().map(|note| entry('·', note.clone()));
+        let questions = self
+            .plan
+            .questions
+            .iter()
+            .map(|Question { text, instead, .. }| entry('?', format!("{text}; {instead}")));
+        host.chain(changes).chain(notes).chain(questions).collect()
+    }
 }
 
 impl Look {
@@ -136,26 +157,9 @@ impl Looks {
         &self.all
     }
 
-    /// What would change, a line each, as `plan` prints it. Those that begin with `·` change nothing.
+    /// What would change, as `plan` prints it. Lines that begin with `·` change nothing.
     pub fn lines(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for look in &self.all {
-            let name = look.server.name();
-            let plan = &look.plan;
-            if let Some(host) = &look.host {
-                lines.push(format!("· machine {name}: {}", OwnedByAnother(host.clone())));
-            }
-            for change in &plan.changes {
-                let guard = if change.is_guarded() { " (to be confirmed)" } else { "" };
-                lines.push(format!("~ machine {name}: {}{guard}", change.sentence));
-                lines.extend(change.details.iter().map(|detail| format!("    {detail}")));
-            }
-            lines.extend(plan.notes.iter().map(|note| format!("· machine {name}: {note}")));
-            for Question { text, instead, .. } in &plan.questions {
-                lines.push(format!("? machine {name}: {text}; {instead}"));
-            }
-        }
-        lines
+        lines::lines(self.all.iter().map(|look| (look.server.name(), look.entries())).collect())
     }
 
     /// What has to be answered before anything is changed, with the server that each is about.

@@ -10,6 +10,7 @@
 //! all are looked at first.
 
 mod converge;
+mod lines;
 mod look;
 mod soften;
 mod wishes;
