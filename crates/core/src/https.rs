@@ -151,6 +151,9 @@ pub struct Attempt {
     pub next: Timestamp,
     /// What went wrong last; empty while a try is under way.
     pub problem: String,
+    /// The process that made the last try, in its own words, when it said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub process: Option<String>,
 }
 
 /// Why a name is to get a certificate.
@@ -240,7 +243,26 @@ impl Https {
         tries.push(now);
         let next = now.saturating_add(pause(failures, jitter)).unwrap_or(now);
         let problem = String::new();
-        self.attempts.insert(name.to_owned(), Attempt { failures, tries, next, problem });
+        let attempt = Attempt { failures, tries, next, problem, process: None };
+        self.attempts.insert(name.to_owned(), attempt);
+    }
+
+    /// Keeps which process has begun the try, for whoever wants to know whether it is still at it.
+    pub fn is_tried_by(&mut self, name: &str, process: Option<String>) {
+        if let Some(attempt) = self.attempts.get_mut(name) {
+            attempt.process = process;
+        }
+    }
+
+    /// The names, of these, that somebody is believed to be asking for, and which process that is.
+    pub fn tried_by<'a>(
+        &'a self,
+        names: &'a BTreeSet<String>,
+        now: Timestamp,
+    ) -> impl Iterator<Item = (&'a String, &'a str)> {
+        let at_it = move |name: &&String| self.under_way(name).is_some_and(|until| until > now);
+        let process = |name| Some((name, self.attempts.get(name)?.process.as_deref()?));
+        names.iter().filter(at_it).filter_map(process)
     }
 
     /// Keeps why a try came to nothing.
@@ -464,7 +486,13 @@ mod tests {
         }
         // Whoever began it is gone.
         assert_eq!(https.due(&wanted, until, Asker::Person).len(), 1);
+        assert_eq!(https.tried_by(&wanted, before).count(), 0, "it did not say");
+        https.is_tried_by("a.example", Some("7".to_owned()));
+        let tried: Vec<_> = https.tried_by(&wanted, before).collect();
+        assert_eq!(tried, [(&"a.example".to_owned(), "7")]);
+        assert_eq!(https.tried_by(&wanted, until).count(), 0);
         https.failed("a.example", "nobody is there");
+        assert_eq!(https.tried_by(&wanted, before).count(), 0);
         assert_eq!(https.under_way("a.example"), None);
         assert_eq!(https.due(&wanted, before, Asker::Person).len(), 1);
     }

@@ -108,6 +108,11 @@ impl Authority {
         eventually("the authority answers", || self.root());
     }
 
+    /// Its process, while it runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// Ends it.
     pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {

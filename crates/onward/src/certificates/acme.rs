@@ -16,13 +16,19 @@ use onward_core::https::Authority;
 use onward_proxy::PrivateKey;
 use onward_secret::Secret;
 use tokio::runtime::Runtime;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
 use crate::runner;
 
 /// How long one step with an authority may take: it answers in seconds, and looks in seconds.
 const STEP_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether whoever waits wants to.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Says whether nobody waits for the answer any more.
+pub type IsOver<'a> = &'a dyn Fn() -> bool;
 
 /// Why there is no certificate. The text is for people.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,6 +94,7 @@ impl Session {
     pub fn open(
         authority: &Authority,
         credentials: Option<&Secret>,
+        is_over: IsOver<'_>,
     ) -> Result<(Self, Option<Secret>), Problem> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -100,7 +107,7 @@ impl Session {
         if let Some(credentials) = credentials {
             let credentials: AccountCredentials = serde_json::from_slice(credentials.expose())
                 .map_err(|_| Problem("the account's credentials are damaged".to_owned()))?;
-            let opened = in_time(&runtime, builder.from_credentials(credentials))?;
+            let opened = in_time(&runtime, is_over, builder.from_credentials(credentials))?;
             return Ok((Self { runtime, account: opened }, None));
         }
         let contact = authority.email.as_ref().map(|email| format!("mailto:{email}"));
@@ -111,7 +118,7 @@ impl Session {
             only_return_existing: false,
         };
         let directory = authority.directory.clone();
-        let (account, made) = in_time(&runtime, builder.create(&new, directory, None))?;
+        let (account, made) = in_time(&runtime, is_over, builder.create(&new, directory, None))?;
         let made = serde_json::to_vec(&made).map_err(|error| Problem(error.to_string()))?;
         Ok((Self { runtime, account }, Some(Secret::new(made))))
     }
@@ -120,7 +127,7 @@ impl Session {
     ///
     /// # Errors
     /// When the authority cannot be reached, refuses, or offers no way over HTTP.
-    pub fn begin(&self, name: &str) -> Result<Pending, Problem> {
+    pub fn begin(&self, name: &str, is_over: IsOver<'_>) -> Result<Pending, Problem> {
         let asked = async {
             let names = [Identifier::Dns(name.to_owned())];
             let mut order = self.account.new_order(&NewOrder::new(&names)).await?;
@@ -138,14 +145,14 @@ impl Session {
             }
             Ok(Pending { order, challenge })
         };
-        in_time(&self.runtime, asked)
+        in_time(&self.runtime, is_over, asked)
     }
 
     /// Lets the authority look, and takes the certificate.
     ///
     /// # Errors
     /// As [`Session::begin`], and what the authority found instead of the answer.
-    pub fn finish(&self, pending: Pending) -> Result<Issued, Problem> {
+    pub fn finish(&self, pending: Pending, is_over: IsOver<'_>) -> Result<Issued, Problem> {
         let Pending { mut order, challenge } = pending;
         let finished = async {
             if challenge.is_some() {
@@ -164,7 +171,7 @@ impl Session {
             let chain = order.poll_certificate(&RetryPolicy::default()).await?;
             Ok(Ok(Issued { chain, key: PrivateKey::new(Zeroizing::new(key)) }))
         };
-        in_time(&self.runtime, finished)?
+        in_time(&self.runtime, is_over, finished)?
     }
 }
 
@@ -185,11 +192,24 @@ async fn found_instead(order: &mut Order) -> Problem {
 
 fn in_time<T>(
     runtime: &Runtime,
+    is_over: IsOver<'_>,
     what: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Problem> {
-    match runtime.block_on(async { timeout(STEP_WITHIN, what).await }) {
-        Ok(result) => Ok(result?),
-        Err(_) => Err(Problem("the authority does not answer".to_owned())),
+    let nobody_waits = async {
+        while !is_over() {
+            sleep(LOOK_EVERY).await;
+        }
+    };
+    let answered = async {
+        tokio::select! {
+            answered = timeout(STEP_WITHIN, what) => Some(answered),
+            () = nobody_waits => None,
+        }
+    };
+    match runtime.block_on(answered) {
+        Some(Ok(result)) => Ok(result?),
+        Some(Err(_)) => Err(Problem("the authority does not answer".to_owned())),
+        None => Err(Problem("interrupted".to_owned())),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod acme;
 mod facts;
 mod own;
+mod process;
 pub mod renewal;
 pub mod seat;
 

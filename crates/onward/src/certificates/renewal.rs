@@ -6,7 +6,8 @@
 //!      that is reached ─► the authority looks ─► certificate ─ write ─► orders ─► shown
 //! ```
 //! The try that is written keeps others from asking meanwhile. Whoever dies in between leaves one
-//! that counts, and a challenge that is forgotten in half an hour. Should two do this at once all
+//! that counts, and a challenge that is forgotten in half an hour; on the same machine it is seen that
+//! it died, elsewhere the try is believed for its time. Should two do this at once all
 //! the same, they get two certificates, and the later one is shown.
 
 use std::collections::BTreeSet;
@@ -30,6 +31,7 @@ use onward_store::state::Documents;
 
 use super::acme::{Issued, Problem, Session};
 use super::facts;
+use super::process;
 use super::seat::{Seat, keep};
 use crate::runner::Write;
 
@@ -79,6 +81,7 @@ impl<E> From<Problem> for Stop<E> {
 /// refuses is in the result, in the state, and told.
 pub fn renew<S: Seat>(seat: &S, only: Option<&BTreeSet<String>>) -> Result<Renewed, S::Error> {
     let mut renewed = Renewed::default();
+    give_up_for_the_dead(seat, only)?;
     if seat.asker() == Asker::Person {
         renewed.elsewhere = await_others(seat, only)?;
     }
@@ -112,6 +115,32 @@ pub fn renew<S: Seat>(seat: &S, only: Option<&BTreeSet<String>>) -> Result<Renew
         seat.warn(&format!("the new certificate is not shown everywhere yet: {text}"));
     }
     Ok(renewed)
+}
+
+/// Ends the tries of processes of this machine that were ended in the middle of them.
+fn give_up_for_the_dead<S: Seat>(
+    seat: &S,
+    only: Option<&BTreeSet<String>>,
+) -> Result<(), S::Error> {
+    let dead = |document: &Document| -> Vec<String> {
+        let (names, now) = (wanted(document, only), Timestamp::now());
+        let Some(https) = &document.https else { return Vec::new() };
+        let tried = https.tried_by(&names, now).filter(|(_, own)| process::has_ended(own));
+        tried.map(|(name, _)| name.clone()).collect()
+    };
+    let stored = seat.store().read()?;
+    if stored.is_none_or(|stored| dead(&stored.document).is_empty()) {
+        return Ok(());
+    }
+    let given_up = &mut |document: &mut Document| {
+        let dead = dead(document);
+        for name in &dead {
+            let https = document.https.get_or_insert_default();
+            https.failed(name, "the command that asked for it was ended in the middle");
+        }
+        Ok(if dead.is_empty() { Write::No } else { Write::Yes })
+    };
+    seat.change(given_up).map(drop)
 }
 
 /// Waits for whoever is asking for the same names. Returns those that are still asked for.
@@ -158,7 +187,8 @@ fn wanted(document: &Document, only: Option<&BTreeSet<String>>) -> BTreeSet<Stri
 fn issue<S: Seat>(seat: &S, name: &str) -> Result<(), Stop<S::Error>> {
     let (authority, identity) = begin(seat, name)?;
     let session = open(seat, &authority, &identity)?;
-    let pending = session.begin(name)?;
+    let is_over = &|| seat.is_over();
+    let pending = session.begin(name, is_over)?;
     if let Some((token, answer)) = &pending.challenge {
         publish(seat, name, token, answer).map_err(Stop::Seat)?;
         seat.carry_on().map_err(Stop::Seat)?;
@@ -166,7 +196,7 @@ fn issue<S: Seat>(seat: &S, name: &str) -> Result<(), Stop<S::Error>> {
             report.https.as_ref().is_some_and(|own| own.challenges.contains(token))
         })?;
     }
-    let issued = session.finish(pending)?;
+    let issued = session.finish(pending, is_over)?;
     take_over(seat, name, &issued)
 }
 
@@ -185,6 +215,7 @@ fn begin<S: Seat>(seat: &S, name: &str) -> Result<(Authority, Identity), Stop<S:
             return Ok(Write::No);
         };
         https.begin_try(name, now, u64::from(jitter));
+        https.is_tried_by(name, process::this());
         begun = Some(seat.identity(document)?.map(|identity| (authority, identity)));
         Ok(Write::Yes)
     };
@@ -199,7 +230,7 @@ fn open<S: Seat>(
     identity: &Identity,
 ) -> Result<Session, Stop<S::Error>> {
     let credentials = credentials(seat, authority, identity)?;
-    let (session, made) = Session::open(authority, credentials.as_ref())?;
+    let (session, made) = Session::open(authority, credentials.as_ref(), &|| seat.is_over())?;
     if let Some(made) = made {
         let change = &mut |document: &mut Document| {
             let known = seat.secrets(document)?;

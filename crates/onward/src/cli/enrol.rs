@@ -58,6 +58,9 @@ pub fn ready(
     if stays_here(verb) {
         return Ok(());
     }
+    if matches!(verb, Verb::Status) {
+        ways.only_look();
+    }
     if let Some(lab) = ways.lab() {
         match verb {
             Verb::Up(_) => lab::up(lab, &context.resolved, ways, screen)?,

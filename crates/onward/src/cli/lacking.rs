@@ -80,7 +80,14 @@ impl Lacking {
 fn why(https: &Https, name: &str, now: Timestamp) -> String {
     let attempt = https.attempts.get(name);
     match attempt.map(|own| own.problem.as_str()) {
-        Some("") => "somebody is asking the authority for it".to_owned(),
+        Some("") => match https.next_try(name, Asker::Person).filter(|until| *until > now) {
+            Some(until) => format!(
+                "somebody is asking the authority for it, or was and is gone; it may be asked again \
+                 at {}",
+                until.strftime("%H:%M:%S UTC")
+            ),
+            None => "whoever asked for it is gone".to_owned(),
+        },
         Some(problem) => match https.next_try(name, Asker::Person).filter(|next| *next > now) {
             Some(next) => {
                 format!("{problem} (it may be asked again at {})", next.strftime("%H:%M UTC"))

@@ -2,6 +2,7 @@
 //! each of them.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -32,6 +33,8 @@ pub struct Ways {
     wished: BTreeMap<ServerName, Reach>,
     /// A manager that was not reached, and why.
     away: Mutex<Option<(ServerName, SshError)>>,
+    /// Whether nobody waits for servers that do not answer.
+    looks_only: AtomicBool,
 }
 
 impl Ways {
@@ -46,8 +49,8 @@ impl Ways {
         if let Some(lab) = lab {
             let servers = Mutex::new(lab::servers(&lab, &pins)?);
             let (manager, wished) = (Mutex::new(first(resolved)), BTreeMap::new());
-            let away = Mutex::default();
-            return Ok(Self { pins, servers, manager, lab: Some(lab), wished, away });
+            let (away, looks_only) = (Mutex::default(), AtomicBool::new(false));
+            return Ok(Self { pins, servers, manager, lab: Some(lab), wished, away, looks_only });
         }
         let Servers::Named(named) = &resolved.servers else {
             return Err(Problem::Bug("servers behind SSH without names").into());
@@ -59,7 +62,8 @@ impl Ways {
         });
         let servers = Mutex::new(servers.collect());
         let (manager, away) = (Mutex::new(first(resolved)), Mutex::default());
-        Ok(Self { pins, servers, manager, lab: None, wished, away })
+        let looks_only = AtomicBool::new(false);
+        Ok(Self { pins, servers, manager, lab: None, wished, away, looks_only })
     }
 
     /// Adds those that only the document knows: they were taken out of the file, and are still
@@ -75,7 +79,21 @@ impl Ways {
     }
 
     fn known(&self, name: &ServerName, own: &document::Reach) -> SshServer {
-        SshServer::new(name.clone(), reach(own), None, self.pins.clone())
+        self.new_way(name, reach(own))
+    }
+
+    fn new_way(&self, name: &ServerName, reach: Reach) -> SshServer {
+        let server = SshServer::new(name.clone(), reach, None, self.pins.clone());
+        if self.looks_only.load(Ordering::Relaxed) {
+            server.only_looks();
+        }
+        server
+    }
+
+    /// From now on servers that do not take a connection soon are not reached, and not waited for.
+    pub(super) fn only_look(&self) {
+        self.looks_only.store(true, Ordering::Relaxed);
+        locked(&self.servers).values().for_each(SshServer::only_looks);
     }
 
     /// How the project file says that a server is reached.
@@ -99,7 +117,7 @@ impl Ways {
         let server = servers.entry(name.clone()).or_insert_with(|| {
             // Nobody knows where it is but, perhaps, the person's own configuration of `ssh`.
             let reach = Reach { address: name.to_string(), user: None, port: None, host_key: None };
-            SshServer::new(name.clone(), reach, None, self.pins.clone())
+            self.new_way(name, reach)
         });
         server.clone()
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 
 use onward_cli_tests::authority::{Authority, ask};
-use onward_cli_tests::{Project, eventually, has, http};
+use onward_cli_tests::{Project, ended, eventually, has, http};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
@@ -243,4 +243,41 @@ fn a_certificate_of_ones_own_is_shown_and_a_wrong_one_is_refused_with_its_place(
     eventually("the new one is shown", || shown("next").ok());
     assert!(shown("good").is_err());
     assert_eq!(plain(plain_port(&project), "shop.example.com", "/"), (301, format!("{url}/")));
+}
+
+/// Whether somebody is believed to be asking for a certificate.
+fn is_tried(project: &Project) -> Option<()> {
+    let state = project.run(&["state", "show", "--json"]).json();
+    let attempt = &state["https"]["attempts"]["shop.example.com"];
+    (attempt["problem"] == "").then_some(())
+}
+
+#[test]
+fn whoever_is_stopped_while_an_authority_is_asked_asks_again_at_once() {
+    if !Authority::is_here() {
+        return;
+    }
+    let project = project();
+    project.run(&["up"]).code_is(0);
+    let authority = Authority::start(plain_port(&project), None);
+    let pid = authority.pid().expect("it runs");
+    project.write("onward.toml", &format!("{FILE}{}", authority.lines()));
+    // It takes connections, and never answers.
+    Project::hang(pid);
+    let up = project.start(&["up"]);
+    eventually("it asks", || is_tried(&project));
+    Project::interrupt(up.id());
+    let stopped = ended(up, || {}).code_is(1);
+    assert!(stopped.stderr.contains("has no certificate: interrupted"), "{stopped:?}");
+
+    let mut up = project.start(&["up"]);
+    eventually("it asks at once", || is_tried(&project));
+    Project::kill(up.id());
+    up.wait().expect("ended");
+    assert!(is_tried(&project).is_some(), "a control: nobody has said that it is over");
+    Project::wake(pid);
+    let up = project.run(&["up"]).code_is(0);
+    assert!(!up.stdout.contains("somebody else"), "{up:?}");
+    let root = authority.root().expect("its root");
+    assert_eq!(ask(&root, &format!("{}/", url(&project))), Ok((200, "2".to_owned())));
 }

@@ -58,6 +58,13 @@ impl Invocation<'_> {
         command
     }
 
+    /// What tells where the command would go, without going there.
+    pub(super) fn asked(&self) -> Command {
+        let mut command = self.options("no");
+        command.args(["-G", "--"]).arg(&self.reach.address).stdin(Stdio::null());
+        command
+    }
+
     /// The command for a person: a shell, or what shall run there, with the input and output of
     /// this program.
     pub(super) fn shell(&self, in_terminal: bool, line: Option<&str>) -> Command {

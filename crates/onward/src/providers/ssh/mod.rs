@@ -15,6 +15,7 @@ mod bare;
 mod connection;
 mod error;
 mod invocation;
+mod knock;
 mod link;
 mod pins;
 mod server;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use onward_server::protocol::Hello;
 use super::connection::{Connection, IfBare};
 use super::error::SshError;
 use super::invocation::{self, Invocation, Trust};
+use super::knock::knock;
 use super::pins::{Pins, fingerprint};
 use crate::project::Reach;
 
@@ -53,6 +54,8 @@ struct Way {
     attempts: AtomicU32,
     /// Bundles that the server was seen to have.
     held: Mutex<BTreeSet<Digest>>,
+    /// Whether nobody waits for one that does not answer.
+    looks_only: AtomicBool,
 }
 
 /// Where a server is.
@@ -104,6 +107,7 @@ impl SshServer {
             state: Mutex::default(),
             attempts: AtomicU32::new(0),
             held: Mutex::default(),
+            looks_only: AtomicBool::new(false),
         };
         Self { way: Arc::new(way) }
     }
@@ -165,6 +169,12 @@ impl SshServer {
     /// Whether the server was seen to have a bundle.
     pub(super) fn is_known_to_hold(&self, bundle: Digest) -> bool {
         locked(&self.way.held).contains(&bundle)
+    }
+
+    /// From now on one that does not take a connection soon is not reached, and not tried again: for
+    /// commands that look.
+    pub fn only_looks(&self) {
+        self.way.looks_only.store(true, Ordering::Relaxed);
     }
 
     /// The host key that is pinned.
@@ -345,7 +355,7 @@ impl Way {
                 Ok(connection)
             }
             Err(error) => {
-                if error.may_pass() {
+                if error.may_pass() && !self.looks_only.load(Ordering::Relaxed) {
                     state.failed = Some((Instant::now(), error.clone()));
                 } else {
                     state.hopeless = Some(error.clone());
@@ -419,6 +429,9 @@ impl Way {
             trust,
             shown: shown.map(|shown| (shown, onward.as_path())),
         };
+        if self.looks_only.load(Ordering::Relaxed) {
+            knock(&mut invocation.asked())?;
+        }
         Connection::open(&invocation, &self.name, &self.pins, if_bare)
     }
 }
