@@ -46,10 +46,15 @@ pub fn forget(context: &Context) {
 
 /// What was read last, from this very manager.
 pub fn last(context: &Context) -> Option<Known> {
+    let known = any(context)?;
+    is_of(&known.document, &context.ways()?.manager()).then_some(known)
+}
+
+/// What was read last of an environment of this name, which may be another one.
+pub fn any(context: &Context) -> Option<Known> {
     let known = read(&fs::read(file(context)?).ok()?)?;
     let is_it = known.document.app == *context.app()
-        && known.document.environment == *context.environment()
-        && is_of(&known.document, &context.ways()?.manager());
+        && known.document.environment == *context.environment();
     is_it.then_some(known)
 }
 

@@ -7,6 +7,7 @@ use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
 use super::fleet;
+use super::left;
 use crate::providers::Server;
 
 /// Refuses to begin anew where servers have followed a document that is not there any more. Nobody is
@@ -18,6 +19,7 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
     if context.ways().is_none() || context.look()?.is_some() {
         return Ok(());
     }
+    left::must_not_be(context)?;
     followed_by_any(context).map_or(Ok(()), Err)
 }
 

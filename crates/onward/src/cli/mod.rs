@@ -37,6 +37,7 @@ mod key_problem;
 mod known;
 mod lab;
 mod lacking;
+mod left;
 mod likeness;
 mod live;
 mod lost;

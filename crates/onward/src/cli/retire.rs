@@ -56,8 +56,9 @@ pub fn forget_named(context: &Context, names: &[ServerName]) -> Result<(), Compl
     if names.is_empty() {
         return Ok(());
     }
-    let stored = context.look()?;
-    let gone = stored.as_ref().map(|own| own.document.gone.as_slice()).unwrap_or_default();
+    // Without a state, it was said where none is to be looked for.
+    let Some(stored) = context.look()? else { return Ok(()) };
+    let gone = stored.document.gone.as_slice();
     let known: Vec<&ServerName> = gone.iter().map(|own| &own.name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
         return Err(Problem::no_server(unknown, &known).into());

@@ -1,7 +1,7 @@
 //! The servers behind SSH of an environment: one value each, so that a command has one connection to
 //! each of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -35,6 +35,8 @@ pub struct Ways {
     away: Mutex<Option<(ServerName, SshError)>>,
     /// Whether nobody waits for servers that do not answer.
     looks_only: AtomicBool,
+    /// Servers of which the person says that nothing is to be looked for there.
+    forgotten: Mutex<BTreeSet<ServerName>>,
 }
 
 impl Ways {
@@ -46,24 +48,30 @@ impl Ways {
         let pins = Pins::of(&resolved.app, &resolved.environment)
             .map_err(|error| complaint::system("the directory of host keys".as_ref(), error))?;
         let lab = (resolved.provider == Provider::Nspawn).then(|| lab::of(resolved, local));
-        if let Some(lab) = lab {
-            let servers = Mutex::new(lab::servers(&lab, &pins)?);
-            let (manager, wished) = (Mutex::new(first(resolved)), BTreeMap::new());
-            let (away, looks_only) = (Mutex::default(), AtomicBool::new(false));
-            return Ok(Self { pins, servers, manager, lab: Some(lab), wished, away, looks_only });
-        }
-        let Servers::Named(named) = &resolved.servers else {
-            return Err(Problem::Bug("servers behind SSH without names").into());
+        let mut wished: BTreeMap<ServerName, Reach> = BTreeMap::new();
+        let servers = match (&lab, &resolved.servers) {
+            (Some(lab), _) => lab::servers(lab, &pins)?,
+            (None, Servers::Named(named)) => {
+                wished
+                    .extend(named.iter().filter_map(|w| Some((w.name.clone(), w.reach.clone()?))));
+                let server = |(name, reach): (&ServerName, &Reach)| {
+                    let server = SshServer::new(name.clone(), reach.clone(), None, pins.clone());
+                    (name.clone(), server)
+                };
+                wished.iter().map(server).collect()
+            }
+            (None, _) => return Err(Problem::Bug("servers behind SSH without names").into()),
         };
-        let wished = named.iter().filter_map(|wish| Some((wish.name.clone(), wish.reach.clone()?)));
-        let wished: BTreeMap<ServerName, Reach> = wished.collect();
-        let servers = wished.iter().map(|(name, reach)| {
-            (name.clone(), SshServer::new(name.clone(), reach.clone(), None, pins.clone()))
-        });
-        let servers = Mutex::new(servers.collect());
-        let (manager, away) = (Mutex::new(first(resolved)), Mutex::default());
-        let looks_only = AtomicBool::new(false);
-        Ok(Self { pins, servers, manager, lab: None, wished, away, looks_only })
+        Ok(Self {
+            pins,
+            servers: Mutex::new(servers),
+            manager: Mutex::new(first(resolved)),
+            lab,
+            wished,
+            away: Mutex::default(),
+            looks_only: AtomicBool::new(false),
+            forgotten: Mutex::default(),
+        })
     }
 
     /// Adds those that only the document knows: they were taken out of the file, and are still
@@ -147,6 +155,16 @@ impl Ways {
         (away == *locked(&self.manager)).then_some(error)
     }
 
+    /// On these servers, which left, nothing is to be looked for.
+    pub(super) fn forget(&self, names: &[ServerName]) {
+        locked(&self.forgotten).extend(names.iter().cloned());
+    }
+
+    /// Whether nothing is to be looked for there.
+    pub(super) fn is_forgotten(&self, name: &ServerName) -> bool {
+        locked(&self.forgotten).contains(name)
+    }
+
     /// The server that keeps the documents.
     pub fn manager(&self) -> SshServer {
         let name = locked(&self.manager).clone();
@@ -163,7 +181,7 @@ impl Ways {
 fn first(resolved: &Resolved) -> ServerName {
     let servers = wishes::servers(resolved);
     let manages = |(_, roles): &&(ServerName, _)| {
-        let roles: &std::collections::BTreeSet<onward_core::model::Role> = roles;
+        let roles: &BTreeSet<onward_core::model::Role> = roles;
         roles.iter().any(|role| role.as_str() == MANAGER)
     };
     let found = servers.iter().find(manages).or_else(|| servers.first());

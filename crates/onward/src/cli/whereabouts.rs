@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::complaint::Complaint;
 use super::context::Context;
+use super::left;
 use super::managers;
 use super::place_problem::PlaceProblem;
 use super::screen::Screen;
@@ -39,7 +40,11 @@ pub fn find(context: &Context) -> Result<(), Complaint> {
         let sign = match context.look() {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {
-                if let Some(name) = elsewhere(context, |_, _| true) {
+                let found = elsewhere(context, &others(context), |_, _| true);
+                // The file may not name the one that has it any more.
+                let found =
+                    found.or_else(|| elsewhere(context, &left::related(context), |_, _| true));
+                if let Some(name) = found {
                     context.is_managed_by(&name);
                 }
                 return Ok(());
@@ -50,7 +55,10 @@ pub fn find(context: &Context) -> Result<(), Complaint> {
             Err(_) => return Ok(()),
         };
         match Address::new(sign).server() {
-            Some(name) => context.is_managed_by(&name),
+            Some(name) => {
+                learn(context, &name);
+                context.is_managed_by(&name);
+            }
             None => return Ok(()),
         }
     }
@@ -64,6 +72,7 @@ fn arriving(context: &Context, from: &str) -> Result<String, Complaint> {
     let (Some(ways), Some(name)) = (context.ways(), origin.server()) else {
         return Ok(from.to_owned());
     };
+    learn(context, &name);
     let there = stores::of_server(&context.resolved, &ways.server(&name));
     match there.sign()? {
         Some(Sign::Moved { to, .. }) if to == here.address() => {
@@ -74,17 +83,29 @@ fn arriving(context: &Context, from: &str) -> Result<String, Complaint> {
     }
 }
 
-/// Another server of the project file that has a document, when `is_it` says so of it. Of several, which
-/// there are only after a state was restored, the one that is furthest.
-fn elsewhere(
-    context: &Context,
-    is_it: impl Fn(&ServerName, &Document) -> bool + Sync,
-) -> Option<ServerName> {
-    let ways = context.ways()?;
+/// A sign may name a server that the project file does not name any more.
+fn learn(context: &Context, name: &ServerName) {
+    if !wishes::servers(&context.resolved).iter().any(|(own, _)| own == name) {
+        left::related(context);
+    }
+}
+
+/// The servers of the project file besides the one that is asked.
+fn others(context: &Context) -> Vec<SshServer> {
+    let Some(ways) = context.ways() else { return Vec::new() };
     let manager = ways.manager();
     let wished = wishes::servers(&context.resolved).into_iter().map(|(name, _)| name);
     let others = wished.filter(|name| name != manager.name());
-    let others: Vec<SshServer> = others.map(|name| ways.server(&name)).collect();
+    others.map(|name| ways.server(&name)).collect()
+}
+
+/// The one of these servers that has a document, when `is_it` says so of it. Of several, which there are
+/// only after a state was restored, the one that is furthest.
+fn elsewhere(
+    context: &Context,
+    others: &[SshServer],
+    is_it: impl Fn(&ServerName, &Document) -> bool + Sync,
+) -> Option<ServerName> {
     let one = |server: &SshServer| -> Option<Generation> {
         server.connect().ok()?;
         let stored = stores::of_server(&context.resolved, server).read().ok()??;
@@ -95,7 +116,7 @@ fn elsewhere(
         let each: Vec<_> = others.iter().map(|server| scope.spawn(move || one(server))).collect();
         each.into_iter().map(|own| own.join().expect("asking does not panic")).collect()
     });
-    let found = found.into_iter().zip(&others).filter_map(|(own, server)| Some((own?, server)));
+    let found = found.into_iter().zip(others).filter_map(|(own, server)| Some((own?, server)));
     found.max_by_key(|(generation, _)| *generation).map(|(_, server)| server.name().clone())
 }
 
@@ -109,7 +130,7 @@ pub fn is_on_another(context: &Context) -> bool {
         let moved = document.demand.moved.iter().find(|(role, _)| role.as_str() == MANAGER);
         moved.is_some_and(|(_, moved)| moved.servers.contains(name))
     };
-    let found = elsewhere(context, is_there);
+    let found = elsewhere(context, &others(context), is_there);
     found.is_some_and(|name| {
         context.is_managed_by(&name);
         true

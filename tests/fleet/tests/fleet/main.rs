@@ -13,6 +13,7 @@ mod leaving;
 mod line;
 mod machine;
 mod managers;
+mod moved_killed;
 mod operators;
 mod partitions;
 mod renewal;

@@ -75,3 +75,39 @@ fn the_old_one_is_dead_and_replaced(line: &Line) {
     assert!(status.stdout.contains("manager on one instead of front"), "{status:?}");
     assert_eq!(line.settled(), 3);
 }
+
+/// The old manager goes in the same edit that names the new one: the state is taken along.
+#[test]
+fn a_manager_that_the_file_names_no_more_hands_the_state_over_before_it_goes() {
+    let Some(line) = Line::of_hello(SERVERS, "[release]\nwatch = \"1s\"") else { return };
+    line.onward(&["up"]);
+    let before = line.document("front");
+    let history = "ls /var/lib/onward/state/hello/lab/history";
+    let generations = line.run("front", history);
+    let visitors = line.visitors("two");
+    let file = line.project.path().join("onward.toml");
+    let text = std::fs::read_to_string(&file).expect("its file");
+    let without = text.replace(
+        SERVERS,
+        "{ name = \"one\", roles = [\"balancer\", \"manager\", \"web\"] }, \
+         { name = \"two\", roles = [\"web\"] }",
+    );
+    assert_ne!(text, without, "a control");
+    line.project.write("onward.toml", &without);
+    // Who only looks finds it where it still is.
+    assert_eq!(line.project.status()["generation"], before["generation"]);
+    let up = line.onward(&["up"]);
+    assert!(up.stdout.contains("the state is on one now"), "{up:?}");
+    let seen = visitors.end();
+    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    let after = state_on(&line, "one");
+    assert!(is_document(&after));
+    assert!(after["generation"].as_u64() > before["generation"].as_u64(), "{after:#}");
+    let names: Vec<_> = after["servers"].as_object().expect("servers").keys().collect();
+    assert_eq!(names, ["one", "two"]);
+    assert!(after.get("gone").is_none(), "it is taken off front: {after:#}");
+    // Nothing of its history is lost.
+    let kept = line.run("one", history);
+    assert!(generations.lines().all(|own| kept.lines().any(|kept| kept == own)), "{kept}");
+    line.settled();
+}

@@ -75,7 +75,8 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     {
         screen.warn(&warnings.render(screen.colour()));
     }
-    if matches!(cli.verb, Verb::Up(_)) {
+    if let Verb::Up(args) = &cli.verb {
+        context.ways().into_iter().for_each(|ways| ways.forget(&args.forget));
         replaced::ready(&context, &cli.global, screen)?;
     }
     enrol::ready(&context, &cli.verb, &cli.global, screen)?;
