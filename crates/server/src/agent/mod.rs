@@ -48,6 +48,7 @@ mod proxy_units;
 mod pull;
 mod record;
 mod rendering;
+mod requests;
 mod roll;
 mod routes;
 mod serve;

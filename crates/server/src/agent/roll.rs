@@ -7,16 +7,15 @@ use std::time::Duration;
 use onward_core::order::{Admission, Order};
 use onward_core::reconcile::reconcile;
 use onward_core::report::{Report, Waiting};
-use onward_core::secrets::PublicKey;
 use onward_proxy::Status;
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
-use super::app::{App, Moment, RouteChange, Waiter};
+use super::app::{App, Moment, RouteChange};
 use super::context::Context;
 use super::control::{Control, Seen};
 use super::door::Door;
-use super::event::{AppKey, Event, Events, News, Reply};
+use super::event::{AppKey, Event, Events, News};
 use super::note::note;
 use super::record::Record;
 use super::rendering::Rendering;
@@ -25,7 +24,7 @@ use super::vault::Maskers;
 use super::{Config, files, gather, pull};
 use crate::build::Build;
 use crate::process::logs;
-use crate::protocol::{self, Answer, Hello, ProxyState, Request, RunRequest, WAIT_MS_MAX};
+use crate::protocol::ProxyState;
 
 /// How many times in a row actions may follow from actions, before the agent listens again.
 const ROUNDS_MAX: usize = 8;
@@ -40,9 +39,9 @@ pub(super) struct Agent {
     pub(super) status: Option<Status>,
     pub(super) own: Identity,
     pub(super) door: Door,
-    proxy_problem: Option<String>,
+    pub(super) proxy_problem: Option<String>,
     /// The proxy's process.
-    proxy: Option<ProxyState>,
+    pub(super) proxy: Option<ProxyState>,
     /// When the proxy is asked next; none while it is being asked or need not be.
     look_at: Option<Instant>,
     looking: bool,
@@ -51,15 +50,6 @@ pub(super) struct Agent {
     rotate_at: Instant,
     memory_at: Instant,
     reports: BTreeMap<AppKey, watch::Sender<Option<Report>>>,
-}
-
-fn answered_elsewhere() -> Answer {
-    Answer::Refused { text: "this is answered where it is read".to_owned() }
-}
-
-fn never_deployed(key: &AppKey) -> Reply {
-    let text = format!("{}/{} was never deployed here", key.0, key.1);
-    Reply::Answer(Answer::Refused { text })
 }
 
 /// What an agent says about itself.
@@ -74,7 +64,7 @@ pub(super) struct Identity {
 }
 
 /// How the loop goes on.
-enum Next {
+pub(super) enum Next {
     Continue,
     Quit,
     ShutDown,
@@ -123,7 +113,7 @@ impl Agent {
     }
 
     /// The app, with what is left of it taken over when it was not known.
-    fn open(&mut self, key: AppKey) {
+    pub(super) fn open(&mut self, key: AppKey) {
         let context = &self.context;
         self.apps.entry(key).or_insert_with_key(|key| {
             let mut app =
@@ -158,7 +148,7 @@ impl Agent {
     }
 
     /// Facts → decisions → actions → report, for every app.
-    fn roll_forward(&mut self) {
+    pub(super) fn roll_forward(&mut self) {
         self.moment = Moment::now();
         let keys: Vec<AppKey> = self.apps.keys().cloned().collect();
         for key in keys {
@@ -372,140 +362,8 @@ impl Agent {
         self.status = Some(status);
     }
 
-    fn asked(&mut self, request: Request, reply: oneshot::Sender<Reply>) -> Next {
-        let answer = match request {
-            Request::Hello => self.hello(),
-            Request::Renew => self.renew(),
-            Request::Deliver { order, known_revision, wait_ms } => {
-                let key = (order.app.clone(), order.environment.clone());
-                match self.admit(*order) {
-                    Err(text) => Answer::Refused { text },
-                    Ok(()) => {
-                        // What follows from the order at once belongs to the answer.
-                        self.roll_forward();
-                        self.answer(&key, known_revision, wait_ms, reply);
-                        return Next::Continue;
-                    }
-                }
-            }
-            Request::Report { app, environment, known_revision, wait_ms } => {
-                let key = (app, environment);
-                if self.apps.contains_key(&key) {
-                    self.answer(&key, known_revision, wait_ms, reply);
-                    return Next::Continue;
-                }
-                let _ = reply.send(never_deployed(&key));
-                return Next::Continue;
-            }
-            Request::Run(request) => {
-                self.launch(*request, reply);
-                return Next::Continue;
-            }
-            Request::HoldsKey { app, environment, key } => {
-                self.holds_key(&(app, environment), &key)
-            }
-            Request::TakeKey { app, environment, identity } => {
-                self.take_key(&(app, environment), identity)
-            }
-            Request::Quit => {
-                let _ = reply.send(Reply::Answer(Answer::Ending));
-                return Next::Quit;
-            }
-            Request::Shutdown => match self.left() {
-                None => {
-                    let _ = reply.send(Reply::Answer(Answer::Ending));
-                    return Next::ShutDown;
-                }
-                Some(text) => Answer::Refused { text },
-            },
-            // Logs, documents, bundles, the machine.
-            _ => answered_elsewhere(),
-        };
-        // Whoever asked may be gone.
-        let _ = reply.send(Reply::Answer(answer));
-        Next::Continue
-    }
-
-    fn launch(&mut self, request: RunRequest, reply: oneshot::Sender<Reply>) {
-        let key = (request.app.clone(), request.environment.clone());
-        let answer = match self.apps.get_mut(&key) {
-            Some(app) => app.admit_run(request, &self.context),
-            None => never_deployed(&key),
-        };
-        // Whoever asked may be gone; its command is, too.
-        if let Err(Reply::Launch(launch)) = reply.send(answer)
-            && let Some(app) = self.apps.get_mut(&key)
-        {
-            app.one_offs.remove(&launch.number);
-        }
-    }
-
-    fn holds_key(&mut self, app: &AppKey, key: &PublicKey) -> Answer {
-        self.open(app.clone());
-        Answer::Key { held: self.apps.get(app).is_some_and(|app| app.vault.holds(key)) }
-    }
-
-    fn take_key(&mut self, key: &AppKey, identity: onward_secret::Identity) -> Answer {
-        self.open(key.clone());
-        match self.apps.get_mut(key).map(|app| app.take_key(identity, &self.context)) {
-            Some(Err(text)) => Answer::Refused { text },
-            _ => Answer::Key { held: true },
-        }
-    }
-
-    fn hello(&self) -> Answer {
-        Answer::Hello(Box::new(Hello {
-            version: protocol::VERSION,
-            oldest: Some(protocol::OLDEST),
-            onward: self.own.build.version.clone(),
-            build: self.own.build.clone(),
-            pid: std::process::id(),
-            root: self.context.tree.root().to_owned(),
-            address: format!("http://127.0.0.1:{}", self.own.port),
-            https_port: self.own.https_port,
-            proxy_problem: self.proxy_problem.clone(),
-            proxy: self.proxy.clone(),
-            clock: Some(jiff::Timestamp::now()),
-        }))
-    }
-
-    /// Has the proxy replaced when it is of another build.
-    fn renew(&mut self) -> Answer {
-        if let Some(proxy) =
-            self.proxy.as_mut().filter(|own| own.build.as_ref() != Some(&self.own.build))
-        {
-            (proxy.replacing, proxy.problem) = (true, None);
-            self.own.renew.notify_one();
-        }
-        self.hello()
-    }
-
-    /// What is still there and stands in the way of shutting down.
-    fn left(&self) -> Option<String> {
-        let there: Vec<String> =
-            self.apps.values().filter(|app| app.is_there()).map(App::route_name).collect();
-        (!there.is_empty())
-            .then(|| format!("still there: {}; take it away first", there.join(", ")))
-    }
-
-    fn answer(
-        &mut self,
-        key: &AppKey,
-        known: Option<u64>,
-        wait_ms: u64,
-        reply: oneshot::Sender<Reply>,
-    ) {
-        let Some(app) = self.apps.get_mut(key) else { return };
-        if known != Some(app.revision) || wait_ms == 0 {
-            app.answer(reply);
-            return;
-        }
-        let until = Instant::now() + Duration::from_millis(wait_ms.min(WAIT_MS_MAX));
-        app.waiters.push(Waiter { until, reply });
-    }
-
     /// The fence. An order is durable before anything follows from it.
-    fn admit(&mut self, order: Order) -> Result<(), String> {
+    pub(super) fn admit(&mut self, order: Order) -> Result<(), String> {
         let key = (order.app.clone(), order.environment.clone());
         self.open(key.clone());
         let Some(app) = self.apps.get_mut(&key) else { return Ok(()) };
