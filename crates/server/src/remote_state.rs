@@ -38,30 +38,31 @@ struct Asker {
 }
 
 impl Asker {
-    fn once(&self, ask: &Ask) -> Result<Said, Silence> {
+    /// The second of a silence: whether asking again is of use.
+    fn once(&self, ask: &Ask) -> Result<Said, (Silence, bool)> {
         let mut kept = self.client.lock().unwrap_or_else(PoisonError::into_inner);
         let mut client = match kept.take() {
             Some(client) => client,
-            None => Client::over(&self.way).map_err(|e| Silence::NotAsked(e.to_string()))?,
+            None => Client::over(&self.way)
+                .map_err(|error| (Silence::NotAsked(error.to_string()), !error.is_final()))?,
         };
         let request = Request::State {
             app: self.app.clone(),
             environment: self.environment.clone(),
             ask: Box::new(ask.clone()),
         };
-        match client.ask(&request, 0) {
+        let silence = match client.ask(&request, 0) {
             Ok(Answer::State(said)) => {
                 *kept = Some(client);
-                Ok(*said)
+                return Ok(*said);
             }
-            Ok(_) => Err(Silence::Unknown("the manager answers something else".to_owned())),
-            Err(error @ ClientError::Refused(_)) => Err(Silence::NotAsked(error.to_string())),
+            Ok(_) => Silence::Unknown("the manager answers something else".to_owned()),
+            Err(error @ ClientError::Refused(_)) => Silence::NotAsked(error.to_string()),
             // Whether its agent hangs, or the line between is dead, nobody knows here.
-            Err(error) if error.is_silence() => {
-                Err(Silence::Unknown("it does not answer".to_owned()))
-            }
-            Err(error) => Err(Silence::Unknown(error.to_string())),
-        }
+            Err(error) if error.is_silence() => Silence::Unknown("it does not answer".to_owned()),
+            Err(error) => Silence::Unknown(error.to_string()),
+        };
+        Err((silence, true))
     }
 }
 
@@ -72,10 +73,13 @@ impl Carry for Asker {
             match self.once(ask) {
                 // What was not asked can be asked again, whatever it is; a connection that was kept
                 // may have ended long ago.
-                Err(silence) if may_repeat(ask, &silence) && began.elapsed() < TRIED_FOR => {
+                Ok(said) => return Ok(said),
+                Err((silence, true))
+                    if may_repeat(ask, &silence) && began.elapsed() < TRIED_FOR =>
+                {
                     thread::sleep(PAUSE);
                 }
-                other => return other,
+                Err((silence, _)) => return Err(silence),
             }
         }
     }

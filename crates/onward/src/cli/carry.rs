@@ -185,7 +185,7 @@ fn interrupted(
     let in_flight = run.document().and_then(|document| document.operation.as_ref());
     let decided = in_flight.is_some_and(|operation| operation.phase.is_decided());
     if decided {
-        let of = if has_manager(context) {
+        let of = if context.is_carried_on() {
             Problem::InterruptedManaged
         } else {
             Problem::InterruptedDecided
@@ -194,11 +194,6 @@ fn interrupted(
     }
     screen.note("  interrupted: aborting");
     abort(context, &format!("{} (Ctrl-C)", person()), links)
-}
-
-/// Whether somebody carries on what this command leaves.
-fn has_manager(context: &Context) -> bool {
-    context.ways().is_some() && context.resolved.store.is_none()
 }
 
 fn abort(context: &Context, by: &str, links: &Links) -> Result<Came, Complaint> {
@@ -412,7 +407,7 @@ pub fn follow(
     let Some(stored) = context.look()? else { return Err(Problem::StateRemoved.into()) };
     let document = &*stored.document;
     if let Some(operation) = document.operation.as_ref().filter(|_| interrupts.count() > 0) {
-        let of = if has_manager(context) {
+        let of = if context.is_carried_on() {
             Problem::InterruptedManaged
         } else {
             Problem::InterruptedCarrying

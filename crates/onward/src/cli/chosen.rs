@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use onward_core::document::Document;
-use onward_core::engine::Refusal;
-use onward_core::model::{ProcessName, Role};
+use onward_core::model::{ProcessName, Role, ServerName};
 use onward_server::client::Client;
 
 use super::args_where::Where;
@@ -60,7 +59,8 @@ pub fn of_commands(
 ) -> Result<(Server, Client), Complaint> {
     context.prepare()?;
     if let Some(name) = place.server.as_ref().filter(|own| document.server(own).is_none()) {
-        return Err(Refusal::UnknownServer(name.clone()).into());
+        let known: Vec<&ServerName> = document.servers.keys().collect();
+        return Err(Problem::no_server(name, &known).into());
     }
     let servers = servers(context, Some(document), place)?;
     let fits = |server: &Server| match beside {

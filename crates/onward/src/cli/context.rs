@@ -142,6 +142,11 @@ impl Context {
         self.local.server(self.app(), self.environment(), &self.resolved.default, name)
     }
 
+    /// Whether the manager carries on what a command leaves: it does so for the states that it keeps.
+    pub fn is_carried_on(&self) -> bool {
+        self.ways.is_some() && self.resolved.store.is_none()
+    }
+
     /// The servers, when they are behind SSH.
     pub fn ways(&self) -> Option<&Ways> {
         self.ways.as_ref()

@@ -1,8 +1,6 @@
 //! Before a command works on servers behind SSH: they are reached, their host keys are confirmed,
 //! and `up` puts onward on those that have none.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use onward_core::model::ServerName;
 use serde_json::json;
 
@@ -12,6 +10,7 @@ use super::context::Context;
 use super::exit::Exit;
 use super::fleet;
 use super::lab;
+use super::question;
 use super::screen::Screen;
 use super::ways::Ways;
 use super::whereabouts;
@@ -202,8 +201,7 @@ fn confirm(
     fingerprint: &str,
     global: &Global,
 ) -> Result<(), Complaint> {
-    let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
-    if !asks || !says_yes(server, key, fingerprint) {
+    if !question::can_ask(global) || !says_yes(server, key, fingerprint) {
         return Err(not_confirmed(server, key, fingerprint));
     }
     server.confirm(key).map_err(|error| {
@@ -214,18 +212,14 @@ fn confirm(
 
 fn says_yes(server: &SshServer, key: &str, fingerprint: &str) -> bool {
     let kind = key.split(' ').next().unwrap_or_default();
-    print!(
+    question::says_yes(&format!(
         "Server {} ({}) shows a host key that is not known here:\n  {kind} {fingerprint}\nOn the \
          server itself, `ssh-keygen -lf /etc/ssh/ssh_host_{}_key.pub` shows the right one.\nIs it \
          this one? (yes/no) ",
         server.name(),
         server.place(),
         file_word(kind)
-    );
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    matches!(answer.trim(), "yes" | "y")
+    ))
 }
 
 /// How the file of a key of this kind is called.

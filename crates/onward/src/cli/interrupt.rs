@@ -8,6 +8,9 @@ use std::thread;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// How often it was pressed in this process, whoever watches.
+static PRESSED: AtomicU32 = AtomicU32::new(0);
+
 /// How often the person pressed Ctrl-C, or a script sent TERM, since [`watch`].
 #[derive(Debug, Clone, Default)]
 pub struct Interrupts(Arc<AtomicU32>);
@@ -17,6 +20,11 @@ impl Interrupts {
     pub fn count(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
+}
+
+/// How often Ctrl-C was pressed since the first [`watch`]; each of several watchers counts it.
+pub fn pressed() -> u32 {
+    PRESSED.load(Ordering::Relaxed)
 }
 
 /// Counts interrupts from now on instead of dying of them.
@@ -33,6 +41,7 @@ pub fn watch() -> Interrupts {
                     _ = int.recv() => {}
                     _ = term.recv() => {}
                 }
+                PRESSED.fetch_add(1, Ordering::Relaxed);
                 count.0.fetch_add(1, Ordering::Relaxed);
             }
         });

@@ -2,7 +2,6 @@
 //! so by `up`, before a release comes to them.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::machine::{AuthorizedKey, Event, Question, UserName};
 use onward_core::model::{Role, ServerName};
@@ -13,6 +12,7 @@ use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
 use super::numbers;
+use super::question;
 use super::screen::Screen;
 use crate::machine::{Converged, Looks, MachineError, Trouble};
 use crate::project::{Resolved, ServerWish, Servers, wishes};
@@ -144,7 +144,7 @@ pub fn lines(context: &Context) -> Vec<String> {
     match look(context, &effective(context, None), &BTreeSet::new()) {
         Ok(Some(looks)) => looks.lines(),
         Ok(None) => Vec::new(),
-        Err(complaint) => vec![format!("? machines: {}", complaint.text())],
+        Err(complaint) => vec![format!("? machines: {}", complaint.what)],
     }
 }
 
@@ -181,14 +181,13 @@ fn agree(
     global: &Global,
     screen: &Screen,
 ) -> Result<(), Complaint> {
-    let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
     if global.yes {
         for (server, Question { text, .. }) in questions {
             screen.note(&format!("  {server}: {text}"));
         }
         return Ok(());
     }
-    if asks && says_yes(questions) {
+    if question::can_ask(global) && says_yes(questions) {
         return Ok(());
     }
     let mut complaint =
@@ -207,11 +206,7 @@ fn says_yes(questions: &[(&ServerName, &Question)]) -> bool {
     for (server, Question { text, instead, .. }) in questions {
         println!("  {server}: {text}\n    instead: {instead}");
     }
-    print!("Go on? (yes/no) ");
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    matches!(answer.trim(), "yes" | "y")
+    question::says_yes("Go on? (yes/no) ")
 }
 
 fn tell(server: &ServerName, event: &Event, screen: &Screen) {

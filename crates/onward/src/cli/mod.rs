@@ -53,6 +53,7 @@ mod place_problem;
 mod problem;
 mod processes;
 mod progress;
+mod question;
 mod reading;
 mod replaced;
 mod retention;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::complaint::Complaint;
 use super::context::Context;
+use super::exit::Exit;
 use super::lab;
-use super::problem::Problem;
 use super::screen::Screen;
 use super::secrets;
 use super::ways::{self, Ways};
@@ -52,7 +52,11 @@ pub fn all(context: &Context, screen: &Screen) {
 ///
 /// # Errors
 /// When no machine of a name has left, and when the state cannot be changed.
-pub fn forget_named(context: &Context, names: &[ServerName]) -> Result<(), Complaint> {
+pub fn forget_named(
+    context: &Context,
+    names: &[ServerName],
+    screen: &Screen,
+) -> Result<(), Complaint> {
     if names.is_empty() {
         return Ok(());
     }
@@ -61,9 +65,26 @@ pub fn forget_named(context: &Context, names: &[ServerName]) -> Result<(), Compl
     let gone = stored.document.gone.as_slice();
     let known: Vec<&ServerName> = gone.iter().map(|own| &own.name).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
-        return Err(Problem::no_server(unknown, &known).into());
+        return Err(has_not_left(unknown, &known));
     }
-    forget(context, |own| names.contains(&own.name))
+    forget(context, |own| names.contains(&own.name))?;
+    for name in names {
+        screen.note(&format!("  {name} is forgotten: what is on it stays there"));
+    }
+    Ok(())
+}
+
+fn has_not_left(name: &ServerName, gone: &[&ServerName]) -> Complaint {
+    let what = format!("no server `{name}` has left the environment");
+    let names = gone.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let complaint = match names.is_empty() {
+        true => Complaint::new(Exit::Usage, what).nothing_changed(),
+        false => Complaint::new(Exit::Usage, format!("{what}; gone is {names}")).nothing_changed(),
+    };
+    complaint.hint(
+        "`--forget` is for servers that are no longer in onward.toml and that `onward status` names \
+         as gone",
+    )
 }
 
 fn forget(context: &Context, is_it: impl Fn(&Gone) -> bool) -> Result<(), Complaint> {

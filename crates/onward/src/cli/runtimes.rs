@@ -46,6 +46,12 @@ pub fn resolve(
             RuntimeSource::System(directories) => format!("in {}", directories.join(", ")),
         };
         screen.note(&format!("  {} {version} {place} ({file} wants {wanted})", one.language));
+        if one.language.is_needed_to_run() && context.ways().is_some() {
+            screen.note(&format!(
+                "  {} {version} is for what runs here; the servers run the {} that they have",
+                one.language, one.language
+            ));
+        }
         screen.event(&json!({
             "event": "runtime",
             "language": one.language.as_str(),

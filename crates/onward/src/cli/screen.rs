@@ -85,16 +85,17 @@ impl Screen {
         }
     }
 
-    /// A line that tells what is going on; not with `-q`.
+    /// A line that tells what is going on; not with `-q`. Its commands can be typed as they are.
     pub fn note(&self, text: &str) {
         if !self.json && !self.quiet {
-            write_out(&format!("{DIM}{text}{DIM:#}\n"));
+            write_out(&format!("{DIM}{}{DIM:#}\n", self.place.repeated(text)));
         }
     }
 
     /// A line that says that it went well.
     pub fn success(&self, text: &str) {
         if !self.json {
+            let text = self.place.repeated(text);
             write_out(&format!("{GOOD}✓{GOOD:#} {text}\n"));
         }
     }
@@ -131,7 +132,7 @@ impl Screen {
         self.event(&fields);
     }
 
-    /// A line that says what to type next.
+    /// A line with what to type, which can be typed as it is.
     pub fn next(&self, text: &str) {
         self.line(&self.place.repeated(text));
     }

@@ -1,6 +1,6 @@
 //! From the project file's wishes to what a release keeps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +20,8 @@ use super::{
 /// How long onward's own server of static files may take to listen.
 const STATIC_WITHIN: Duration = Duration::from_secs(10);
 
-/// The configuration of a release, as the file wishes it, with the runtimes that it pins.
+/// The configuration of a release, as the file wishes it, with the runtimes that it pins: on this
+/// machine those that build it, while other servers run what they have.
 pub fn config(resolved: &Resolved, runtimes: &[InUse]) -> Arc<Config> {
     let processes = resolved.processes.iter();
     let values = resolved.values.iter();
@@ -38,7 +39,11 @@ pub fn config(resolved: &Resolved, runtimes: &[InUse]) -> Arc<Config> {
         warm_ms: ms(resolved.release.warm),
         shared_dirs: paths(&resolved.shared),
         shared_files: paths(&resolved.shared_files),
-        runtimes: crate::runtimes::of_release(runtimes),
+        runtimes: match resolved.provider {
+            Provider::Local => crate::runtimes::of_release(runtimes),
+            // Its directory is one of this machine.
+            Provider::Ssh | Provider::Nspawn => BTreeMap::new(),
+        },
         strategy: resolved.release.strategy,
         routing: Routing { site: site(resolved), ..resolved.routing.clone() },
         tasks: tasks.map(|(name, task)| (name.clone(), task.run.as_str().to_owned())).collect(),

@@ -8,6 +8,9 @@ use crate::protocol::{Answer, Hello, OLDEST, VERSION};
 /// What people are told of a silence, for which the system has other words.
 const SAYS_NOTHING: &str = "it runs and says nothing";
 
+/// The kind of error by which a way to an agent says that it is no use to try it again.
+pub const NO_USE: io::ErrorKind = io::ErrorKind::PermissionDenied;
+
 /// Why there is no good answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -50,6 +53,11 @@ impl ClientError {
             Self::Lost(error) | Self::NoAgent { source: error, .. } => is_silence(error),
             Self::Refused(_) | Self::Nonsense(_) | Self::NoKey | Self::Version(_) => false,
         }
+    }
+
+    /// Whether it is no use to ask again: the way to the agent is closed for good.
+    pub fn is_final(&self) -> bool {
+        matches!(self, Self::NoAgent { source, .. } if source.kind() == NO_USE)
     }
 
     /// Whether there is no agent now: nobody listens, or whoever did is gone. One that is started

@@ -22,7 +22,7 @@ use onward_secret::Identity;
 use zeroize::Zeroizing;
 
 pub use dial::{Dial, socket};
-pub use error::ClientError;
+pub use error::{ClientError, NO_USE};
 pub(crate) use error::nonsense;
 pub use link::{AgentLink, OpenKey};
 

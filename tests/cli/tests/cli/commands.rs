@@ -92,7 +92,7 @@ fn what_cannot_be_run_is_refused_and_named() {
     project.run(&["up"]).code_is(0);
     for (arguments, code, words) in [
         (&["exec", "--process", "nope", "true"][..], 3, "no process `nope` here; it has web"),
-        (&["run", "--server", "nope", "true"], 3, "there is no server `nope`"),
+        (&["run", "--server", "nope", "true"], 2, "there is no server `nope`; there is local"),
         (&["task", "nope"], 2, "no task `nope`; there is greet"),
         (&["exec"], 2, "<CMD>"),
     ] {

@@ -58,7 +58,7 @@ fn list(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
         .collect();
     screen.document(&json!(lines));
     if listed.is_empty() {
-        screen.line("no bundle is kept; `onward bundle build` or `onward up` makes one");
+        screen.next("no bundle is kept; `onward bundle build` or `onward up` makes one");
     }
     for one in &listed {
         screen.line(&format!(

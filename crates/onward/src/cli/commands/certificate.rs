@@ -19,6 +19,7 @@ use crate::cli::numbers;
 use crate::cli::reading;
 use crate::cli::screen::Screen;
 use crate::cli::table::Table;
+use crate::project::tls::Tls;
 
 /// Does what the verb says.
 pub fn run(context: &Context, verb: &CertificateVerb, screen: &Screen) -> Result<Exit, Complaint> {
@@ -49,7 +50,7 @@ fn show(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
         })).collect::<Vec<_>>(),
     }));
     let Some(held) = held else {
-        screen.line("No certificates: `tls` in onward.toml is off");
+        screen.line(&format!("No certificates: {}", why_none(context)));
         return Ok(Exit::Done);
     };
     let mut table = Table::new(["NAMES", "UNTIL", "LEFT", "ISSUER"]);
@@ -75,6 +76,15 @@ fn show(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     Ok(Exit::Done)
 }
 
+/// Why an environment has no certificates.
+fn why_none(context: &Context) -> &'static str {
+    match (&context.resolved.tls, context.resolved.routing.hosts.is_empty()) {
+        (Tls::Off, true) => "without a `domain` in onward.toml there is no name to have one for",
+        (Tls::Off, false) => "`tls` in onward.toml is off",
+        (Tls::Own(_) | Tls::Acme(_), _) => "the next `onward up` brings what onward.toml says",
+    }
+}
+
 fn renew(context: &Context, names: &[String], screen: &Screen) -> Result<Exit, Complaint> {
     screen.note(&context.title());
     let stored = context.look()?;
@@ -92,7 +102,7 @@ fn renew(context: &Context, names: &[String], screen: &Screen) -> Result<Exit, C
         let what = format!("no authority is asked for certificates of {}", context.environment());
         return Err(Complaint::new(Exit::Refused, what)
             .nothing_changed()
-            .hint("write `tls = \"acme\"` into onward.toml, then `onward up`"));
+            .hint("write `domain` and `tls = \"acme\"` into onward.toml, then `onward up`"));
     }
     let interrupts = interrupt::watch();
     let only = (!only.is_empty()).then_some(only);

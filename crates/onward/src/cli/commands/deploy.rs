@@ -38,7 +38,7 @@ use crate::project::{HookPoint, wishes};
 pub fn up(context: &Context, args: &UpArgs, screen: &Screen) -> Result<Exit, Complaint> {
     likeness::keep(&context.local, &context.resolved)?;
     whereabouts::settle(context, screen)?;
-    retire::forget_named(context, &args.forget)?;
+    retire::forget_named(context, &args.forget, screen)?;
     managers::introduce(context, &args.release.without, screen);
     release(context, &args.release, args.reset, screen)
 }
@@ -85,6 +85,7 @@ fn release_with(
     screen.note(&context.title());
     let planned = args.generation.map(Generation);
     not_stale(context, planned)?;
+    let without = known_servers(context, args)?;
     address::is_free(context)?;
     context.prepare()?;
     secrets::before_deploy(context, screen)?;
@@ -111,7 +112,6 @@ fn release_with(
             unchanged(context, document, screen, interrupts)
         });
     }
-    let without = known_servers(context, args)?;
     let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::enrolled(context, document, &without)?;

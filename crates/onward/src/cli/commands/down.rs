@@ -1,7 +1,5 @@
 //! `onward down`: takes the environment away.
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use onward_core::engine::Ask;
 use serde_json::json;
 
@@ -19,6 +17,7 @@ use crate::cli::managers;
 use crate::cli::numbers;
 use crate::cli::outcome;
 use crate::cli::problem::Problem;
+use crate::cli::question;
 use crate::cli::screen::Screen;
 use crate::cli::ways::Ways;
 use crate::providers::Server;
@@ -156,15 +155,12 @@ fn confirm(context: &Context, args: &DownArgs, global: &Global) -> Result<(), Co
         let (environment, given) = (name.clone(), given.clone());
         return Err(Problem::OtherName { environment, given }.into());
     }
-    let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
-    if !asks {
+    if !question::can_ask(global) {
         return Err(Problem::DownNeedsName(name.clone()).into());
     }
-    print!("This stops {}. Type its environment's name ({name}) to go on: ", context.app());
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    if answer.trim() == name.as_str() {
+    let text =
+        format!("This stops {}. Type its environment's name ({name}) to go on: ", context.app());
+    if question::ask(&text).as_deref() == Some(name.as_str()) {
         return Ok(());
     }
     Err(Problem::NameNotTyped(name.clone()).into())

@@ -73,7 +73,10 @@ fn behind_ssh(context: &Context) -> Complaint {
         .fact("They go on without you: agent and proxy are units of each server, which start what runs after a \
                reboot and renew certificates")
         .nothing_changed()
-        .hint("`onward ssh SERVER -- \"systemctl cat 'onward-APP-*'\"` shows the units of what runs there")
+        .hint(format!(
+            "`onward ssh SERVER -- \"systemctl cat 'onward-{}-*'\"` shows the units of what runs there",
+            context.app()
+        ))
         .hint("`onward -e local eject --copy` writes the same app for a machine of its own")
 }
 

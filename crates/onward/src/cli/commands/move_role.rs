@@ -1,7 +1,7 @@
 //! `onward move`: a role of one server goes to another one.
 
 use onward_core::engine::{Ask, Refusal};
-use onward_core::model::Role;
+use onward_core::model::{Role, ServerName};
 use serde_json::json;
 
 use crate::cli::args::Global;
@@ -36,6 +36,11 @@ pub fn run(
     };
     if stored.document.serving.is_none() && stored.document.operation.is_none() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
+    }
+    if stored.document.server(&args.to).is_none() {
+        let known: Vec<&ServerName> = stored.document.servers.keys().collect();
+        let complaint: Complaint = Problem::no_server(&args.to, &known).into();
+        return Err(complaint.hint("`onward up` brings a server in that is new in onward.toml"));
     }
     machines::follow_move(context, Some((&args.role, &args.to)), global, screen)?;
     let interrupts = interrupt::watch();

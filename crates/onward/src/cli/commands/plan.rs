@@ -46,15 +46,15 @@ pub fn run(context: &Context, args: &PlanArgs, screen: &Screen) -> Result<Exit, 
     changes.splice(0..0, machines::lines(context));
     let generation = document.map_or(0, |document| document.generation.0);
     for change in &changes {
-        screen.line(&format!("  {change}"));
+        screen.next(&format!("  {change}"));
     }
     match document {
-        _ if !changes.iter().any(|line| is_change(line)) => screen.line("Nothing would change."),
-        Some(_) => screen.line(&format!(
+        _ if !changes.iter().any(|line| is_change(line)) => screen.next("Nothing would change."),
+        Some(_) => screen.next(&format!(
             "`onward up --generation {generation}` does exactly this, or refuses if the state \
              has changed."
         )),
-        None => screen.line("`onward up` does this."),
+        None => screen.next("`onward up` does this."),
     }
     screen.finished(
         true,

@@ -1,7 +1,6 @@
 //! `onward replace`: a new machine for an old one.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, IsTerminal, Write};
 
 use onward_core::document::{Document, Ended, Server};
 use onward_core::engine::{Ask, Refusal};
@@ -19,6 +18,7 @@ use crate::cli::interrupt::{self, Interrupts};
 use crate::cli::machines;
 use crate::cli::managers;
 use crate::cli::problem::Problem;
+use crate::cli::question;
 use crate::cli::replaced;
 use crate::cli::retire;
 use crate::cli::screen::Screen;
@@ -193,7 +193,6 @@ fn confirm(ways: &Ways, name: &ServerName, global: &Global) -> Result<(), Compla
     if ways.lab().is_none() || global.yes {
         return Ok(());
     }
-    let asks = !global.no_input && !global.json && std::io::stdin().is_terminal();
     let refused = || {
         let what =
             format!("the disk of {name}, with what apps have stored on it, would be removed");
@@ -201,12 +200,8 @@ fn confirm(ways: &Ways, name: &ServerName, global: &Global) -> Result<(), Compla
             .nothing_changed()
             .hint(format!("`onward replace {name} -y` does it"))
     };
-    if !asks {
-        return Err(refused());
-    }
-    print!("This removes the disk of {name}, with what apps have stored on it. Go on? (yes/no) ");
-    let _ = std::io::stdout().flush();
-    let mut answer = String::new();
-    let _ = std::io::stdin().lock().read_line(&mut answer);
-    if matches!(answer.trim(), "yes" | "y") { Ok(()) } else { Err(refused()) }
+    let text = format!(
+        "This removes the disk of {name}, with what apps have stored on it. Go on? (yes/no) "
+    );
+    if question::can_ask(global) && question::says_yes(&text) { Ok(()) } else { Err(refused()) }
 }

@@ -126,36 +126,36 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     let document = now.document;
     screen.next(&format!("  {}", headline(now)));
     if let Some(edit) = outcome::pending_edit(document) {
-        screen.line(&format!("  Demanded   {edit}, by an edit of the state; not followed yet"));
-        screen.line(
+        screen.next(&format!("  Demanded   {edit}, by an edit of the state; not followed yet"));
+        screen.next(
             "             the next `onward up` follows it, `onward state undo` takes it back",
         );
     }
     tell_scaled(document, screen);
     for own in &now.moved {
         let text = own.text();
-        screen.line(&format!("  Moved      by hand: {text}; `onward up --reset` takes the file's"));
+        screen.next(&format!("  Moved      by hand: {text}; `onward up --reset` takes the file's"));
     }
     for line in replaced::lines(document) {
-        screen.line(&format!("  Replaced   {line}"));
+        screen.next(&format!("  Replaced   {line}"));
     }
     for line in retire::lines(document) {
-        screen.line(&format!("  Gone       {line}"));
+        screen.next(&format!("  Gone       {line}"));
     }
     if let Some(maintenance) = &document.demand.maintenance {
         let again = maintenance.retry_after_s;
-        screen.line(&format!(
+        screen.next(&format!(
             "  Maintenance is on: visitors get a page and 503, to try again after {}",
             crate::project::duration_text(std::time::Duration::from_secs(again))
         ));
-        screen.line("             `onward maintenance off` lets them through");
+        screen.next("             `onward maintenance off` lets them through");
     }
     if let Some(operation) = &document.operation {
         let is_managed = document.servers.values().any(|own| own.reach.is_some());
         tell_operation(operation, is_managed, now.at, screen);
     }
     if let Some((number, until)) = outcome::warm(document, now.at) {
-        screen.line(&format!(
+        screen.next(&format!(
             "  Warm       {}, for a quick `onward rollback {number}`, until about {}",
             outcome::release_name(document, number),
             until.strftime("%H:%M UTC")
@@ -170,7 +170,7 @@ fn tell(now: &Now<'_>, screen: &Screen) {
     }
     if let Some(traffic) = traffic(&now.reports).filter(|_| document.serving.is_some()) {
         let proxies = if now.reports.len() > 1 { "proxies" } else { "proxy" };
-        screen.line(&format!(
+        screen.next(&format!(
             "  Traffic    {}, {} lost, {} since the {proxies} started",
             numbers::count(traffic.requests, "request"),
             numbers::grouped(traffic.lost),
@@ -178,15 +178,15 @@ fn tell(now: &Now<'_>, screen: &Screen) {
         ));
     }
     for line in certified::lines(document, now.at) {
-        screen.line(&format!("  HTTPS      {line}"));
+        screen.next(&format!("  HTTPS      {line}"));
     }
     for line in &now.degraded {
-        screen.line(&format!("  Degraded   {line}"));
+        screen.next(&format!("  Degraded   {line}"));
     }
     let several = now.reports.len() > 1;
     for Drift { server, text, fix } in &now.drift {
         let place = if several { format!("{server}: ") } else { String::new() };
-        screen.line(&format!("  Drift      {place}{text}"));
+        screen.next(&format!("  Drift      {place}{text}"));
         screen.next(&format!("             {fix}"));
     }
 }
@@ -195,7 +195,7 @@ fn tell(now: &Now<'_>, screen: &Screen) {
 fn tell_scaled(document: &Document, screen: &Screen) {
     for own in scaled::overrides(document) {
         let (text, by) = (own.text(), &own.scale.by);
-        screen.line(&format!(
+        screen.next(&format!(
             "  Scaled     by hand: {text}, by {by}; `onward up --reset` takes the file's"
         ));
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use onward_core::model::{Digest, ServerName};
 use onward_server::build::Build;
-use onward_server::client::{Client, ClientError, Dial};
+use onward_server::client::{Client, ClientError, Dial, NO_USE};
 use onward_server::protocol::Hello;
 
 use super::connection::{Connection, IfBare};
@@ -451,7 +451,11 @@ fn unverified(said: &[String]) -> bool {
 
 impl Dial for Way {
     fn dial(&self) -> io::Result<UnixStream> {
-        let connection = self.connection(IfBare::Tell).map_err(io::Error::other)?;
+        let connection = self.connection(IfBare::Tell).map_err(|error| {
+            let is_hopeless = locked(&self.state).hopeless.is_some();
+            let kind = if is_hopeless { NO_USE } else { io::ErrorKind::Other };
+            io::Error::new(kind, error)
+        })?;
         connection.dial()
     }
 

@@ -28,10 +28,7 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     let mut checks = machine::checks(&global.directory);
     match Context::load(global) {
         Ok(context) => {
-            if context.ways().is_some_and(|ways| ways.manager().connect().is_ok()) {
-                // What keeps it from being found is among what is looked at.
-                let _ = whereabouts::find(&context);
-            }
+            find_state(&context);
             checks.push(project(&context));
             checks.extend(programs::checks(&context));
             checks.extend(place::checks(&context));
@@ -45,6 +42,16 @@ pub fn run(global: &Global, screen: &Screen) -> Result<Exit, Complaint> {
     let broken = checks.iter().any(|check| check.verdict == Verdict::Broken);
     screen.document(&json!({ "ok": !broken, "checks": checks }));
     Ok(if broken { Exit::Failed } else { Exit::Done })
+}
+
+/// Finds the server that keeps the state. What keeps it from being found is among what is looked at.
+fn find_state(context: &Context) {
+    let Some(ways) = context.ways() else { return };
+    match ways.manager().connect() {
+        Ok(()) => drop(whereabouts::find(context)),
+        // It is told once; not every check waits for it again.
+        Err(error) => ways.manager().give_up(error),
+    }
 }
 
 fn project(context: &Context) -> Check {
@@ -79,7 +86,7 @@ fn tell(checks: &[Check], screen: &Screen) {
     for check in checks {
         screen.line(&format!("{}  {:width$}  {}", check.verdict.mark(), check.name, check.text));
         if let Some(fix) = &check.fix {
-            screen.line(&format!("      {:width$}  → {fix}", ""));
+            screen.next(&format!("      {:width$}  → {fix}", ""));
         }
     }
     let of = |verdict| checks.iter().filter(|check| check.verdict == verdict).count() as u64;
@@ -87,7 +94,7 @@ fn tell(checks: &[Check], screen: &Screen) {
         (0, 0) => "Everything is as it should be".to_owned(),
         (0, warnings) => format!("A deploy can work; {}", numbers::count(warnings, "warning")),
         (broken, _) => {
-            format!("A deploy would fail: {}", numbers::count(broken, "thing to mend first"))
+            format!("A deploy would fail: {} to mend first", numbers::count(broken, "thing"))
         }
     };
     screen.line(&last);

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::check::Check;
 use super::system;
 use crate::cli::context::Context;
+use crate::cli::enrol;
 use crate::cli::fleet;
 use crate::providers::Server;
 use crate::providers::local::{Contact, LocalServer};
@@ -44,7 +45,8 @@ pub fn checks(context: &Context) -> Vec<Check> {
     }
     let serves = stored.is_some_and(|stored| stored.document.serving.is_some());
     for server in &servers {
-        let place = if servers.len() > 1 { format!("{}: ", server.name()) } else { String::new() };
+        let is_told = servers.len() > 1 || server.ssh().is_some();
+        let place = if is_told { format!("{}: ", server.name()) } else { String::new() };
         checks.extend(agent(server, serves).into_iter().map(|check| check.at(&place)));
     }
     checks
@@ -83,11 +85,18 @@ fn agent(server: &Server, serves: bool) -> Vec<Check> {
         }
         Contact::Silent { pid } => return vec![silent(server, pid)],
         Contact::Unreachable(error) => {
-            let remedy = "`ssh` to it has to work by hand, without asking anything";
+            let remedy = match server.ssh() {
+                Some(server) => enrol::complaint(server, &error, true, false).hints.join("; "),
+                None => "`ssh` to it has to work by hand, without asking anything".to_owned(),
+            };
             return vec![Check::broken("server", format!("it {error}"), remedy)];
         }
     };
     let mut checks = vec![match hello.proxy_problem {
+        // Its own address says nothing from here; whether people come through, `ports` tells.
+        None if server.ssh().is_some() => {
+            Check::fine("agent", format!("onward {}, its proxy answers", hello.onward))
+        }
         None => {
             Check::fine("agent", format!("onward {}, answers at {}", hello.onward, hello.address))
         }

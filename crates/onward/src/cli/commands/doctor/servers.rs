@@ -30,9 +30,9 @@ pub fn checks(context: &Context) -> Vec<Check> {
     let stored = context.look().ok().flatten();
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::servers(context, document);
-    let several = servers.len() > 1;
     let each = fleet::on_each(&servers, |server| {
-        let place = if several { format!("{}: ", server.name()) } else { String::new() };
+        // Also of one alone: this machine has a disk and a clock, too.
+        let place = format!("{}: ", server.name());
         let found = server.ssh().map(|ssh| of_server(context, server, ssh)).unwrap_or_default();
         found.into_iter().map(|check| check.at(&place)).collect::<Vec<_>>()
     });

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::document::Document;
+use onward_core::ports::StoreError;
 use onward_core::secrets::Secrets;
 
 use super::check::Check;
@@ -26,6 +27,15 @@ pub fn checks(context: &Context) -> Vec<Check> {
             Ok(()) => return vec![Check::fine("state", "nothing has been released here yet")],
             Err(complaint) => return broken(complaint),
         },
+        Err(StoreError::Unavailable { .. }) if context.is_carried_on() => {
+            let manager = context.ways().map(|ways| ways.manager().name().to_string());
+            let manager = manager.unwrap_or_default();
+            return vec![Check::broken(
+                "state",
+                format!("not seen: {manager} keeps it, and cannot be asked"),
+                format!("mend the way to {manager} first"),
+            )];
+        }
         Err(error) => return broken(error.into()),
     };
     let document = &*stored.document;

@@ -63,7 +63,7 @@ pub fn tell(
         None => screen.success("Nothing was left half-done in any of them"),
         Some((story, violation)) => {
             screen.line(&format!("A bug of onward, in {} runs: {violation}", tally.broken.len()));
-            screen.line(&format!("`onward rehearse --story {story}` tells it; please report it"));
+            screen.next(&format!("`onward rehearse --story {story}` tells it; please report it"));
         }
     }
 }

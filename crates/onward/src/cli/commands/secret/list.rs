@@ -35,7 +35,7 @@ pub(super) fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint>
         return Ok(Exit::Done);
     }
     if rows.is_empty() && missing.is_empty() {
-        screen.line("No secrets. `onward secret set NAME` sets one");
+        screen.next("No secrets. `onward secret set NAME` sets one");
         return Ok(Exit::Done);
     }
     let mut table = Table::new(["NAME", "VERSION", "SET", "BY", "ONWARD.TOML", "SERVING"]);
