@@ -13,6 +13,7 @@
 //!
 //! # Guarantees
 //! - Bytes of one conversation arrive in their order, or the conversation ends.
+//! - What was said before an end arrives, also when its speaker has left without listening.
 //! - A conversation that is not read holds up no other: each has a window of its own.
 //! - When the pipes end, every conversation ends: nobody waits for an answer that cannot come.
 //! - So they do within [`SILENT_MAX`] when the side that opens them is gone without a word: a laptop
@@ -25,7 +26,7 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -83,6 +84,8 @@ struct Conversation {
     opened: Condvar,
     /// How many of its two directions have ended.
     ended: AtomicU32,
+    /// Whoever is at our socket takes nothing any more.
+    refuses: AtomicBool,
 }
 
 struct Window {
@@ -207,7 +210,12 @@ impl Shared {
                         locked(&conversation.incoming).take();
                     }
                 }
-                Frame::Gone(id) => self.drop_conversation(id),
+                Frame::Gone(id) => {
+                    let conversation = locked(&self.state).conversations.remove(&id);
+                    if let Some(conversation) = conversation {
+                        conversation.leave();
+                    }
+                }
             }
         }
     }
@@ -229,6 +237,7 @@ impl Shared {
             window: Mutex::new(Window { bytes: WINDOW_BYTES, closed: false }),
             opened: Condvar::new(),
             ended: AtomicU32::new(0),
+            refuses: AtomicBool::new(false),
         });
         {
             let mut state = locked(&self.state);
@@ -257,6 +266,9 @@ impl Shared {
             }
             let mut socket = &conversation.socket;
             match socket.read(&mut buffer[..room.min(CONTENT_BYTES_MAX)]) {
+                Ok(0) if conversation.refuses.load(Ordering::Acquire) => {
+                    return self.gone(id);
+                }
                 Ok(0) => {
                     let _ = self.send(&Frame::End(id));
                     return self.direction_ended(id, conversation);
@@ -268,21 +280,27 @@ impl Shared {
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => {
-                    let _ = self.send(&Frame::Gone(id));
-                    return self.drop_conversation(id);
-                }
+                Err(_) => return self.gone(id),
             }
         }
+    }
+
+    /// Whoever is at our socket is gone, and everything was said.
+    fn gone(&self, id: u32) {
+        let _ = self.send(&Frame::Gone(id));
+        self.drop_conversation(id);
     }
 
     /// From the other side to our socket. What was taken is given back as window.
     fn carry_in(&self, id: u32, conversation: &Conversation, arrived: &Receiver<Vec<u8>>) {
         while let Ok(bytes) = arrived.recv() {
             let mut socket = &conversation.socket;
-            if socket.write_all(&bytes).is_err() {
-                let _ = self.send(&Frame::Gone(id));
-                return self.drop_conversation(id);
+            if !conversation.refuses.load(Ordering::Acquire) && socket.write_all(&bytes).is_err() {
+                conversation.refuses.store(true, Ordering::Release);
+                if conversation.ended.load(Ordering::Acquire) > 0 {
+                    return self.gone(id);
+                }
+                // What it said last is still to be read; nothing more is written.
             }
             let count = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             if self.send(&Frame::Credit(id, count)).is_err() {
@@ -353,6 +371,14 @@ impl Conversation {
         let mut window = locked(&self.window);
         window.bytes = window.bytes.saturating_add(count).min(WINDOW_BYTES);
         self.opened.notify_all();
+    }
+
+    /// The other side is gone: what has come is written, and nothing more is read.
+    fn leave(&self) {
+        locked(&self.incoming).take();
+        locked(&self.window).closed = true;
+        self.opened.notify_all();
+        let _ = self.socket.shutdown(Shutdown::Read);
     }
 
     fn close(&self) {

@@ -103,3 +103,24 @@ fn a_conversation_that_is_refused_ends() {
     let _ = one.read_to_end(&mut rest);
     assert!(rest.is_empty() && !opener.is_over());
 }
+
+/// An agent answers and leaves while its client still speaks: the answer is not lost with it.
+#[test]
+fn the_last_words_of_who_leaves_without_listening_arrive() {
+    let (opener, _acceptor, arrived) = both();
+    for _ in 0..300 {
+        let mut one = opener.open().unwrap();
+        let mut at_one = arrived.recv().unwrap();
+        one.write_all(b"not read").unwrap();
+        let said = thread::spawn(move || {
+            at_one.write_all(b"last words").unwrap();
+            drop(at_one);
+        });
+        // It may be told already that nobody listens.
+        let _ = one.write_all(b"not read either");
+        said.join().unwrap();
+        let mut heard = Vec::new();
+        let _ = one.read_to_end(&mut heard);
+        assert_eq!(String::from_utf8_lossy(&heard), "last words");
+    }
+}
