@@ -18,6 +18,8 @@ use crate::process::{End, Identity, Program, signal_name, with_exec};
 
 /// The variable that says where secrets are as files.
 pub const SECRETS_VARIABLE: &str = "ONWARD_SECRETS_DIR";
+/// Finds a program in the directory and with the `PATH` of the unit: its words follow.
+const FINDS: [&str; 4] = ["/bin/sh", "-c", "exec \"$@\"", "sh"];
 /// Variables of the agent's own user, in whose place systemd puts those of the app's user.
 const OF_A_USER: [&str; 7] =
     ["HOME", "LOGNAME", "SHELL", "USER", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "TMPDIR"];
@@ -189,8 +191,11 @@ impl Unit<'_> {
         let words: Vec<OsString> = match self.program {
             Program::Line(line) => vec!["/bin/sh".into(), "-c".into(), with_exec(line).into()],
             Program::Direct(path, arguments) => {
-                let path = path.clone().into_os_string();
-                [path].into_iter().chain(arguments.iter().cloned()).collect()
+                let program = path.clone().into_os_string();
+                // Otherwise systemd-run looks for it, with its own path and in its own directory.
+                let shell = if path.is_absolute() { &[][..] } else { &FINDS[..] };
+                let words = shell.iter().map(OsString::from).chain([program]);
+                words.chain(arguments.iter().cloned()).collect()
             }
         };
         let mut words = words.into_iter();

@@ -43,6 +43,13 @@ fn commands_schedules_files_and_what_is_shared_are_the_apps_on_servers() {
     assert_eq!(line.run("one", &private).trim(), format!("640 root {USER}"));
     // The app makes its shared file through the link; the next release has it.
     line.onward(&["exec", "--", "sh", "-c", "echo kept > local.db"]);
+    // A program is found where the app finds it, and its words are no shell's.
+    let tool = "printf '#!/bin/sh\\necho \"$1\" in $PWD' > storage/tool; chmod +x storage/tool";
+    line.onward(&["exec", tool]);
+    let found = line.onward(&["exec", "--", "storage/tool", "$HOME; ls"]);
+    assert_eq!(found.stdout, format!("$HOME; ls in {TREE}/releases/1\n"));
+    let missing = line.project.run(&["exec", "--", "nosuch", "word"]).code_is(127);
+    assert!(missing.stderr.contains("nosuch: not found"), "{missing:?}");
 
     // A check that fails is told with its last words, and nothing of it takes traffic.
     let bad = FILE.replace("test -n", "echo the check says no >&2; false; test -n");
