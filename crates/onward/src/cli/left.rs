@@ -77,7 +77,7 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
         let pins = ways.pins().of_gone();
         let server = SshServer::new(name.clone(), ways::reach(reach), None, pins);
         let had = match server.connect() {
-            Ok(()) => has_state(context, &server),
+            Ok(()) => is_up(context, &server),
             Err(_) => document.serving.is_some(),
         };
         if had {
@@ -109,6 +109,13 @@ fn other_machine(context: &Context, ways: &Ways) -> Option<SshServer> {
 /// Whether a server has the document of the environment.
 fn has_state(context: &Context, server: &SshServer) -> bool {
     matches!(stores::of_server(&context.resolved, server).read(), Ok(Some(_)))
+}
+
+/// Whether a server has the document of the environment, and it is not down.
+fn is_up(context: &Context, server: &SshServer) -> bool {
+    let stored = stores::of_server(&context.resolved, server).read();
+    let document = stored.ok().flatten().map(|stored| stored.document);
+    document.is_some_and(|own| own.serving.is_some() || own.operation.is_some())
 }
 
 /// The copies that the servers of the file have.
