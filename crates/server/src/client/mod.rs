@@ -22,8 +22,8 @@ use onward_secret::Identity;
 use zeroize::Zeroizing;
 
 pub use dial::{Dial, socket};
-pub use error::{ClientError, NO_USE};
 pub(crate) use error::nonsense;
+pub use error::{ClientError, NO_USE};
 pub use link::{AgentLink, OpenKey};
 
 use crate::protocol::{Answer, Hello, LINE_BYTES_MAX, Request};
