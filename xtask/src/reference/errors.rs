@@ -13,7 +13,12 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("Requests that are refused", &["crates/core/src/engine"]),
     (
         "State",
-        &["crates/core/src/ports.rs", "crates/core/src/document.rs", "crates/store/src/state"],
+        &[
+            "crates/core/src/ports.rs",
+            "crates/core/src/document.rs",
+            "crates/core/src/document",
+            "crates/store/src/state",
+        ],
     ),
     ("Bundles", &["crates/store/src/bundle"]),
     ("Servers", &["crates/server/src"]),

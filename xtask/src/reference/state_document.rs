@@ -8,9 +8,26 @@ use syn::{Fields, Item};
 use super::MADE;
 use super::code::{Types, attribute, cell, documentation, snake, type_text};
 
+/// Types that a macro makes, which is not looked into: a word each.
+const WORDS: [&str; 10] = [
+    "AppName",
+    "EnvironmentName",
+    "Generation",
+    "WriteId",
+    "ReleaseNumber",
+    "ServerName",
+    "ProcessName",
+    "OperationNumber",
+    "RequestId",
+    "Role",
+];
+
 pub(super) fn page() -> Result<String, String> {
     let types = Types::read(&[
         "crates/core/src/document.rs",
+        "crates/core/src/document",
+        "crates/core/src/https.rs",
+        "crates/core/src/secrets.rs",
         "crates/core/src/traffic.rs",
         "crates/core/src/model",
     ])?;
@@ -22,7 +39,12 @@ pub(super) fn page() -> Result<String, String> {
     let mut waiting = VecDeque::from(["Document".to_owned()]);
     let mut seen = BTreeSet::from(["Document".to_owned()]);
     while let Some(name) = waiting.pop_front() {
-        let Some(item) = types.get(&name) else { continue };
+        let Some(item) = types.get(&name) else {
+            if WORDS.contains(&name.as_str()) {
+                continue;
+            }
+            return Err(format!("{name} is stored, and in no file that this page is made from"));
+        };
         let mentioned = section(&mut text, &types, &name, item);
         for other in mentioned {
             if seen.insert(other.clone()) {
@@ -122,7 +144,10 @@ fn shown(text: &str, types: &Types, mentioned: &mut Vec<String>) -> String {
         "bool" => "true or false".to_owned(),
         "u8" | "u16" | "u32" | "u64" | "usize" => "number".to_owned(),
         "Timestamp" => "time".to_owned(),
-        other => words(other),
+        other => {
+            mentioned.push(other.to_owned());
+            words(other)
+        }
     }
 }
 
