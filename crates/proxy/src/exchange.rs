@@ -73,8 +73,8 @@ pub(crate) struct Exchange<'a> {
     /// Longest body that the route takes.
     most: Option<u64>,
     hold: Hold,
-    /// Passed on by the proxy of another server: an instance of this one answers.
-    of_peer: bool,
+    /// Of which fleet the proxy of another server passed it on: an instance of this one answers.
+    of_fleet: Option<HeaderValue>,
     /// An instance may have seen some of it.
     sent: bool,
     retried: bool,
@@ -91,7 +91,7 @@ impl<'a> Exchange<'a> {
         body: Upload,
         nature: Nature,
         tally: Tally,
-        of_peer: bool,
+        of_fleet: Option<HeaderValue>,
         started: Instant,
     ) -> Self {
         let empty = body.is_over();
@@ -106,7 +106,7 @@ impl<'a> Exchange<'a> {
             skip: 0,
             most: None,
             hold: Hold::new(started),
-            of_peer,
+            of_fleet,
             sent: false,
             retried: false,
             spurned: false,
@@ -159,7 +159,14 @@ impl<'a> Exchange<'a> {
         self.empty || self.body.is_some()
     }
 
+    fn is_of_peer(&self) -> bool {
+        self.of_fleet.is_some()
+    }
+
     fn route(&self) -> Option<Routed> {
+        if let Some(key) = &self.of_fleet {
+            return self.worker.route_of_fleet(key);
+        }
         let (host, path) = (host(&self.request.headers), self.request.uri.path());
         self.worker.route(host, path).map(|(routed, _)| routed)
     }
@@ -209,7 +216,7 @@ impl<'a> Exchange<'a> {
     /// Chooses an instance and counts into it. Whoever stops instances reads that number after a
     /// switch; so it is raised first and the table compared again afterwards.
     fn pick(&mut self, routed: &Routed) -> Option<Rc<Pool>> {
-        let pool = routed.least_busy(self.of_peer);
+        let pool = routed.least_busy(self.is_of_peer());
         if let Some(key) = routed.key() {
             let to_peer = pool.as_ref().is_some_and(|pool| pool.instance.peer);
             fleet::address(&mut self.request.headers, to_peer.then_some(key), !self.empty);
@@ -243,14 +250,14 @@ impl<'a> Exchange<'a> {
 
     /// Nobody answered the door: tries another, or holds the request for a moment.
     async fn wait(&mut self, routed: &Routed, generation: u64) -> Result<(), Failure> {
-        if routed.has_another(self.of_peer) {
+        if routed.has_another(self.is_of_peer()) {
             return Ok(());
         }
         // What a peer passed on is better off on another server.
-        if !self.of_peer && Box::pin(self.hold.wait(self.worker, routed, generation)).await {
+        if !self.is_of_peer() && Box::pin(self.hold.wait(self.worker, routed, generation)).await {
             return Ok(());
         }
-        Err(if routed.is_empty(self.of_peer) {
+        Err(if routed.is_empty(self.is_of_peer()) {
             (StatusCode::SERVICE_UNAVAILABLE, "the app runs nowhere at the moment")
         } else {
             (StatusCode::BAD_GATEWAY, "the app takes no connections")
@@ -285,7 +292,7 @@ impl<'a> Exchange<'a> {
         *answer.status_mut() = head.status;
         *answer.headers_mut() = head.headers;
         forward::answer(answer.headers_mut());
-        if self.of_peer {
+        if self.is_of_peer() {
             // Only this proxy may say that no instance answered.
             answer.headers_mut().remove(fleet::HOP);
         }
@@ -346,7 +353,7 @@ impl<'a> Exchange<'a> {
         if let Some(tally) = &mut self.tally {
             tally.lost_with(status, own.body().size_hint().exact().unwrap_or(0));
         }
-        if self.of_peer {
+        if self.is_of_peer() {
             let missed = if self.sent { Missed::Lost } else { Missed::Unsent };
             missed.tell(own.headers_mut());
         }

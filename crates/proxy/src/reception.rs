@@ -69,6 +69,11 @@ pub(crate) async fn receive(
     if let Some(answer) = to_challenge(worker, client, &parts) {
         return answer;
     }
+    if let Some(routed) = key.as_ref().and_then(|key| worker.route_of_fleet(key)) {
+        // The peer has decided about everything but the instance.
+        let tally = Tally::new(client, routed.counters(), started, true);
+        return Exchange::new(worker, client, parts, body, nature, tally, key, started).run().await;
+    }
     let Some((routed, alias)) = worker.route(host(&parts.headers), parts.uri.path()) else {
         let mut answer = unrouted(worker, client);
         if key.is_some() {
@@ -76,13 +81,6 @@ pub(crate) async fn receive(
         }
         return answer;
     };
-    if routed.is_of_peer(key.as_ref()) {
-        // The peer has decided about everything but the instance.
-        let tally = Tally::new(client, routed.counters(), started, true);
-        return Exchange::new(worker, client, parts, body, nature, tally, true, started)
-            .run()
-            .await;
-    }
     forward::say_who_asks(&mut parts.headers, client);
     let access = Access::of(worker, &routed, &parts, client);
     let own = |answer: Response<AnswerBody>, access: Option<Box<Access>>| {
@@ -113,7 +111,7 @@ pub(crate) async fn receive(
     let mut answer = if routed.has_site() {
         from_files(worker, client, &routed, &parts, tally).await
     } else {
-        Exchange::new(worker, client, parts, body, nature, tally, false, started).run().await
+        Exchange::new(worker, client, parts, body, nature, tally, None, started).run().await
     };
     if let Some(hsts) = routed.hsts().filter(|_| client.secure) {
         answer.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert(hsts.clone());

@@ -95,11 +95,6 @@ impl Routed {
         }
     }
 
-    /// Whether a request is passed on by a peer, which its key shows.
-    pub(crate) fn is_of_peer(&self, key: Option<&HeaderValue>) -> bool {
-        key.is_some() && key == self.0.state.key.as_ref()
-    }
-
     /// What peers are told; none for a server that is alone.
     pub(crate) fn key(&self) -> Option<&HeaderValue> {
         self.0.state.key.as_ref()
@@ -210,6 +205,17 @@ impl Worker {
         let routing = self.routing.borrow();
         let found = routing.order.find(host, path)?;
         Some((Routed(routing.routes.get(found.route)?.clone()), found.alias))
+    }
+
+    /// The route of the fleet whose key this is, by the table in force. A peer has decided whose
+    /// request it is: by names that nobody has, several apps could be meant here.
+    pub(crate) fn route_of_fleet(&self, key: &HeaderValue) -> Option<Routed> {
+        if self.is_stale() {
+            self.refresh();
+        }
+        let routing = self.routing.borrow();
+        let found = routing.routes.iter().find(|route| route.state.key.as_ref() == Some(key))?;
+        Some(Routed(found.clone()))
     }
 
     /// The answer to a challenge, by the table in force.

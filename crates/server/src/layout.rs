@@ -4,6 +4,7 @@
 //! ROOT/server.json                      the proxy's port
 //!      agent.lock  agent.log  proxy.log
 //!      proxy/table.json                 the proxy's durable table
+//!      unnamed.json                     who answers to names that nobody has
 //!      apps/APP/ENV/app.json            the last order and the commands that were begun
 //!                   state-copy.json      the state document, for a store that is lost
 //!                   instances.json      what runs, so that it is found again
@@ -81,6 +82,11 @@ impl Tree {
     /// What belongs to the server: the proxy's port.
     pub fn server_file(&self) -> PathBuf {
         self.root.join("server.json")
+    }
+
+    /// Who answers to names that nobody has.
+    pub fn unnamed_file(&self) -> PathBuf {
+        self.root.join("unnamed.json")
     }
 
     /// Locked by the one agent of the tree.

@@ -405,6 +405,9 @@ pub struct Hello {
     /// What the server's clock says; none from an agent that is too old to say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock: Option<Timestamp>,
+    /// The app and environment, `APP/ENV`, that answers here to names that nobody has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unnamed: Option<String>,
 }
 
 impl Hello {

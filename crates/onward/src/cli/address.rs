@@ -5,7 +5,10 @@ use onward_core::model::Routing;
 use onward_core::ports::StateStore;
 
 use super::context::Context;
+use super::fleet;
 use super::problem::Problem;
+use super::screen::Screen;
+use crate::providers::Server;
 
 /// The address that people type: the proxy's own, under the name and path of what serves, with TLS
 /// once there is a certificate for the name.
@@ -50,6 +53,32 @@ fn with_tls(document: &Document, routing: &Routing, port: u16) -> Option<String>
         443 => format!("https://{name}{path}"),
         port => format!("https://{name}:{port}{path}"),
     })
+}
+
+/// Who answers at the address of a server instead of an environment that has no name: another one
+/// that has none was there first.
+pub fn taken_by(context: &Context, document: Option<&Document>, server: &Server) -> Option<String> {
+    let document = document?;
+    let routing = &document.release(document.serving?)?.config.routing;
+    if !routing.hosts.is_empty() || !routing.path.is_empty() {
+        return None;
+    }
+    let own = format!("{}/{}", context.app(), context.environment());
+    server.ssh()?.last_greeting()?.unnamed.filter(|holder| *holder != own)
+}
+
+/// Says that visitors reach somebody else, when that is so.
+pub fn remind(context: &Context, document: &Document, screen: &Screen) {
+    for server in fleet::entries(context, Some(document)) {
+        let Some(holder) = taken_by(context, Some(document), &server) else { continue };
+        let Some(known) = document.server(server.name()) else { continue };
+        screen.warn(&format!(
+            "at {} {holder} answers, which was there first: give this environment a `domain` or a \
+             `path`, and `onward -e {} up`",
+            known.address.trim_end_matches(":80"),
+            context.environment()
+        ));
+    }
 }
 
 /// Refuses names that another environment on this machine answers to. The agent refuses them too;

@@ -212,11 +212,12 @@ pub fn url(context: &Context) -> Option<String> {
 /// The same as a document has it, without asking for the state.
 pub fn url_of(context: &Context, document: Option<&Document>) -> Option<String> {
     let (proxy, https_port) =
-        entries(context, document).into_iter().find_map(|server| match &server {
+        entries(context, document).iter().find_map(|server| match server {
             Server::Local(server) => {
                 let hello = server.running_agent()?.hello().ok()?;
                 Some((hello.address, hello.https_port))
             }
+            Server::Ssh(_) if address::taken_by(context, document, server).is_some() => None,
             Server::Ssh(server) => {
                 let address = &document?.server(server.name())?.address;
                 Some((format!("http://{address}"), Some(HTTPS_PORT)))

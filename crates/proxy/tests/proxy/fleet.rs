@@ -153,6 +153,22 @@ fn a_peer_without_the_route_hands_requests_back() {
     }
 }
 
+/// Two apps without a name of their own, each behind a balancer of its own, share a server.
+#[test]
+fn a_peer_answers_for_the_app_whose_balancer_asks_whatever_the_name() {
+    let (front, back) = (Proxy::start(), Proxy::start());
+    let (blog, shop) = (App::start("blog"), App::start("shop"));
+    set(&front, &route(1, &[], &[&back]));
+    let mut both = route(1, &[&shop], &[]);
+    let mut first = table(1, 1, &[&blog], 10_000).routes.remove(0);
+    first.name = "blog/local".to_owned();
+    both.routes.insert(0, first);
+    set(&back, &both);
+    assert_eq!(back.get("/").text(), "blog /", "a control: of two, the first is asked");
+    assert_eq!(front.get("/").text(), "shop /");
+    assert_eq!(post(&front, "body").text(), "shop /in");
+}
+
 #[test]
 fn two_balancers_do_not_play_ball() {
     let (one, two) = (Proxy::start(), Proxy::start());

@@ -112,6 +112,13 @@ impl Agent {
 
     /// Tells the proxy where the traffic of all apps goes, with this one changed.
     fn route(&mut self, key: &AppKey, change: Option<&RouteFact>) {
+        let wanted = self.apps.iter().flat_map(|(own, app)| match (own == key, change) {
+            (true, None) => Vec::new(),
+            (true, change) => routes::without_a_name(app, change),
+            (false, _) => routes::without_a_name(app, app.route.as_ref()),
+        });
+        let wanted: Vec<_> = wanted.collect();
+        self.unnamed.settle(&wanted);
         let all: Vec<(&App, &RouteFact)> = self
             .apps
             .iter()
@@ -121,7 +128,9 @@ impl Agent {
             })
             .collect();
         let port = self.own.https_port;
-        let routes = all.iter().map(|(app, route)| routes::in_proxy(app, route, port)).collect();
+        let unnamed = &self.unnamed;
+        let routes = all.iter().map(|(app, route)| routes::in_proxy(app, route, port, unnamed));
+        let routes = routes.collect();
         let metrics = all.iter().filter_map(|(app, route)| routes::metrics(app, route)).collect();
         let Some(app) = self.apps.get_mut(key) else { return };
         app.route_change = RouteChange::Asked;

@@ -56,6 +56,7 @@ mod startup;
 mod stray_units;
 mod succession;
 mod sweeping;
+mod unnamed;
 mod vault;
 
 use std::path::PathBuf;

@@ -119,6 +119,7 @@ impl Agent {
             proxy_problem: self.proxy_problem.clone(),
             proxy: self.proxy.clone(),
             clock: Some(jiff::Timestamp::now()),
+            unnamed: self.unnamed.holder("").map(str::to_owned),
         }))
     }
 

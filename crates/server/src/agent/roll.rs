@@ -20,6 +20,7 @@ use super::note::note;
 use super::record::Record;
 use super::rendering::Rendering;
 use super::routes;
+use super::unnamed::Unnamed;
 use super::vault::Maskers;
 use super::{Config, files, gather, pull};
 use crate::build::Build;
@@ -50,6 +51,7 @@ pub(super) struct Agent {
     rotate_at: Instant,
     memory_at: Instant,
     reports: BTreeMap<AppKey, watch::Sender<Option<Report>>>,
+    pub(super) unnamed: Unnamed,
 }
 
 /// What an agent says about itself.
@@ -79,8 +81,10 @@ impl Agent {
         own: Identity,
     ) -> Self {
         let now = Instant::now();
+        let context = Context::new(config, events, control, maskers);
         Self {
-            context: Context::new(config, events, control, maskers),
+            unnamed: Unnamed::load(context.tree.unnamed_file()),
+            context,
             apps: BTreeMap::new(),
             status: None,
             own,

@@ -8,13 +8,19 @@ use onward_proxy::{Https, Instance, Limited, Route, Site, SiteRules};
 use super::app::App;
 use super::gather::instance_name;
 use super::peers;
+use super::unnamed::Unnamed;
 
 /// How long the proxy holds a request while no instance can be reached, in milliseconds: longer
 /// than most apps take to start again, shorter than people wait.
 const HOLD_MS: u64 = 10_000;
 
 /// The route of an app.
-pub(super) fn in_proxy(app: &App, fact: &RouteFact, https_port: Option<u16>) -> Route {
+pub(super) fn in_proxy(
+    app: &App,
+    fact: &RouteFact,
+    https_port: Option<u16>,
+    unnamed: &Unnamed,
+) -> Route {
     let name = app.route_name();
     let instances = fact.slots.iter().map(|(slot, port)| Instance {
         id: instance_name(slot, &name),
@@ -22,14 +28,15 @@ pub(super) fn in_proxy(app: &App, fact: &RouteFact, https_port: Option<u16>) -> 
     });
     let order = app.order();
     let routing = routing_of(order, fact.release).cloned().unwrap_or_default();
-    let any_host = routing.hosts.is_empty();
+    let is_unnamed = routing.hosts.is_empty();
+    let any_host = is_unnamed && unnamed.holder(&routing.path) == Some(&name);
     // A name that leads to this machine everywhere, so that two apps can be told apart without
     // anything in a file.
     let own_name = || vec![format!("{}.{}.localhost", app.key.1, app.key.0)];
     Route {
         instances: instances.collect(),
         release: fact.release.0,
-        hosts: if any_host { own_name() } else { routing.hosts },
+        hosts: if is_unnamed { own_name() } else { routing.hosts },
         any_host,
         aliases: routing.aliases,
         strip: !routing.keeps_path && !routing.path.is_empty(),
@@ -104,6 +111,17 @@ pub(super) fn claimed<'a>(
         }
     }
     Ok(())
+}
+
+/// The paths below which an app wants requests for names that nobody has, each with its route: as its
+/// route is, and before it has one, as it is going to be.
+pub(super) fn without_a_name(app: &App, fact: Option<&RouteFact>) -> Vec<(String, String)> {
+    let routings: Vec<Routing> = match fact {
+        Some(fact) => vec![routing_of(app.order(), fact.release).cloned().unwrap_or_default()],
+        None => app.order().into_iter().flat_map(claims).cloned().collect(),
+    };
+    let all = routings.into_iter().filter(|own| own.hosts.is_empty());
+    all.map(|own| (own.path, app.route_name())).collect()
 }
 
 /// What the releases of an order answer to that get traffic, or are about to.

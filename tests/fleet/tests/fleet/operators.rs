@@ -46,6 +46,25 @@ fn two_apps_share_a_server_and_one_goes_without_the_other() {
          ls /var/lib/onward/apps/shop/production/releases | wc -l",
     );
     assert_eq!(left, "2\n", "nothing of the one runs or lies there, everything of the other");
+
+    // Of two without a name, the one that was there first answers, and the other is told.
+    let zine = Operator::of(&fleet, "zine", &["machine"], "");
+    zine.run(&["up"]).code_is(0);
+    zine.run(&["deploy", "--force"]).code_is(0);
+    let about = Operator::of(&fleet, "about", &["machine"], "");
+    let up = about.run(&["up"]).code_is(0);
+    assert!(up.stderr.contains("zine/production answers, which was there first"), "{up:?}");
+    assert!(!up.stdout.contains("http://"), "{up:?}");
+    assert!(asked(&address, "nobody.test").contains("good release 2"));
+    zine.run(&["down", "-y", "--confirm", "production"]).code_is(0);
+    assert!(asked(&address, "nobody.test").contains("good release 1"));
+    assert!(
+        about
+            .run(&["status"])
+            .code_is(0)
+            .stdout
+            .contains(&format!("http://{}", fleet.machines()[0].address))
+    );
 }
 
 fn is_reached(fleet: &Fleet, port: u16) -> bool {

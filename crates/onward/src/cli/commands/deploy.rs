@@ -126,6 +126,7 @@ fn release_with(
             whereabouts::settle(context, screen)?;
             retire::all(context, screen);
             maintenance::remind(context, screen);
+            address::remind(context, &document, screen);
             // A release that failed has its own reason not to be reached.
             let is_done = document.finished(number).is_some_and(|own| own.outcome == Ended::Done);
             let lacking = https::after_deploy(context, screen, interrupts)?;
@@ -193,6 +194,7 @@ fn unchanged(
 ) -> Result<Exit, Complaint> {
     carry::await_serving(context, document, interrupts)?;
     let lacking = https::after_deploy(context, screen, interrupts)?;
+    address::remind(context, document, screen);
     let url = carry::url(context);
     let took = numbers::duration(screen.began().elapsed());
     let serves = outcome::capitalised(&outcome::serves(document, url.as_deref()));

@@ -9,6 +9,7 @@ use onward_core::report::{InstanceReport, InstanceState, Report};
 use onward_core::traffic::Traffic;
 use serde_json::{Value, json};
 
+use crate::cli::address;
 use crate::cli::away::{self, Away};
 use crate::cli::carry;
 use crate::cli::certified;
@@ -66,6 +67,7 @@ pub fn run(context: &Context, screen: &Screen) -> Result<Exit, Complaint> {
     }
     let reports = fleet::reports(context, Some(document));
     let url = carry::url(context).filter(|_| document.serving.is_some());
+    address::remind(context, document, screen);
     let mut degraded = degraded(document, &reports, found);
     degraded.extend(certified::degraded(document, Timestamp::now()));
     degraded.extend(damage.map(|reason| format!("the state file is damaged: {reason}")));

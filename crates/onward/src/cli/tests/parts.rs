@@ -198,6 +198,7 @@ fn the_agent_does_not_answer() {
             proxy_problem: None,
             proxy: None,
             clock: None,
+            unnamed: None,
         })),
         ClientError::NoKey => ClientError::NoKey,
     };

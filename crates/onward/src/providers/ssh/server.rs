@@ -228,6 +228,11 @@ impl SshServer {
         self.way.connection(IfBare::Tell).map(drop)
     }
 
+    /// Who the agent was when it was greeted last, without asking anybody.
+    pub fn last_greeting(&self) -> Option<Hello> {
+        locked(&self.way.state).greeted.as_ref().map(|(_, hello)| hello.clone())
+    }
+
     /// The agent, and who it was a moment ago.
     ///
     /// # Errors
