@@ -139,7 +139,9 @@ fn a_terminal_here_is_a_terminal_there() {
     let project = up();
     let command = project.command(&[]);
     let mut script = std::process::Command::new("script");
-    let line = format!("{} exec 'tty; echo $TERM; echo started; sleep 60'", binary().display());
+    // dash loses a signal that comes while it starts another program, so it becomes that program.
+    let there = "tty; echo $TERM; echo started; exec sleep 60";
+    let line = format!("{} exec '{there}'", binary().display());
     script.args(["-qec", &line, "/dev/null"]).current_dir(project.path()).env_clear();
     script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     script.env("TERM", "xterm-test").env("SHELL", "/bin/sh");
