@@ -7,6 +7,7 @@
 //! it is never used, only told.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use onward_core::document::{self, Document};
 use onward_core::model::ServerName;
@@ -26,8 +27,12 @@ use crate::providers::ssh::SshServer;
 /// them.
 pub fn related(context: &Context) -> Vec<SshServer> {
     let Some(ways) = context.ways() else { return Vec::new() };
+    named_by(context, ways, &documents(context, ways))
+}
+
+fn named_by(context: &Context, ways: &Ways, documents: &[Document]) -> Vec<SshServer> {
     let mut found = BTreeMap::new();
-    for document in &documents(context, ways) {
+    for document in documents {
         ways.learn(document);
         for (name, reach) in left(context, document) {
             found.entry(name.clone()).or_insert_with(|| {
@@ -58,12 +63,13 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
     let Some(ways) = context.ways().filter(|_| context.resolved.store.is_none()) else {
         return Ok(());
     };
-    for server in &related(context) {
+    let documents = documents(context, ways);
+    for server in &named_by(context, ways, &documents) {
         if let Err(error) = server.connect() {
             return Err(out_of_reach(context, server, &error.to_string()));
         }
     }
-    if let Some(server) = other_machine(context, ways) {
+    if let Some(server) = other_machine(context, ways, &documents) {
         return Err(is_another_machine(context, ways, &server));
     }
     let memory = remembered(context, ways).find(|own| !shares(context, ways, own));
@@ -77,7 +83,7 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
         let pins = ways.pins().of_gone();
         let server = SshServer::new(name.clone(), ways::reach(reach), None, pins);
         let had = match server.connect() {
-            Ok(()) => is_up(context, &server),
+            Ok(()) => state_of(context, &server).is_some_and(|own| is_up(&own)),
             Err(_) => document.serving.is_some(),
         };
         if had {
@@ -88,11 +94,10 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
 }
 
 /// The old machine of a server for which the file has another one, when it has the state.
-fn other_machine(context: &Context, ways: &Ways) -> Option<SshServer> {
+fn other_machine(context: &Context, ways: &Ways, documents: &[Document]) -> Option<SshServer> {
     if ways.lab().is_some() {
         return None;
     }
-    let documents = documents(context, ways);
     let servers = documents.iter().flat_map(|own| &own.servers);
     let is_other = |name: &ServerName, key: &str| {
         let wished = ways.wished_reach(name).is_some() && !ways.is_forgotten(name);
@@ -103,19 +108,18 @@ fn other_machine(context: &Context, ways: &Ways) -> Option<SshServer> {
         let pins = ways.pins().of_gone();
         Some(SshServer::new(name.clone(), ways::reach(reach), None, pins))
     });
-    others.into_iter().find(|own| own.connect().is_ok() && has_state(context, own))
+    others.into_iter().find(|own| own.connect().is_ok() && state_of(context, own).is_some())
 }
 
-/// Whether a server has the document of the environment.
-fn has_state(context: &Context, server: &SshServer) -> bool {
-    matches!(stores::of_server(&context.resolved, server).read(), Ok(Some(_)))
-}
-
-/// Whether a server has the document of the environment, and it is not down.
-fn is_up(context: &Context, server: &SshServer) -> bool {
+/// The document of the environment that a server has.
+fn state_of(context: &Context, server: &SshServer) -> Option<Arc<Document>> {
     let stored = stores::of_server(&context.resolved, server).read();
-    let document = stored.ok().flatten().map(|stored| stored.document);
-    document.is_some_and(|own| own.serving.is_some() || own.operation.is_some())
+    stored.ok().flatten().map(|stored| stored.document)
+}
+
+/// Whether an environment is not down.
+fn is_up(document: &Document) -> bool {
+    document.serving.is_some() || document.operation.is_some()
 }
 
 /// The copies that the servers of the file have.
