@@ -204,6 +204,11 @@ impl Document {
         }
     }
 
+    /// Whether nothing serves, and nothing is on its way to.
+    pub fn is_down(&self) -> bool {
+        self.serving.is_none() && self.operation.is_none()
+    }
+
     /// The release of this number, when it is still known.
     pub fn release(&self, number: ReleaseNumber) -> Option<&Release> {
         self.releases.get(&number)

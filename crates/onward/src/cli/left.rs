@@ -83,7 +83,7 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
         let pins = ways.pins().of_gone();
         let server = SshServer::new(name.clone(), ways::reach(reach), None, pins);
         let had = match server.connect() {
-            Ok(()) => state_of(context, &server).is_some_and(|own| is_up(&own)),
+            Ok(()) => state_of(context, &server).is_some_and(|own| !own.is_down()),
             Err(_) => document.serving.is_some(),
         };
         if had {
@@ -115,11 +115,6 @@ fn other_machine(context: &Context, ways: &Ways, documents: &[Document]) -> Opti
 fn state_of(context: &Context, server: &SshServer) -> Option<Arc<Document>> {
     let stored = stores::of_server(&context.resolved, server).read();
     stored.ok().flatten().map(|stored| stored.document)
-}
-
-/// Whether an environment is not down.
-fn is_up(document: &Document) -> bool {
-    document.serving.is_some() || document.operation.is_some()
 }
 
 /// The copies that the servers of the file have.

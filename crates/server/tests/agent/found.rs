@@ -1,8 +1,6 @@
 //! What is found again, or made good, after a kill, a crash and a damage.
 
-use crate::world::{
-    SERVER, World, command, config, eventually, get, instance, is_alive, signal, web,
-};
+use crate::world::{World, command, config, eventually, get, instance, is_alive, signal};
 use onward_core::model::ReleaseNumber;
 use onward_core::order::Level;
 use onward_core::report::InstanceState;
@@ -12,13 +10,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn a_killed_agent_finds_everything_again() {
-    let mut world = World::new();
-    world.release(
-        1,
-        &[("server.py", SERVER)],
-        config(&[("web", web()), ("worker", command("sleep 1000"))]),
-    );
-    let before = world.serve(1);
+    let (mut world, before) = World::with_web_and_worker();
     let address = world.client().hello().unwrap().address;
     let proxy = world.proxy_client().status().unwrap().pid;
     world.kill_agent();

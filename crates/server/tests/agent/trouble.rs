@@ -146,13 +146,7 @@ fn the_visitor_notices_what_is_lost() {
 
 #[test]
 fn after_a_reboot_everything_is_started_again() {
-    let mut world = World::new();
-    world.release(
-        1,
-        &[("server.py", SERVER)],
-        config(&[("web", web()), ("worker", command("sleep 1000"))]),
-    );
-    let before = world.serve(1);
+    let (mut world, before) = World::with_web_and_worker();
     let address = world.client().hello().unwrap().address;
     let proxy = world.proxy_client().status().unwrap().pid;
     world.kill_agent();

@@ -285,6 +285,15 @@ impl World {
         self.until(&order, |report| report.converged)
     }
 
+    /// A server on which release 1 has traffic: a process for it, and a worker beside it.
+    pub fn with_web_and_worker() -> (Self, Report) {
+        let mut world = Self::new();
+        let processes = [("web", web()), ("worker", command("sleep 1000"))];
+        world.release(1, &[("server.py", SERVER)], config(&processes));
+        let report = world.serve(1);
+        (world, report)
+    }
+
     /// Routes traffic to a release of [`SERVER`], and to no other.
     pub fn serve(&mut self, number: u64) -> Report {
         let others: Vec<u64> =

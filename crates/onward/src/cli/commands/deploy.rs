@@ -48,14 +48,10 @@ pub fn deploy(context: &Context, args: &DeployArgs, screen: &Screen) -> Result<E
     let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
-    if is_down(&stored.document) {
+    if stored.document.is_down() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
     release(context, args, false, screen)
-}
-
-fn is_down(document: &Document) -> bool {
-    document.serving.is_none() && document.operation.is_none()
 }
 
 fn release(

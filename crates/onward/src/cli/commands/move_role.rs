@@ -34,7 +34,7 @@ pub fn run(
     let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
-    if stored.document.serving.is_none() && stored.document.operation.is_none() {
+    if stored.document.is_down() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
     if stored.document.server(&args.to).is_none() {

@@ -75,7 +75,7 @@ pub fn run(
 fn document(context: &Context) -> Result<Document, Complaint> {
     let stored = context.look()?.ok_or(Refusal::NothingReleased)?;
     let document = &*stored.document;
-    if document.serving.is_none() && document.operation.is_none() {
+    if document.is_down() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
     Ok(document.clone())

@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &ScaleArgs, screen: &Screen) -> Result<Exit,
     let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
     };
-    if stored.document.serving.is_none() && stored.document.operation.is_none() {
+    if stored.document.is_down() {
         return Err(Problem::IsDown { environment: context.environment().clone() }.into());
     }
     let interrupts = interrupt::watch();
