@@ -1,7 +1,7 @@
 //! What the proxy is told about an app: its route, made from its order.
 
 use onward_core::model::{Maintenance, ReleaseNumber, Routing, Run};
-use onward_core::order::{Level, Order};
+use onward_core::order::{Level, Order, ReleaseOrder};
 use onward_core::reconcile::RouteFact;
 use onward_proxy::{Https, Instance, Limited, Route, Site, SiteRules};
 
@@ -114,18 +114,26 @@ pub(super) fn claimed<'a>(
 }
 
 /// The paths below which an app wants requests for names that nobody has, each with its route: as its
-/// route is, and before it has one, as it is going to be.
+/// route is, and before it has one, as it is going to be. An app of workers alone answers nobody.
 pub(super) fn without_a_name(app: &App, fact: Option<&RouteFact>) -> Vec<(String, String)> {
-    let routings: Vec<Routing> = match fact {
-        Some(fact) => vec![routing_of(app.order(), fact.release).cloned().unwrap_or_default()],
-        None => app.order().into_iter().flat_map(claims).cloned().collect(),
+    let order = app.order();
+    let releases: Vec<&ReleaseOrder> = match fact {
+        Some(fact) => order.and_then(|own| own.releases.get(&fact.release)).into_iter().collect(),
+        None => order.into_iter().flat_map(alive).collect(),
     };
-    let all = routings.into_iter().filter(|own| own.hosts.is_empty());
-    all.map(|own| (own.path, app.route_name())).collect()
+    let answers = |own: &&ReleaseOrder| own.config.with_traffic().next().is_some();
+    let routings = releases.into_iter().filter(answers).map(|own| &own.config.routing);
+    let unnamed = routings.filter(|own| own.hosts.is_empty());
+    unnamed.map(|own| (own.path.clone(), app.route_name())).collect()
 }
 
 /// What the releases of an order answer to that get traffic, or are about to.
 fn claims(order: &Order) -> impl Iterator<Item = &Routing> {
+    alive(order).map(|own| &own.config.routing)
+}
+
+/// The releases of an order that get traffic, or are about to.
+fn alive(order: &Order) -> impl Iterator<Item = &ReleaseOrder> {
     let alive = order.releases.values().filter(|own| own.level >= Level::Running);
-    alive.filter(|own| own.warm_ms.is_none()).map(|own| &own.config.routing)
+    alive.filter(|own| own.warm_ms.is_none())
 }
