@@ -47,7 +47,15 @@ fn two_apps_share_a_server_and_one_goes_without_the_other() {
     );
     assert_eq!(left, "2\n", "nothing of the one runs or lies there, everything of the other");
 
-    // Of two without a name, the one that was there first answers, and the other is told.
+    // Of two without a name, the one that was there first answers, and the other is told. Workers
+    // answer nobody.
+    let jobs = Operator::of(&fleet, "jobs", &["machine"], "");
+    let file = jobs.project.path().join("onward.toml");
+    let text = std::fs::read_to_string(&file).expect("its file");
+    let (_, rest) = text.split_once("[release]").expect("a release");
+    let worker = "app = \"jobs\"\n[process.worker]\nrun = \"sleep 1000\"\n[release]";
+    jobs.project.write("onward.toml", &format!("{worker}{rest}"));
+    jobs.run(&["up"]).code_is(0);
     let zine = Operator::of(&fleet, "zine", &["machine"], "");
     zine.run(&["up"]).code_is(0);
     zine.run(&["deploy", "--force"]).code_is(0);
