@@ -1,5 +1,6 @@
 //! A client that never retries: what it does not get was lost.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,6 +51,20 @@ impl Seen {
     pub fn between(&self, from: Instant, to: Instant) -> impl Iterator<Item = &Answer> {
         self.answers.iter().filter(move |answer| answer.asked >= from && answer.asked < to)
     }
+
+    /// Why requests were lost, each reason with how many.
+    pub fn reasons(&self) -> BTreeMap<&str, usize> {
+        reasons(&self.losses)
+    }
+}
+
+/// Why requests were lost, each reason with how many.
+pub fn reasons(losses: &[Loss]) -> BTreeMap<&str, usize> {
+    let mut reasons = BTreeMap::new();
+    for loss in losses {
+        *reasons.entry(&*loss.why).or_default() += 1;
+    }
+    reasons
 }
 
 /// One connection, opened when it is needed.

@@ -121,7 +121,9 @@ pub(super) fn without_a_name(app: &App, fact: Option<&RouteFact>) -> Vec<(String
         Some(fact) => order.and_then(|own| own.releases.get(&fact.release)).into_iter().collect(),
         None => order.into_iter().flat_map(alive).collect(),
     };
-    let answers = |own: &&ReleaseOrder| own.config.with_traffic().next().is_some();
+    // A balancer may have nothing of the app but the servers that it leads to.
+    let balances = order.is_some_and(|own| own.balance.is_some());
+    let answers = |own: &&ReleaseOrder| balances || own.config.with_traffic().next().is_some();
     let routings = releases.into_iter().filter(answers).map(|own| &own.config.routing);
     let unnamed = routings.filter(|own| own.hosts.is_empty());
     unnamed.map(|own| (own.path.clone(), app.route_name())).collect()

@@ -2,10 +2,13 @@
 
 use crate::world::{World, command, config, eventually, get, instance, is_alive, signal};
 use onward_core::model::ReleaseNumber;
-use onward_core::order::Level;
+use onward_core::order::{Balance, Level};
 use onward_core::report::InstanceState;
 use rustix::process::Signal;
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -84,6 +87,30 @@ fn a_crashed_app_is_started_again_after_longer_and_longer_pauses() {
     let waiting = world.until(&order, |report| !report.waiting.is_empty()).waiting;
     assert!(waiting[0].why.contains("exited with status 7"), "{waiting:?}");
     assert!(waiting[0].for_ms.is_some());
+}
+
+#[test]
+fn a_balancer_answers_for_an_app_of_which_it_runs_nothing_itself() {
+    let peer = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = peer.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in peer.incoming().map_while(Result::ok) {
+            let _head = stream.read(&mut [0; 4096]);
+            let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\npeer";
+            let _gone = stream.write_all(answer);
+        }
+    });
+    let mut world = World::new();
+    world.release(1, &[("a", "")], config(&[]));
+    world.serve(1);
+    assert_eq!(world.get("/").0, 404, "a control: without other servers nobody answers");
+
+    let mut order = world.order();
+    order.fleet_key = Some("00112233445566778899aabbccddeeff".into());
+    let other = ("other".parse().unwrap(), address.to_string());
+    order.balance = Some(Balance { peers: [other].into() });
+    world.until(&order, |report| report.converged);
+    assert_eq!(world.get("/"), (200, "peer".into()));
 }
 
 #[test]

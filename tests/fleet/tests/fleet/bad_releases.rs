@@ -42,7 +42,7 @@ fn one_that_does_not_become_ready_takes_no_traffic_on_any_server() {
     line.onward(&["deploy"]);
     let good = line.settled();
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     let others = seen.answers.iter().filter(|answer| ![1, good].contains(&answer.release));
     assert_eq!(others.count(), 0);
     assert!(seen.answers.iter().any(|answer| answer.release == good), "a control");

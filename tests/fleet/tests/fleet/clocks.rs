@@ -28,7 +28,7 @@ fn clocks_that_are_ten_minutes_off_change_nothing() {
     line.onward(&["deploy", "--force"]);
     line.settled();
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     let own = line.run("two", "stat -c %Y /var/lib/onward/apps/hello/lab/app.json; date +%s");
     assert_eq!(own.lines().count(), 2, "{own}");
     let said =

@@ -56,7 +56,7 @@ fn a_release_that_has_no_room_is_refused_before_it_travels() {
     line.onward(&["deploy"]);
     assert_eq!(line.settled(), 2);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
 }
 
 #[test]
@@ -74,5 +74,5 @@ fn a_document_that_cannot_be_written_leaves_what_serves_and_the_next_command_goe
     let log = line.onward(&["state", "log"]);
     assert!(!log.stdout.contains("damaged"), "{}", log.stdout);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
 }

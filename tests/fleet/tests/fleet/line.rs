@@ -20,7 +20,7 @@ fn a_lab_serves_loses_nothing_in_a_deploy_and_goes_without_a_trace() {
         line.onward(&["deploy", "--force"]);
     }
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert!(seen.answers.len() > 100, "a control: {} answers", seen.answers.len());
     assert!(seen.answers.iter().any(|answer| answer.release == 3), "the last one was seen");
 

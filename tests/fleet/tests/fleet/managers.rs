@@ -35,7 +35,7 @@ fn the_manager_moves_with_the_state_and_no_request_is_lost() {
     assert_eq!(line.settled(), 2);
     assert_eq!(state_on(&line, "one")["serving"], 2);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert!(seen.answers.len() > 50, "a control: {} answers", seen.answers.len());
     if is_long() {
         the_new_one_carries_on(&line);
@@ -99,7 +99,7 @@ fn a_manager_that_the_file_names_no_more_hands_the_state_over_before_it_goes() {
     let up = line.onward(&["up"]);
     assert!(up.stdout.contains("the state is on one now"), "{up:?}");
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     let after = state_on(&line, "one");
     assert!(is_document(&after));
     assert!(after["generation"].as_u64() > before["generation"].as_u64(), "{after:#}");

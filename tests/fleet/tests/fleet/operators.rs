@@ -163,7 +163,7 @@ fn two_operators_and_ci_at_once_leave_one_truth() {
         }
     }
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert!(seen.answers.iter().any(|answer| answer.release > 1), "a control");
     let log = ben.run(&["state", "log"]).code_is(0);
     assert!(!log.stdout.contains("damaged"), "{}", log.stdout);

@@ -78,7 +78,7 @@ fn after_the_decision(line: &Line, way: Way, phase: &str) {
     line.lab().heal().expect("healed");
     line.onward(&["up"]);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{way:?}, {phase}: {:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{way:?}, {phase}: {:?}", seen.reasons());
     assert!(line.settled() > before, "{way:?}, {phase}");
     assert!(line.visit("two").contains(&format!("release {} ", line.settled())));
 }
@@ -109,7 +109,7 @@ fn a_server_that_is_cut_off_before_the_decision_stops_the_release() {
     line.lab().heal().expect("healed");
     line.onward(&["up"]);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert!(line.settled() >= release);
 }
 

@@ -39,7 +39,7 @@ fn a_server_is_replaced_and_no_request_is_lost() {
     let replaced = line.onward(&["replace", "two", "-y"]);
     assert!(replaced.stdout.contains("brought on by front to 1 server"), "{replaced:?}");
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert!(seen.answers.len() > 50, "a control: {} answers", seen.answers.len());
     is_new(&line, "two", &old);
     if is_long() {
@@ -61,7 +61,7 @@ fn one_that_is_dead(line: &Line) {
     let visitors = line.visitors("front");
     line.onward(&["replace", "two", "-y"]);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     is_new(line, "two", &old);
 }
 
@@ -83,7 +83,7 @@ fn one_whose_command_is_killed(line: &Line) {
     assert!(status.stdout.contains("server one is being replaced"), "{status:?}");
     line.onward(&["up"]);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert_ne!(key_of(line, "one"), old);
     assert!(!line.visit("one").is_empty(), "it serves");
     line.settled();

@@ -13,7 +13,7 @@ fn a_combined_server_is_split_and_no_request_is_lost() {
     assert!(moved.stdout.contains("web on two instead of all"), "{moved:?}");
     let there = line.onward(&["status", "--json"]);
     let seen = visitors.end();
-    assert!(seen.losses.is_empty(), "{:?}", seen.losses);
+    assert!(seen.losses.is_empty(), "{:?}", seen.reasons());
     assert!(seen.answers.len() > 50, "a control: {} answers", seen.answers.len());
     let place = "\"server\": \"two\"";
     assert!(there.stdout.contains(place), "{there:?}");

@@ -28,7 +28,7 @@ fn nobody_is_lost_in_deploys_rollbacks_scales_and_upgrades_of_onward() {
     let mut unlost = |what: &str| {
         if visitors.as_ref().is_some_and(|own| own.losses() > 0) {
             let seen = visitors.take().expect("they are there").end();
-            panic!("after {what}: {:?}", seen.losses);
+            panic!("after {what}: {:?}", seen.reasons());
         }
     };
     for round in 0..if is_long() { 20 } else { 1 } {

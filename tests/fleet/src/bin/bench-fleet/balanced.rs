@@ -1,7 +1,6 @@
 //! Requests through a balancer on a server of its own, while one deploy follows the other, and while
 //! onward itself is upgraded everywhere.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -112,11 +111,7 @@ impl Visitors {
 
 /// What was lost, by its reason.
 fn tell_why(losses: &[Loss]) {
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for loss in losses {
-        *reasons.entry(&loss.why).or_default() += 1;
-    }
-    for (why, count) in reasons {
+    for (why, count) in onward_load::reasons(losses) {
         println!("  lost {count}: {why}");
     }
 }
