@@ -44,7 +44,7 @@ pub struct Order {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet_key: Option<String>,
     /// The other servers that this one spreads requests over, besides its own instances; none
-    /// when there is no other.
+    /// when there is no other and the app runs here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balance: Option<Balance>,
     /// Visitors get a page instead of the app.

@@ -34,7 +34,7 @@ pub fn order(document: &Document, name: &ServerName) -> Option<Order> {
         secrets: document.secrets.as_ref().map(|own| own.for_servers(https.as_ref())),
         watch: operation.and_then(|operation| watch(document, operation, place)),
         fleet_key: document.fleet_key.clone(),
-        balance: (!peers.is_empty()).then_some(Balance { peers }),
+        balance: (!peers.is_empty() || place.leads_elsewhere()).then_some(Balance { peers }),
         maintenance: document.demand.maintenance.clone(),
         https,
     })

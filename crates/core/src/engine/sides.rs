@@ -215,6 +215,17 @@ impl<'a> Place<'a> {
         side.servers.get(self.name).is_some_and(Server::is_balancer)
     }
 
+    /// Whether visitors come here for an app that only other servers run, also while none of them
+    /// can be sent requests.
+    pub(super) fn leads_elsewhere(self) -> bool {
+        let document = self.document;
+        let Some(serving) = document.serving.and_then(|number| document.release(number)) else {
+            return false;
+        };
+        let has_visitors = serving.config.with_traffic().next().is_some();
+        has_visitors && self.balances() && !self.serves(Side::to(document), document.serving)
+    }
+
     fn serves_from(self, operation: &Operation) -> bool {
         self.serves(Side::from(self.document), operation.previous)
     }

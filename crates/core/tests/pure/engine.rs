@@ -1,5 +1,8 @@
 //! The phases, the ways back, and what requests do to what is in flight.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use onward_core::document::{Ended, Failure, Phase};
 use onward_core::engine::{Advance, Ask, Refusal, Submitted, advance, order, submit};
 use onward_core::model::{OperationNumber, ReleaseNumber};
@@ -147,6 +150,22 @@ fn a_server_that_is_known_to_be_behind_is_not_waited_for_at_rest() {
     // Nor is it forgotten: it has not been asked yet.
     contacts.remove(&name("two"));
     assert_eq!(advance(&document, &contacts, NOW), Advance::Wait);
+}
+
+#[test]
+fn a_balancer_goes_on_answering_while_no_other_server_can() {
+    let mut document = serving();
+    let of = |role: &str| BTreeSet::from([role.parse().expect("a role")]);
+    document.servers.get_mut(&name("one")).expect("one").roles = of("balancer");
+    document.servers.get_mut(&name("two")).expect("two").roles = of("web");
+    let balance = |document: &_| order(document, &name("one")).expect("one of two").balance;
+    assert_eq!(balance(&document).expect("the other").peers.len(), 1);
+    document.behind.insert(name("two"));
+    assert_eq!(balance(&document).expect("nobody now").peers.len(), 0);
+    // An app of workers alone has no visitors.
+    let release = document.releases.get_mut(&ReleaseNumber(1)).expect("one");
+    release.config = Arc::new(config(&["worker"]));
+    assert_eq!(balance(&document), None);
 }
 
 #[test]
