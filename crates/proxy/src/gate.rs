@@ -54,16 +54,7 @@ struct Filter {
 
 impl Gate {
     pub(crate) fn new(stream: Stream, client: Rc<ClientSide>, worker: Rc<Worker>) -> Self {
-        let filter = Filter {
-            client,
-            worker,
-            allowance: 0,
-            then: Then::Head,
-            held: Vec::new(),
-            searched: 0,
-            broken: false,
-        };
-        Self { stream, filter }
+        Self { stream, filter: Filter::new(client, worker) }
     }
 
     /// The socket, and what was read from it and not passed.
@@ -107,6 +98,18 @@ impl Gate {
 }
 
 impl Filter {
+    fn new(client: Rc<ClientSide>, worker: Rc<Worker>) -> Self {
+        Self {
+            client,
+            worker,
+            allowance: 0,
+            then: Then::Head,
+            held: Vec::new(),
+            searched: 0,
+            broken: false,
+        }
+    }
+
     /// Passes what may pass of `input`; returns how much of it was used up.
     fn admit(&mut self, input: &[u8], cursor: &mut ReadBufCursor<'_>) -> usize {
         let mut used = 0;
@@ -147,6 +150,8 @@ impl Filter {
                         return used;
                     }
                 }
+                // The rest of a body came before it: the head is held until there is room.
+                Then::Refused if cursor.remaining() < PLACEHOLDER.len() => return used,
                 Then::Refused => {
                     cursor.put_slice(PLACEHOLDER);
                     self.then = Then::Closed;
@@ -289,5 +294,52 @@ impl hyper::rt::Write for Gate {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::MaybeUninit;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    use hyper::rt::ReadBuf;
+
+    use super::*;
+    use crate::access::AccessLog;
+    use crate::limits::Limits;
+    use crate::shared::Shared;
+
+    fn filter() -> Filter {
+        let shared = Shared::new(Limits::default(), 1, None, AccessLog::default());
+        let worker = Rc::new(Worker::new(Arc::new(shared), 0));
+        let client = Rc::new(ClientSide::new(Ipv4Addr::LOCALHOST.into(), false, worker.now()));
+        Filter::new(client, worker)
+    }
+
+    /// What passes of the held bytes when there is so much room.
+    fn passed(filter: &mut Filter, room: usize) -> String {
+        let mut space = vec![MaybeUninit::uninit(); room];
+        let mut buffer = ReadBuf::uninit(&mut space);
+        filter.admit_held(&mut buffer.unfilled());
+        String::from_utf8(buffer.filled().to_vec()).unwrap()
+    }
+
+    /// An answer may come before its request is over; what is left of that fills the room nearly.
+    #[test]
+    fn a_head_is_refused_however_little_room_is_left() {
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n";
+        let body = "b".repeat(100);
+        for left in 0..=PLACEHOLDER.len() {
+            let mut filter = filter();
+            filter.held = format!("{head}{body}BAD\r\n\r\n").into_bytes();
+            assert_eq!(passed(&mut filter, head.len()), head);
+            filter.client.end_exchange(1);
+            let mut all = passed(&mut filter, body.len() + left);
+            assert!(filter.client.in_exchange(), "the refusal is an exchange of its own");
+            all += &passed(&mut filter, 8 * 1024);
+            assert_eq!(all, body.clone() + str::from_utf8(PLACEHOLDER).unwrap(), "{left} left");
+            assert_eq!(filter.client.refusal.take(), Some(Refusal::RequestLine));
+        }
     }
 }

@@ -160,7 +160,7 @@ impl Listeners<StdListener> {
 }
 
 impl Worker {
-    fn new(shared: Arc<Shared>, number: usize) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, number: usize) -> Self {
         Self {
             shared,
             number,
