@@ -305,6 +305,10 @@ impl<'a> Exchange<'a> {
         if !self.nature.upgrade {
             return self.lost(StatusCode::BAD_GATEWAY, "the app changed the protocol unasked");
         }
+        if !upstream.has_asked() {
+            let text = "the app changed the protocol in the middle of a request";
+            return self.lost(StatusCode::BAD_GATEWAY, text);
+        }
         let Some(instance) = self.tally.as_ref().and_then(Tally::instance) else {
             return self.lost(StatusCode::BAD_GATEWAY, "the app is gone");
         };

@@ -112,11 +112,7 @@ impl Upstream {
         cx: &mut Context<'_>,
         method: &Method,
     ) -> Poll<Result<Head, Broken>> {
-        match self.send_on(cx) {
-            Err(NotSent::Client) => return Poll::Ready(Err(Broken::Client)),
-            Err(NotSent::TooLong) => return Poll::Ready(Err(Broken::TooLong)),
-            Ok(_) | Err(NotSent::Instance) => {}
-        }
+        self.send_on(cx)?;
         loop {
             if !self.inbox.is_empty() {
                 let mut continues = false;
@@ -128,9 +124,7 @@ impl Upstream {
                 }
                 if continues {
                     self.asking.go_on();
-                    if let Err(NotSent::Client) = self.send_on(cx) {
-                        return Poll::Ready(Err(Broken::Client));
-                    }
+                    self.send_on(cx)?;
                 }
             }
             match ready!(self.poll_fill(cx)) {
@@ -164,6 +158,11 @@ impl Upstream {
         }
     }
 
+    /// Whether all of the request was sent.
+    pub(crate) fn has_asked(&self) -> bool {
+        self.asking.is_over() && !self.deaf
+    }
+
     /// Whether the answer's body has nothing more to give.
     pub(crate) fn is_read(&self) -> bool {
         self.rest.is_over()
@@ -177,18 +176,19 @@ impl Upstream {
     }
 
     /// An instance that stops reading may still answer: only the client's own failure is one here.
-    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), NotSent> {
+    fn send_on(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         if self.asking.is_over() {
             return Ok(());
         }
         match self.asking.poll(&mut self.stream, cx) {
+            Poll::Ready(Err(NotSent::Client)) => Err(Broken::Client),
+            Poll::Ready(Err(NotSent::TooLong)) => Err(Broken::TooLong),
             Poll::Ready(Err(NotSent::Instance)) => {
                 self.kept_back = self.asking.take_back();
                 self.asking = Asking::default();
                 self.deaf = true;
                 Ok(())
             }
-            Poll::Ready(Err(failed)) => Err(failed),
             Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
         }
     }

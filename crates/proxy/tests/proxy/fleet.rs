@@ -182,6 +182,30 @@ fn two_balancers_do_not_play_ball() {
     assert_eq!(app.seen().len(), 40);
 }
 
+/// The body waits until the peer asks for it, and is counted only then.
+#[test]
+fn a_body_that_turns_out_too_long_never_arrives_without_its_beginning() {
+    let (front, back) = (Proxy::start(), Proxy::start());
+    let app = App::start("app");
+    let limited = |own: &[&App], peers: &[&Proxy]| {
+        let mut table = route(1, own, peers);
+        table.routes[0].limits.body_bytes = Some(10);
+        table
+    };
+    set(&front, &limited(&[], &[&back]));
+    set(&back, &limited(&[&app], &[]));
+    let ask = |chunks: &str| {
+        let mut wire = front.connect();
+        let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        wire.send(format!("{head}{chunks}0\r\n\r\n"));
+        wire.answer().unwrap().status
+    };
+    assert_eq!(ask("4\r\nfour\r\n6\r\nandsix\r\n"), 200, "a control: just short enough");
+    assert_eq!(ask("14\r\nthese are twenty byt\r\n2\r\nok\r\n"), 413);
+    let bodies: Vec<_> = app.seen().into_iter().map(|seen| seen.body).collect();
+    assert_eq!(bodies, [b"fourandsix"]);
+}
+
 #[test]
 fn an_error_of_the_app_is_the_apps_and_a_lost_one_ours() {
     let (front, back) = (Proxy::start(), Proxy::start());

@@ -1,8 +1,12 @@
 //! Upgraded connections: nothing before the 101, alive across a switch, gone after `cut`.
 
 use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::thread;
 
-use crate::support::{App, Proxy, Wire, wait_until};
+use onward_proxy::Instance;
+
+use crate::support::{App, Proxy, Wire, table, wait_until};
 
 /// A request for a WebSocket.
 pub const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
@@ -112,4 +116,36 @@ fn an_upgrade_nobody_asked_for_is_lost() {
     proxy.route(1, 1, &[&app]);
     assert_eq!(proxy.get("/").status, 502);
     assert_eq!(proxy.status().release("shop/local", 1).lost, 1);
+}
+
+/// What follows would be read as the rest of the request by the one, as something new by the other.
+#[test]
+fn nobody_changes_the_protocol_in_the_middle_of_a_request() {
+    let proxy = Proxy::start();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let (mut seen, mut some) = (vec![], [0; 4096]);
+            while !seen.ends_with(b"whole") && !seen.ends_with(b"half") {
+                let read = stream.read(&mut some).unwrap();
+                assert!(read > 0);
+                seen.extend_from_slice(&some[..read]);
+            }
+            let agreed = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n";
+            stream.write_all(agreed).unwrap();
+            let _ = stream.read(&mut some);
+        }
+    });
+    let mut table = table(1, 1, &[], 0);
+    table.routes[0].instances = vec![Instance { id: "hasty".into(), addr }];
+    proxy.client().set(&table).unwrap();
+    for (body, status) in [("whole", 101), ("half", 502)] {
+        let mut wire = proxy.connect();
+        wire.send(format!(
+            "POST /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\n\
+             Content-Length: 5\r\n\r\n{body}"
+        ));
+        assert_eq!(wire.answer().unwrap().status, status, "{body}");
+    }
 }
