@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use http::HeaderValue;
 
+use crate::crowd::Seat;
 use crate::framing::Refusal;
 use crate::limits::Limits;
 use crate::shared::InstanceState;
@@ -71,12 +72,17 @@ pub(crate) struct ClientSide {
     instance: RefCell<Option<Arc<InstanceState>>>,
     task: RefCell<Option<Waker>>,
     withheld: Cell<bool>,
+    /// While its client is one of those whose connections are counted.
+    seat: Cell<Option<Seat>>,
 }
 
 impl ClientSide {
-    pub(crate) fn new(peer: IpAddr, secure: bool, now: Millis) -> Self {
+    pub(crate) fn new(peer: IpAddr, seat: Option<Seat>, secure: bool, now: Millis) -> Self {
         let address = HeaderValue::from_str(&peer.to_canonical().to_string());
-        Self::of(address.unwrap_or(HeaderValue::from_static("unknown")), secure, false, now)
+        let address = address.unwrap_or(HeaderValue::from_static("unknown"));
+        let client = Self::of(address, secure, false, now);
+        client.seat.set(seat);
+        client
     }
 
     /// One of the streams of a connection.
@@ -102,7 +108,13 @@ impl ClientSide {
             instance: RefCell::new(None),
             task: RefCell::new(None),
             withheld: Cell::new(false),
+            seat: Cell::new(None),
         }
+    }
+
+    /// It has said the key of a fleet: its connections are not counted.
+    pub(crate) fn is_of_fleet(&self) {
+        drop(self.seat.take());
     }
 
     /// The scheme of the addresses that the client asks for.

@@ -23,6 +23,7 @@ mod client_side;
 mod connection;
 mod control;
 mod counters;
+mod crowd;
 mod exchange;
 pub mod files;
 mod fleet;

@@ -2,7 +2,10 @@
 //!
 //! A limit is a promise to the other clients: nobody can take so much that the rest go without.
 
+use std::net::IpAddr;
 use std::time::Duration;
+
+use crate::crowd;
 
 /// What the proxy allows to clients and instances. [`Limits::default`] is what `onward` runs with;
 /// tests shorten the times.
@@ -12,6 +15,14 @@ pub struct Limits {
     /// the kernel's backlog holds the rest, nobody is refused. 10,000 idle connections cost about
     /// 200 MB in the worst case, which a small server still has.
     pub connections: usize,
+    /// Client connections open at once from one address, or one IPv6 network of 64 bits; what comes
+    /// beyond is closed. An office behind one address has about two for each person who has the app
+    /// open, so a thousand people; five such addresses still don't take all of `connections`.
+    pub connections_per_client: usize,
+    /// Whose connections are counted for that. By default, everybody's who comes from the internet:
+    /// behind a private address is a balancer or a gateway. A balancer of the same environment is
+    /// never counted, wherever it is.
+    pub counts: fn(IpAddr) -> bool,
     /// Requests at once on one connection that speaks HTTP/2. As many as nginx takes; browsers need
     /// no more.
     pub streams: u32,
@@ -65,6 +76,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_per_client: 2_000,
+            counts: crowd::is_public,
             streams: 128,
             answers_bytes: 64 * 1024 * 1024,
             upstream_connections: 128,

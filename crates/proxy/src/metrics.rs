@@ -40,7 +40,7 @@ pub struct Metric {
 }
 
 /// Every metric, in the order in which they are told.
-pub const METRICS: [Metric; 13] = [
+pub const METRICS: [Metric; 14] = [
     metric("onward_requests_total", "counter", "route", "Requests that ended, in whatever way."),
     metric(
         "onward_responses_total",
@@ -80,6 +80,12 @@ pub const METRICS: [Metric; 13] = [
         "Upgraded connections (WebSockets) that are open to an instance.",
     ),
     metric("onward_connections", "gauge", "", "Open connections of clients."),
+    metric(
+        "onward_connections_refused_total",
+        "counter",
+        "",
+        "Connections closed at once because their client had too many open.",
+    ),
     metric("onward_requests_held", "gauge", "", "Requests that wait for an instance."),
     metric(
         "onward_requests_refused_total",
@@ -151,6 +157,7 @@ impl Status {
             other => {
                 let value = match other {
                     "onward_connections" => self.connections,
+                    "onward_connections_refused_total" => self.turned_away,
                     "onward_requests_held" => self.held,
                     "onward_requests_refused_total" => self.refused,
                     "onward_requests_unrouted_total" => self.unrouted,

@@ -114,6 +114,10 @@ pub struct Status {
     /// protocol, or nobody who goes on.
     #[serde(default)]
     pub handshakes_failed: u64,
+    /// Connections closed at once because their client had too many open
+    /// ([`crate::Limits::connections_per_client`]).
+    #[serde(default)]
+    pub turned_away: u64,
     /// [`crate::Certificates::identity`] of those in force; `None` before the first.
     #[serde(default)]
     pub certificates: Option<String>,

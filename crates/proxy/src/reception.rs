@@ -70,6 +70,7 @@ pub(crate) async fn receive(
         return answer;
     }
     if let Some(routed) = key.as_ref().and_then(|key| worker.route_of_fleet(key)) {
+        client.is_of_fleet();
         // The peer has decided about everything but the instance.
         let tally = Tally::new(client, routed.counters(), started, true);
         return Exchange::new(worker, client, parts, body, nature, tally, key, started).run().await;

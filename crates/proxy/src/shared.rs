@@ -17,6 +17,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::access::AccessLog;
 use crate::counters::{Counters, ReleaseCounters};
+use crate::crowd::Crowd;
 use crate::files::Root;
 use crate::heritage::{self, Entry, Heritage, Ledger};
 use crate::limits::Limits;
@@ -95,6 +96,9 @@ pub(crate) struct Shared {
     pub(crate) workers: Vec<Mailbox>,
     pub(crate) connections: AtomicUsize,
     pub(crate) held: AtomicUsize,
+    pub(crate) crowd: Arc<Crowd>,
+    /// Connections closed because their client has too many.
+    pub(crate) turned_away: AtomicU64,
     /// What is left of [`Limits::answers_bytes`].
     pub(crate) answers_room: Arc<Semaphore>,
     pub(crate) refused: AtomicU64,
@@ -140,6 +144,8 @@ impl Shared {
             workers: (0..workers).map(|_| Mailbox::default()).collect(),
             connections: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
+            crowd: Arc::default(),
+            turned_away: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             unrouted: AtomicU64::new(0),
             access,
@@ -352,6 +358,7 @@ impl Shared {
             unrouted: self.unrouted.load(Relaxed) + earlier.unrouted,
             access_dropped: self.access.dropped(),
             handshakes_failed: self.handshakes_failed.load(Relaxed),
+            turned_away: self.turned_away.load(Relaxed),
             certificates: self.door.keyring().identity.clone(),
             instances: self.instance_status(&snapshot),
             releases,

@@ -25,6 +25,7 @@ use crate::counters::ReleaseCounters;
 use crate::files::{FileBody, READERS, Root, Site};
 use crate::matching::Order;
 use crate::shared::{Mailbox, RouteState, Shared, Snapshot};
+use crate::sockets;
 use crate::stage::Stage;
 use crate::table::Route;
 use crate::upstream::Pool;
@@ -438,7 +439,12 @@ async fn accept(worker: Rc<Worker>, listener: TcpListener, secure: bool) {
 }
 
 fn start(worker: &Rc<Worker>, stream: TcpStream, peer: IpAddr, secure: bool) {
-    let client = Rc::new(ClientSide::new(peer, secure, worker.now()));
+    let shared = &worker.shared;
+    let Ok(seat) = shared.crowd.admit(peer, &shared.limits) else {
+        shared.turned_away.fetch_add(1, Relaxed);
+        return sockets::reset(stream);
+    };
+    let client = Rc::new(ClientSide::new(peer, seat, secure, worker.now()));
     worker.enlist(&client);
     tokio::task::spawn_local(connection::serve(worker.clone(), client, stream));
 }

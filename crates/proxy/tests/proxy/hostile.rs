@@ -9,6 +9,7 @@ use onward_proxy::Limits;
 use rustls::ClientConfig;
 
 use crate::authority::{Authority, SHOP, Secure, connect};
+use crate::crowd;
 use crate::support::{App, Proxy, Wire, wait_until};
 
 const DATA: u8 = 0;
@@ -392,6 +393,19 @@ fn no_more_waits_for_slow_readers_than_there_is_room_for() {
     assert!(in_flight(&proxy, "large") > u64::from(MANY) / 4, "the proxy has taken it all");
     is_read_whole(&mut client);
     wait_until("the app is done", || in_flight(&proxy, "large") == 0);
+}
+
+#[test]
+fn one_client_has_so_many_connections_and_goes_on_in_those() {
+    let (proxy, trust, app) = serving(crowd::of_two());
+    let mut open = [Hostile::connect(&trust, &proxy), Hostile::connect(&trust, &proxy)];
+    open.iter_mut().for_each(|client| client.is_served(1));
+    assert!(connect(&trust, proxy.https, SHOP).is_err());
+    assert!(crowd::is_turned_away(&mut proxy.connect()), "with or without TLS");
+    for stream in streams(1, 50) {
+        open.iter_mut().for_each(|client| client.is_served(stream));
+    }
+    assert_eq!((app.seen().len(), proxy.status().turned_away), (102, 2));
 }
 
 #[test]

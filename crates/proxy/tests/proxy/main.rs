@@ -6,6 +6,7 @@ mod answers;
 mod authority;
 mod bodies;
 mod control;
+mod crowd;
 mod differential;
 mod files;
 mod fleet;
