@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::change::{Change, Effect, Stage};
-use super::facts::Facts;
+use super::facts::{Facts, FileFact};
 use super::files::{self, Wanted};
 use super::key::AuthorizedKey;
 use super::setup::{Admin, Setup};
@@ -22,6 +22,8 @@ pub const MANAGER: &str = "onward-manager";
 pub(super) const MANAGER_KEYS: &str = "/var/lib/onward/%u/.ssh/authorized_keys";
 /// Where the keys are that sshd takes.
 pub const KEYS_DIRECTORY: &str = "/etc/ssh/authorized_keys.d";
+/// How each file of keys begins that onward wrote. Others have files there too, which stay.
+const WRITTEN: &str = "# Written by onward";
 /// What lets them become root.
 pub(super) const SUDOERS: &str = "/etc/sudoers.d/onward-admins";
 
@@ -33,8 +35,7 @@ pub fn keys_file(name: &UserName) -> String {
 /// The file with the keys of `admin`.
 fn wanted_keys(admin: &Admin) -> Wanted {
     let mut content =
-        "# Written by onward, and written again whenever it differs: the keys are in onward.toml.\n"
-            .to_owned();
+        format!("{WRITTEN}, and written again whenever it differs: the keys are in onward.toml.\n");
     for key in &admin.keys {
         content.push_str(&format!("{key}\n"));
     }
@@ -94,7 +95,7 @@ pub(super) fn guarded(setup: &Setup, facts: &Facts) -> Vec<Change> {
     changes.extend(sudoers(setup, facts));
     let staying: BTreeSet<&UserName> = all.iter().map(|admin| &admin.name).collect();
     let leaving = facts.accounts.iter().filter(|(name, account)| {
-        !staying.contains(name) && (account.is_member || facts.files.contains_key(&keys_file(name)))
+        !staying.contains(name) && (account.is_member || own_keys_file(name, facts).is_some())
     });
     let mut gone: BTreeSet<String> = BTreeSet::new();
     for (name, account) in leaving {
@@ -102,8 +103,8 @@ pub(super) fn guarded(setup: &Setup, facts: &Facts) -> Vec<Change> {
         changes.push(leave(name, account.is_member, facts));
     }
     // Keys of accounts that are gone themselves.
-    let orphans = facts.files.keys().filter(|path| is_keys_file(path));
-    for path in orphans.filter(|path| !gone.contains(*path)) {
+    let orphans = facts.files.iter().filter(|(path, file)| is_own_keys_file(path, file));
+    for (path, _) in orphans.filter(|(path, _)| !gone.contains(*path)) {
         if all.iter().all(|admin| keys_file(&admin.name) != *path) {
             changes.push(Change {
                 stage: Stage::Guarded,
@@ -117,8 +118,15 @@ pub(super) fn guarded(setup: &Setup, facts: &Facts) -> Vec<Change> {
     changes
 }
 
-fn is_keys_file(path: &str) -> bool {
+fn is_own_keys_file(path: &str, file: &FileFact) -> bool {
     path.strip_prefix(KEYS_DIRECTORY).is_some_and(|rest| rest.starts_with('/'))
+        && file.content.starts_with(WRITTEN)
+}
+
+/// The file with the keys of an account, when it is onward's.
+fn own_keys_file<'a>(name: &UserName, facts: &'a Facts) -> Option<&'a FileFact> {
+    let path = keys_file(name);
+    facts.files.get(&path).filter(|file| is_own_keys_file(&path, file))
 }
 
 fn sudoers(setup: &Setup, facts: &Facts) -> Option<Change> {
@@ -179,7 +187,7 @@ fn leave(name: &UserName, is_member: bool, facts: &Facts) -> Change {
     let path = keys_file(name);
     let mut effects = Vec::new();
     let mut details = Vec::new();
-    if let Some(file) = facts.files.get(&path) {
+    if let Some(file) = own_keys_file(name, facts) {
         for key in AuthorizedKey::read_all(&file.content) {
             details.push(format!("- {}", key.map_or_else(|line| line, |key| key.shown())));
         }

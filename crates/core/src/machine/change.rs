@@ -86,8 +86,6 @@ pub enum Effect {
     LoadFirewall,
     /// Take the firewall's table out of the kernel.
     UnloadFirewall,
-    /// Make systemd read its units.
-    ReloadUnits,
     /// Start a unit at boot, and now when it says so.
     Enable {
         /// The unit.

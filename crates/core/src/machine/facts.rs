@@ -65,9 +65,6 @@ pub struct Facts {
     /// The addresses by which others reach the server.
     #[serde(default)]
     pub addresses: Vec<IpAddr>,
-    /// A change waits to be confirmed.
-    #[serde(default)]
-    pub is_pending: bool,
 }
 
 /// The operating system.

@@ -44,7 +44,7 @@ pub use files::{FIREWALL_FILE, FIREWALL_UNIT, MANAGED, SWAP_FILE, SWAP_UNIT, UND
 pub use firewall::{Opening, Ports};
 pub use key::{AuthorizedKey, InvalidKey};
 pub use network::{InvalidNetwork, Network};
-pub use packages::PackageSystem;
+pub use packages::{PackageSystem, is_built_in_locale};
 pub use plan::{OwnedByAnother, plan};
 pub use setup::{Admin, Harden, Owner, Setup, SshDoor};
 pub use sshd::DROP_IN;

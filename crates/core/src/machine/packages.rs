@@ -86,7 +86,7 @@ pub(super) fn wanted(setup: &Setup, facts: &Facts) -> Packages {
     if setup.updates {
         packages.useful.extend(name("unattended-upgrades", "dnf-automatic", ""));
     }
-    if setup.locale.as_deref().is_some_and(|locale| !is_built_in(locale)) {
+    if setup.locale.as_deref().is_some_and(|locale| !is_built_in_locale(locale)) {
         packages.useful.extend(name("locales", "glibc-all-langpacks", ""));
     }
     packages.useful.retain(|name| !packages.needed.contains(name));
@@ -94,6 +94,6 @@ pub(super) fn wanted(setup: &Setup, facts: &Facts) -> Packages {
 }
 
 /// Whether a locale is part of the C library.
-pub(super) fn is_built_in(locale: &str) -> bool {
+pub fn is_built_in_locale(locale: &str) -> bool {
     matches!(locale, "C" | "POSIX" | "C.UTF-8" | "C.utf8")
 }

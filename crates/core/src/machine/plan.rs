@@ -189,12 +189,18 @@ fn zone_and_locale(setup: &Setup, facts: &Facts) -> Vec<Change> {
             if Some(wanted) == is.as_ref() {
                 return;
             }
-            let before = is.as_deref().unwrap_or("none");
+            let (instead, undo) = match is {
+                Some(before) => (
+                    format!(" instead of {before}"),
+                    format!("write `{before}` in the project file"),
+                ),
+                None => (String::new(), format!("none was set: unset the {what} by hand")),
+            };
             changes.push(Change {
                 stage: Stage::Last,
-                sentence: format!("The {what} is {wanted} instead of {before}"),
+                sentence: format!("The {what} is {wanted}{instead}"),
                 details: Vec::new(),
-                undo: format!("write `{before}` in the project file"),
+                undo,
                 effects: vec![effect(wanted.clone())],
             });
         };

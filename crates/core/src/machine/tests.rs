@@ -72,7 +72,7 @@ fn take(facts: &mut Facts, effect: &Effect) {
             facts.files.remove(path);
         }
         Effect::CheckSshd(expected) => facts.sshd.effective.extend(expected.clone()),
-        Effect::ReloadSshd | Effect::ReloadUnits => {}
+        Effect::ReloadSshd => {}
         Effect::LoadFirewall => {
             let rules = facts.files[FIREWALL_FILE].content.as_bytes();
             facts.firewall.rules = Some(Digest::of(rules));
@@ -142,6 +142,19 @@ fn without_admins_accounts_and_keys_stay_as_they_are() {
     assert!(facts.files.keys().all(|path| !path.starts_with(KEYS_DIRECTORY)));
     assert!(!facts.files[DROP_IN].content.contains("AllowGroups"));
     assert!(!facts.has_group);
+}
+
+#[test]
+fn keys_that_somebody_else_put_beside_those_of_onward_stay() {
+    let mut facts = carry_out(&with_admins(&[("ana", 0)]), bare());
+    let somebodys = FileFact { content: format!("{}\n", KEYS[1]), mode: 0o644 };
+    let paths = [keys_file(&user("root")), format!("{KEYS_DIRECTORY}/nobody-here")];
+    for path in &paths {
+        facts.files.insert(path.clone(), somebodys.clone());
+    }
+    let facts = carry_out(&setup(), facts);
+    assert!(paths.iter().all(|path| facts.files.get(path) == Some(&somebodys)));
+    assert!(!facts.files.contains_key(&keys_file(&user("ana"))), "the control: onward's own go");
 }
 
 #[test]

@@ -16,7 +16,7 @@ pub struct SetUpArgs {
     /// Keep what waits to be confirmed
     #[arg(long, value_name = "TOKEN")]
     pub confirm: Option<Token>,
-    /// Take back what waits to be confirmed
-    #[arg(long)]
-    pub undo: bool,
+    /// Take back what waits to be confirmed; with a token, only what waits for that one
+    #[arg(long, value_name = "TOKEN")]
+    pub undo: Option<Option<Token>>,
 }

@@ -41,8 +41,8 @@ fn act(args: &SetUpArgs) -> Result<(), Failed> {
     let place = Place::default();
     if args.facts {
         print(&machine::facts(&place)?);
-    } else if args.undo {
-        machine::undo(&place)?;
+    } else if let Some(only) = &args.undo {
+        machine::undo(&place, only.as_ref())?;
     } else if let Some(token) = &args.confirm {
         machine::confirm(&place, token)?;
     } else if args.plan {

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 
 use onward_core::machine::{
     DROP_IN, Effect, FIREWALL_FILE, GROUP, PackageSystem, SWAP_FILE, SWAP_UNIT, UserName,
+    is_built_in_locale,
 };
 
 use super::accounts;
@@ -39,7 +40,6 @@ pub(super) fn make(place: &Place, effect: &Effect, tell: Tell<'_>) -> Result<(),
         Effect::ReloadSshd => reload_sshd(),
         Effect::LoadFirewall => program("nft", &["-f", FIREWALL_FILE]),
         Effect::UnloadFirewall => unload_firewall(),
-        Effect::ReloadUnits => program("systemctl", &["daemon-reload"]),
         Effect::Enable { unit, now: true } => program("systemctl", &["enable", "--now", unit]),
         Effect::Enable { unit, now: false } => program("systemctl", &["enable", unit]),
         Effect::Disable(unit) => program("systemctl", &["disable", unit]),
@@ -156,9 +156,8 @@ fn timezone(place: &Place, name: &str) -> Result<(), MachineError> {
 
 /// The locale is made where the system has to make it, and set for who signs in from now on.
 fn locale(place: &Place, name: &str) -> Result<(), MachineError> {
-    let is_built_in = matches!(name, "C" | "POSIX" | "C.UTF-8" | "C.utf8");
     let system = packages::system(place);
-    if !is_built_in && system != Some(PackageSystem::Dnf) {
+    if !is_built_in_locale(name) && system != Some(PackageSystem::Dnf) {
         let charset = name.split_once('.').map_or("UTF-8", |(_, charset)| charset);
         let line = format!("{name} {charset}");
         let list = "/etc/locale.gen";

@@ -13,10 +13,9 @@ use onward_core::model::Digest;
 use super::accounts;
 use super::command::Program;
 use super::error::MachineError;
-use super::guard;
 use super::interfaces;
 use super::packages;
-use super::place::Place;
+use super::place::{Place, state_path};
 use super::sockets;
 
 /// The table of the firewall, as `nft` calls it.
@@ -61,7 +60,6 @@ pub fn facts(place: &Place) -> Result<Facts, MachineError> {
         own_swap_mib,
         other_swap_mib,
         addresses: interfaces::addresses(),
-        is_pending: guard::is_pending(place),
     })
 }
 
@@ -84,7 +82,7 @@ pub(super) fn record(place: &Place) -> Result<Option<Record>, MachineError> {
 /// Remembers what a set-up made true.
 pub(super) fn remember(place: &Place, record: &Record) -> Result<(), MachineError> {
     let text = serde_json::to_string_pretty(record).expect("a record is always written");
-    place.write(&format!("/var/lib/onward/machine/{RECORD}"), 0o600, &text)
+    place.write(&state_path(RECORD), 0o600, &text)
 }
 
 /// onward's own rules, as the kernel lists them; none when there are none, or nothing to ask with.

@@ -24,7 +24,7 @@ use super::command::Program;
 use super::effects;
 use super::error::MachineError;
 use super::gather;
-use super::place::{Place, sync_directory};
+use super::place::{Place, state_path, sync_directory};
 
 /// What is on trial.
 const ON_TRIAL: &str = "undo.json";
@@ -80,11 +80,6 @@ pub(super) enum Verdict {
     Undone,
 }
 
-/// Whether a change is on trial.
-pub(super) fn is_pending(place: &Place) -> bool {
-    place.state(ON_TRIAL).exists()
-}
-
 /// Puts on trial what `effects` will change. From here on it is undone unless it is confirmed.
 pub(super) fn arm(
     place: &Place,
@@ -101,7 +96,7 @@ pub(super) fn arm(
     }
     let program =
         std::env::current_exe().map_err(|error| MachineError::file(Path::new(SCRIPT), error))?;
-    let script = format!("#!/bin/sh\nexec '{}' agent set-up --undo\n", program.display());
+    let script = format!("#!/bin/sh\nexec '{}' agent set-up --undo \"$@\"\n", program.display());
     place.write(SCRIPT, 0o755, &script)?;
     let text = serde_json::to_string_pretty(&trial).expect("a trial is always written");
     place.write(&state_path(ON_TRIAL), 0o600, &text)?;
@@ -115,8 +110,8 @@ pub(super) fn arm(
 fn start_timer(token: &Token, within_s: u32) -> Result<(), MachineError> {
     let unit = format!("--unit={}", unit(token));
     let within = format!("--on-active={within_s}s");
-    let arguments =
-        ["--quiet", "--collect", &unit, &within, "--timer-property=AccuracySec=100ms", SCRIPT];
+    let accuracy = "--timer-property=AccuracySec=100ms";
+    let arguments = ["--quiet", "--collect", &unit, &within, accuracy, SCRIPT, token.as_str()];
     Program::new("systemd-run", &arguments).run().map(|_| ())
 }
 
@@ -141,13 +136,15 @@ pub fn confirm(place: &Place, token: &Token) -> Result<(), MachineError> {
     Ok(())
 }
 
-/// Undoes what is on trial, when something is. Says whether something was.
+/// Undoes what is on trial, when something is; with a token, that trial alone: the timer of one that
+/// ended early may still come, when the next has begun. Says whether something was undone.
 ///
 /// # Errors
 /// That a step could not be taken back; it stays on trial, and may be undone again.
-pub fn undo(place: &Place) -> Result<bool, MachineError> {
+pub fn undo(place: &Place, only: Option<&Token>) -> Result<bool, MachineError> {
     let _lock = lock(place, LOCK)?;
-    let Some(trial) = on_trial(place)? else { return Ok(false) };
+    let trial = on_trial(place)?.filter(|trial| only.is_none_or(|token| *token == trial.token));
+    let Some(trial) = trial else { return Ok(false) };
     let mut failed = None;
     for step in &trial.steps {
         // One that fails keeps none of the others from what they can still do.
@@ -175,7 +172,7 @@ pub(super) fn wait(place: &Place, within_s: u32) -> Result<Verdict, MachineError
         }
         thread::sleep(LOOK_EVERY);
     }
-    undo(place)?;
+    undo(place, None)?;
     Ok(if place.state(KEPT).exists() { Verdict::Kept } else { Verdict::Undone })
 }
 
@@ -289,6 +286,31 @@ fn token() -> Result<Token, MachineError> {
     Ok(Token::new(&text).expect("hexadecimal digits are letters and digits"))
 }
 
-fn state_path(name: &str) -> String {
-    format!("/var/lib/onward/machine/{name}")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_timer_of_a_trial_that_ended_early_leaves_the_next_one_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = Place::at(directory.path());
+        let token = |text: &str| Token::new(text).unwrap();
+        let before = Step::File { path: "/etc/a".to_owned(), before: Some((0o644, "old".into())) };
+        let owner = r#"{"app": "shop", "environment": "production"}"#;
+        let setup = Setup::new(
+            serde_json::from_str(owner).unwrap(),
+            onward_core::machine::UserName::root(),
+        );
+        let trial = Trial { token: token("next"), steps: vec![before], setup, guests: Vec::new() };
+        let text = serde_json::to_string(&trial).unwrap();
+        place.write(&state_path(ON_TRIAL), 0o600, &text).unwrap();
+        place.write("/etc/a", 0o644, "new").unwrap();
+
+        assert!(!undo(&place, Some(&token("earlier"))).unwrap());
+        assert_eq!(place.text("/etc/a"), "new");
+
+        assert!(undo(&place, Some(&token("next"))).unwrap(), "the control: its own timer");
+        assert_eq!(place.text("/etc/a"), "old");
+        assert!(!undo(&place, None).unwrap(), "nothing is on trial any more");
+    }
 }

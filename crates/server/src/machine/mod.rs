@@ -34,4 +34,4 @@ pub use gather::facts;
 pub use guard::{confirm, undo};
 pub use place::Place;
 pub use run::{planned, set_up};
-pub use transient::{Mode, in_unit};
+pub(crate) use transient::{Mode, in_unit};

@@ -40,7 +40,7 @@ impl Place {
 
     /// A file of what a set-up remembers.
     pub(super) fn state(&self, name: &str) -> PathBuf {
-        self.path(STATE).join(name)
+        self.path(&state_path(name))
     }
 
     /// The file as text; empty when it is not there. Some files belong to people of the machine, and
@@ -86,6 +86,11 @@ impl Place {
             _ => Ok(()),
         }
     }
+}
+
+/// What the machine calls a file of what a set-up remembers.
+pub(super) fn state_path(name: &str) -> String {
+    format!("{STATE}/{name}")
 }
 
 /// What a regular file has, up to [`TEXT_BYTES_MAX`]; nothing of anything else.

@@ -57,7 +57,7 @@ pub fn set_up(
     let begun = Instant::now();
     let _lock = guard::try_lock(place, "set-up.lock")?;
     // What another one left on trial has nobody who waits for it any more.
-    guard::undo(place)?;
+    guard::undo(place, None)?;
     let facts = facts(place)?;
     let Demand { plan, setup, guests } = demand(setup, &facts)?;
     if !plan.questions.is_empty() {
@@ -114,7 +114,7 @@ impl Course<'_> {
         let token = guard::arm(self.place, setup, &guests, &effects)?;
         let before = self.changed;
         if !self.make(Stage::Guarded) {
-            guard::undo(self.place)?;
+            guard::undo(self.place, None)?;
             self.changed = before;
             let text = "one of these changes failed, so all of them were taken back";
             (self.emit)(&Event::Undone { text: text.to_owned() });

@@ -10,8 +10,6 @@ use onward_core::machine::Token;
 pub enum Mode {
     /// Makes the changes of the set-up on its standard input.
     Apply,
-    /// Says what they would be.
-    Plan,
     /// Says what the machine is.
     Facts,
     /// Keeps what is on trial.
@@ -29,7 +27,6 @@ pub fn in_unit(program: &Path, mode: &Mode) -> Vec<OsString> {
     line.extend(["agent", "set-up"].map(OsString::from));
     match mode {
         Mode::Apply => {}
-        Mode::Plan => line.push("--plan".into()),
         Mode::Facts => line.push("--facts".into()),
         Mode::Confirm(token) => line.extend(["--confirm", token.as_str()].map(OsString::from)),
     }

@@ -295,12 +295,6 @@ impl SshServer {
     pub fn give_up(&self, reason: SshError) {
         *locked(&self.way.state) = State { hopeless: Some(reason), ..State::default() };
     }
-
-    /// Ends the connection. Whoever speaks over it learns that it is lost.
-    pub fn disconnect(&self) {
-        let mut state = locked(&self.way.state);
-        (state.connection, state.greeted) = (None, None);
-    }
 }
 
 /// Why an agent behind SSH cannot be spoken to.
