@@ -41,6 +41,13 @@ pub enum SecretVerb {
     Key,
 }
 
+impl SecretVerb {
+    /// Whether it works on values before there is a state that has them.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Self::Set(_) | Self::List | Self::Rm { .. } | Self::Get { .. })
+    }
+}
+
 /// Who can read the secrets.
 #[derive(Debug, Subcommand)]
 pub enum ShareVerb {

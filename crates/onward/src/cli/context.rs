@@ -1,6 +1,7 @@
 //! What most commands begin with: the project, its environment, its place on this machine.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,7 @@ pub struct Context {
     ways: Option<Ways>,
     store: RwLock<Documents>,
     looked: Mutex<Option<Looked>>,
+    is_waiting: AtomicBool,
 }
 
 /// What the document was, and since when at the latest that is known.
@@ -61,6 +63,7 @@ impl Context {
             ways,
             store: RwLock::new(store),
             looked: Mutex::default(),
+            is_waiting: AtomicBool::new(false),
         })
     }
 
@@ -108,6 +111,11 @@ impl Context {
         self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The next look is a new one.
+    pub fn looks_anew(&self) {
+        self.keep_look(None);
+    }
+
     fn keep_look(&self, looked: Option<Looked>) {
         *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = looked;
     }
@@ -119,6 +127,20 @@ impl Context {
         let store = stores::of_server(&self.resolved, &ways.manager());
         *self.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.keep_look(None);
+    }
+
+    /// Values of secrets wait on this machine: everything that is asked of the state from now on is
+    /// asked of the document that has them.
+    pub fn waits(&self) {
+        let store = self.local.waiting(self.app(), self.environment());
+        *self.store.write().unwrap_or_else(PoisonError::into_inner) = Documents::Directory(store);
+        self.is_waiting.store(true, Ordering::Relaxed);
+        self.keep_look(None);
+    }
+
+    /// Whether it [waits](Self::waits).
+    pub fn is_waiting(&self) -> bool {
+        self.is_waiting.load(Ordering::Relaxed)
     }
 
     /// Makes `.onward`.

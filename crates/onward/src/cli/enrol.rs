@@ -5,6 +5,7 @@ use onward_core::model::ServerName;
 use serde_json::json;
 
 use super::args::{Global, Verb};
+use super::beginning::{self, Beginning};
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
@@ -59,6 +60,19 @@ pub fn ready(
     }
     if matches!(verb, Verb::Status) {
         ways.only_look();
+    }
+    if let Verb::Secret(verb) = verb
+        && verb.can_wait()
+    {
+        match beginning::of(context, global)? {
+            Beginning::Before => {
+                context.waits();
+                return Ok(());
+            }
+            // A state in a bucket needs no server.
+            Beginning::Readable => return Ok(()),
+            Beginning::Unknown => {}
+        }
     }
     if let Some(lab) = ways.lab() {
         match verb {
@@ -134,6 +148,23 @@ fn is_lost(complaint: Complaint, manager: &ServerName) -> Complaint {
 /// When it cannot be reached, or its host key is not confirmed.
 pub fn reach_one(server: &SshServer, global: &Global, screen: &Screen) -> Result<(), Complaint> {
     reach(None, vec![server.clone()], true, global, screen)
+}
+
+/// Connects to a server, whose host key is confirmed when it is not known; the inner error says why there
+/// is no connection.
+///
+/// # Errors
+/// When its host key is not confirmed.
+pub fn known(server: &SshServer, global: &Global) -> Result<Result<(), SshError>, Complaint> {
+    for _ in 0..QUESTIONS_MAX {
+        match server.connect() {
+            Err(SshError::UnknownKey { key, fingerprint }) => {
+                confirm(server, &key, &fingerprint, global)?;
+            }
+            other => return Ok(other),
+        }
+    }
+    Ok(server.connect())
 }
 
 fn reach(

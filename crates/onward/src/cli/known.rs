@@ -67,7 +67,7 @@ fn is_of(document: &Document, manager: &SshServer) -> bool {
 
 /// Its file; none where the state is kept elsewhere, or the person has no place for it.
 fn file(context: &Context) -> Option<PathBuf> {
-    if context.ways().is_none() || context.resolved.store.is_some() {
+    if context.ways().is_none() || context.resolved.store.is_some() || context.is_waiting() {
         return None;
     }
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|own| own.is_absolute());

@@ -16,9 +16,17 @@ use crate::providers::Server;
 /// # Errors
 /// Which server has followed which generation, and what brings the document back.
 pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
-    if context.ways().is_none() || context.look()?.is_some() {
+    if context.ways().is_none() || context.is_waiting() || context.look()?.is_some() {
         return Ok(());
     }
+    is_first(context)
+}
+
+/// The same where nobody could be asked for a document, because onward is not there.
+///
+/// # Errors
+/// As [`must_not_be`].
+pub fn is_first(context: &Context) -> Result<(), Complaint> {
     left::must_not_be(context)?;
     followed_by_any(context).map_or(Ok(()), Err)
 }
@@ -28,6 +36,7 @@ pub fn must_not_be(context: &Context) -> Result<(), Complaint> {
 pub fn instead(context: &Context, refused: Complaint) -> Complaint {
     let is_missing = refused.exit == Exit::Refused
         && context.ways().is_some()
+        && !context.is_waiting()
         && matches!(context.look(), Ok(None));
     if is_missing { followed_by_any(context).unwrap_or(refused) } else { refused }
 }

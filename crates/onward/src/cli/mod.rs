@@ -14,6 +14,7 @@ mod args_ssh;
 mod args_where;
 mod attached;
 mod away;
+mod beginning;
 mod build;
 mod bundling;
 mod caret;
@@ -72,6 +73,7 @@ mod table;
 mod templates;
 #[cfg(test)]
 mod tests;
+mod waiting;
 mod ways;
 mod whereabouts;
 

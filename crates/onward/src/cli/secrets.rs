@@ -148,6 +148,9 @@ pub fn before_deploy(context: &Context, screen: &Screen) -> Result<(), Complaint
 /// Gives the key to the agents that run, so that others can deploy from now on. That it cannot be
 /// given now is no failure: the next deploy of somebody who can open it brings it.
 pub fn bring_key(context: &Context, secrets: &Secrets) {
+    if context.is_waiting() {
+        return;
+    }
     let (app, environment) = (context.app(), context.environment());
     for server in fleet::wished(context) {
         let Some(mut agent) = server.running_agent() else { continue };
@@ -214,16 +217,24 @@ pub fn change<T>(
 ) -> Result<(T, Option<Document>), Complaint> {
     let first = || {
         lost::must_not_be(context)?;
-        let (app, environment) = (context.app().clone(), context.environment().clone());
-        Ok(Document::first(app, environment, WriteId::new(&runner::fresh()), Timestamp::now()))
+        Ok(first_document(context))
     };
-    runner::edit(&context.store(), first, |document| {
+    let changed = runner::edit(&context.store(), first, |document| {
         let (result, write) = change(document)?;
         if write == Write::Yes {
             context.prepare()?;
         }
         Ok((result, write))
-    })
+    });
+    // What prepares it looks too.
+    context.looks_anew();
+    changed
+}
+
+/// The document that an environment begins with.
+pub fn first_document(context: &Context) -> Document {
+    let (app, environment) = (context.app().clone(), context.environment().clone());
+    Document::first(app, environment, WriteId::new(&runner::fresh()), Timestamp::now())
 }
 
 impl From<Unwritten> for Complaint {

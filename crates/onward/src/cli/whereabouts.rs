@@ -40,13 +40,7 @@ pub fn find(context: &Context) -> Result<(), Complaint> {
         let sign = match context.look() {
             Ok(Some(_)) => return Ok(()),
             Ok(None) => {
-                let found = elsewhere(context, &others(context), |_, _| true);
-                // The file may not name the one that has it any more.
-                let found =
-                    found.or_else(|| elsewhere(context, &left::related(context), |_, _| true));
-                if let Some(name) = found {
-                    context.is_managed_by(&name);
-                }
+                is_anywhere(context);
                 return Ok(());
             }
             Err(StoreError::Moved { to, .. }) => to,
@@ -63,6 +57,17 @@ pub fn find(context: &Context) -> Result<(), Complaint> {
         }
     }
     Ok(())
+}
+
+/// Whether any server but the one of the project file has the state: that one is asked from now on.
+pub fn is_anywhere(context: &Context) -> bool {
+    let found = elsewhere(context, &others(context), |_, _| true);
+    // The file may not name the one that has it any more.
+    let found = found.or_else(|| elsewhere(context, &left::related(context), |_, _| true));
+    if let Some(name) = &found {
+        context.is_managed_by(name);
+    }
+    found.is_some()
 }
 
 /// The state is on its way here. Until it is gone where it comes from, it is there; when it is, nobody

@@ -272,7 +272,15 @@ fn values_are_asked_for_in_a_terminal_and_not_shown_also_when_they_are_typed_ahe
     let names = file.replace("names = [\"TOKEN\"]", "names = [\"TOKEN\", \"OTHER\"]");
     assert_ne!(names, file);
     project.write("onward.toml", &names);
-    let line = format!("{} secret set TOKEN OTHER", onward_cli_tests::binary().display());
+    let shown = in_a_terminal(&project, "secret set TOKEN OTHER", b"hunter2canary\rhunter2other\r");
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert_eq!(project.run(&["secret", "get", "TOKEN"]).code_is(0).stdout, "hunter2canary");
+    assert_eq!(project.run(&["secret", "get", "OTHER"]).code_is(0).stdout, "hunter2other");
+}
+
+/// What a command shows that asks for values in a terminal, in which they are typed; it ends well.
+fn in_a_terminal(project: &Project, arguments: &str, typed: &[u8]) -> String {
+    let line = format!("{} {arguments}", onward_cli_tests::binary().display());
     let mut command = Command::new("script");
     command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(project.path());
     command.env("HOME", project.path().parent().expect("a parent")).env("USER", "ana");
@@ -287,10 +295,77 @@ fn values_are_asked_for_in_a_terminal_and_not_shown_also_when_they_are_typed_ahe
         assert_ne!(read, 0, "{shown}");
         shown.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
-    std::io::Write::write_all(&mut input, b"hunter2canary\rhunter2other\r").expect("typed");
+    std::io::Write::write_all(&mut input, typed).expect("typed");
     std::io::Read::read_to_string(&mut output, &mut shown).expect("it prints");
     assert!(child.wait().expect("it ends").success(), "{shown}");
+    shown
+}
+
+#[test]
+fn an_up_asks_for_what_is_missing_and_goes_on() {
+    if !onward_cli_tests::has("script") {
+        eprintln!("LEFT OUT: `script` is not installed");
+        return;
+    }
+    let project = project();
+    let shown = in_a_terminal(&project, "up", b"hunter2canary\r");
+    assert!(shown.contains("onward.toml names a secret that has no value yet"), "{shown}");
+    assert!(shown.contains("Release 1 ("), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
-    assert_eq!(project.run(&["secret", "get", "TOKEN"]).code_is(0).stdout, "hunter2canary");
-    assert_eq!(project.run(&["secret", "get", "OTHER"]).code_is(0).stdout, "hunter2other");
+    assert_eq!(told(&project), ["1 hunter2canary"]);
+    assert!(!project.path().join(".onward/waiting/trial/local").exists(), "nothing waits");
+}
+
+/// Servers behind SSH have no state before the first `up`. Nothing of this needs servers: they are to be
+/// made by that `up`, which is refused before it makes any.
+#[test]
+fn values_wait_for_the_first_up_which_is_refused_without_them_before_it_changes_anything() {
+    let project = project();
+    let file = fs::read_to_string(project.path().join("onward.toml")).expect("the file");
+    let file = file.replace("[\"TOKEN\"]", "[\"TOKEN\", \"OTHER\"]");
+    let lab = "\n[environment.lab]\nprovider = \"nspawn\"\nservers = [{ name = \"one\" }]\n";
+    project.write("onward.toml", &format!("{file}{lab}"));
+    let labs = project.path().with_file_name("labs");
+    let run = |input: &str, arguments: &[&str]| {
+        let mut command = project.command(&[&["-e", "lab"], arguments].concat());
+        let command = command.env("ONWARD_NSPAWN_DIR", &labs).stdin(Stdio::piped());
+        let mut child = command.spawn().expect("the binary runs");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        let _ = std::io::Write::write_all(&mut stdin, input.as_bytes());
+        drop(stdin);
+        ended(child, || {})
+    };
+    let refused = run("", &["up"]).code_is(3);
+    let lacking = "secrets have no value here: OTHER, TOKEN";
+    assert!(refused.stderr.contains(lacking), "{}", refused.stderr);
+    assert!(refused.stderr.contains("Nothing was changed"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("`onward -e lab secret set OTHER TOKEN`"),
+        "{}",
+        refused.stderr
+    );
+
+    let set = run("hunter2canary", &["secret", "set", "TOKEN"]).code_is(0);
+    assert!(
+        set.stdout.contains("until `onward -e lab up` brings it to the servers"),
+        "{}",
+        set.stdout
+    );
+    assert_eq!(run("", &["secret", "get", "TOKEN"]).code_is(0).stdout, "hunter2canary");
+    let list = run("", &["secret", "list", "--json"]).code_is(0).json();
+    assert_eq!(list["missing"], json!(["OTHER"]));
+    let refused = run("", &["up"]).code_is(3);
+    assert!(refused.stderr.contains("a secret has no value here: OTHER"), "{}", refused.stderr);
+    run("", &["secret", "rm", "TOKEN"]).code_is(0);
+    let refused = run("", &["up"]).code_is(3);
+    assert!(refused.stderr.contains(lacking), "{}", refused.stderr);
+
+    assert!(!labs.exists(), "no server was made");
+    let waiting = project.path().join(".onward/waiting/trial/lab");
+    let kept = fs::read_to_string(waiting.join("state.json")).expect("it waits");
+    assert!(kept.contains("BEGIN AGE ENCRYPTED FILE"), "{kept}");
+    assert!(!kept.contains("hunter2"), "{kept}");
+    // What belongs to a state that is there says that there is none.
+    run("", &["secret", "share", "list"]).code_is(3);
+    run("", &["deploy"]).code_is(3);
 }

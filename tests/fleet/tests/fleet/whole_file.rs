@@ -26,11 +26,14 @@ const USER: &str = "onward-hello-lab";
 fn commands_schedules_files_and_what_is_shared_are_the_apps_on_servers() {
     let Some(line) = Line::of_app(ALONE, FILE) else { return };
     line.project.write("app.yml.j2", "who: {{ secrets.WHO }}\n");
-    // The server is there from here on; a release needs its secret first.
     let lacking = line.project.run(&["up"]).code_is(3);
     assert!(lacking.stderr.contains("a secret has no value here: WHO"), "{lacking:?}");
+    assert!(!lacking.stdout.contains("has booted"), "{lacking:?}");
+    // There is no server yet; the first `up` brings the value to its state.
     line.project.run_with("canary-5d10", &["secret", "set", "WHO"]).code_is(0);
     line.onward(&["up"]);
+    assert!(!line.project.path().join(".onward/waiting/hello/lab").exists(), "nothing waits");
+    assert_eq!(line.onward(&["secret", "get", "WHO"]).stdout, "canary-5d10");
 
     assert_eq!(line.run("one", &format!("cat {TREE}/shared/storage/migrated")), "1\n");
     let ticks = format!("cat {TREE}/shared/storage/ticks 2> /dev/null || true");

@@ -33,7 +33,10 @@ mod why;
 
 use onward_core::ports::StateStore;
 
+pub use secret::{ask_values, set_values};
+
 use super::args::{AgentVerb, Cli, StateVerb, Verb};
+use super::beginning;
 use super::carry;
 use super::complaint::Complaint;
 use super::context::Context;
@@ -46,6 +49,7 @@ use super::problem::Problem;
 use super::replaced;
 use super::screen::Screen;
 use super::skew;
+use super::waiting;
 
 /// Does what the arguments say.
 pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
@@ -77,11 +81,15 @@ pub fn run(cli: &Cli, screen: &Screen) -> Result<Exit, Complaint> {
     }
     if let Verb::Up(args) = &cli.verb {
         context.ways().into_iter().for_each(|ways| ways.forget(&args.forget));
+        beginning::has_secrets(&context, args, &cli.global, screen)?;
         replaced::ready(&context, &cli.global, screen)?;
     }
     enrol::ready(&context, &cli.verb, &cli.global, screen)?;
-    if matches!(cli.verb, Verb::Up(_)) {
+    if let Verb::Up(args) = &cli.verb {
         lost::must_not_be(&context)?;
+        // Now it is known in any case.
+        beginning::has_secrets(&context, args, &cli.global, screen)?;
+        waiting::bring(&context, screen)?;
     }
     machines::ready(&context, &cli.verb, &cli.global, screen)?;
     let is_away = context.ways().is_some_and(|ways| ways.why_away().is_some());

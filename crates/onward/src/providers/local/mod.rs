@@ -41,6 +41,8 @@ pub use upgrade::{Renewal, Replaced};
 pub const DIRECTORY: &str = ".onward";
 /// The directory of the trees of other servers below it.
 const SERVERS: &str = "servers";
+/// Where values of secrets wait for an environment that is not up yet, in the directory of the project.
+const WAITING: &str = "waiting";
 
 /// The name of the first server of an environment that does not name its servers.
 pub fn server_name() -> ServerName {
@@ -200,6 +202,20 @@ impl Local {
     /// The documents of one app and environment.
     pub fn store(&self, app: &AppName, environment: &EnvironmentName) -> DirectoryStore {
         DirectoryStore::new(&self.root.join("state"), app, environment)
+    }
+
+    /// The document in which values of secrets wait for the state of an environment that is not up yet.
+    pub fn waiting(&self, app: &AppName, environment: &EnvironmentName) -> DirectoryStore {
+        DirectoryStore::new(&self.root.join(WAITING), app, environment)
+    }
+
+    /// Removes that document.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn nothing_waits(&self, app: &AppName, environment: &EnvironmentName) -> io::Result<()> {
+        let place = self.root.join(WAITING).join(app.as_str()).join(environment.as_str());
+        fs::remove_dir_all(place)
     }
 
     /// The bundles of the project.

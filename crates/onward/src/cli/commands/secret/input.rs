@@ -50,6 +50,22 @@ pub(super) fn values(
     Ok(values)
 }
 
+/// Asks a person for the values of these.
+///
+/// # Errors
+/// When nobody can be asked, or none is given.
+pub fn ask_values(
+    names: impl IntoIterator<Item = SecretName>,
+    global: &Global,
+) -> Result<Vec<(SecretName, Secret)>, SecretProblem> {
+    let mut prompt = None;
+    let ask = |name: SecretName| {
+        let value = asked(&name, global, &mut prompt)?;
+        checked(name, value)
+    };
+    names.into_iter().map(ask).collect()
+}
+
 /// Asks a person. Scripts that forgot to pass a value are refused instead of waiting for ever.
 fn asked(
     name: &SecretName,

@@ -10,6 +10,9 @@ mod remove;
 mod set;
 mod share;
 
+pub use input::ask_values;
+pub use set::set_values;
+
 use onward_core::secrets::Secrets;
 use serde_json::json;
 

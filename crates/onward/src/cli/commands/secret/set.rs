@@ -35,7 +35,7 @@ pub(super) fn run(
     let mut made = None;
     let (set, written) = secrets::change(context, |document| {
         let known = secrets::of_document(document, &mut made)?;
-        let versions = set(context, known, &values)?;
+        let versions = set_values(context, known, &values)?;
         let write = if versions.is_empty() { Write::No } else { Write::Yes };
         Ok((versions, write))
     })?;
@@ -47,6 +47,7 @@ pub(super) fn run(
     let fields = json!({
         "set": set.iter().map(|(name, version)| json!({"name": name, "version": version})).collect::<Vec<_>>(),
         "unchanged": values.iter().map(|(name, _)| name).filter(|name| !set.iter().any(|(own, _)| own == *name)).collect::<Vec<_>>(),
+        "waiting": context.is_waiting(),
         "generation": written.as_ref().map(|document| document.generation),
     });
     if args.now {
@@ -57,8 +58,11 @@ pub(super) fn run(
     Ok(Exit::Done)
 }
 
-/// Sets what is not so already, as far as that can be seen here.
-fn set(
+/// Sets what is not so already, as far as that can be seen here; says what got which version.
+///
+/// # Errors
+/// When it is too much.
+pub fn set_values(
     context: &Context,
     known: &mut Secrets,
     values: &[(SecretName, Secret)],
@@ -109,8 +113,11 @@ fn tell(
             ));
         }
     }
+    if context.is_waiting() {
+        screen.note("  kept encrypted on this machine until `onward up` brings it to the servers");
+    }
     if let Some(document) = written {
-        if let Some(secrets) = &document.secrets {
+        if let Some(secrets) = document.secrets.as_ref().filter(|_| !context.is_waiting()) {
             warn_alone(secrets, screen);
         }
         if document.serving.is_some() {
