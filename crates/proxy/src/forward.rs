@@ -10,22 +10,21 @@ use crate::client_side::ClientSide;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
-const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
-
-/// The headers that are about one connection, Connection itself the first, and one that only the
-/// proxy may say.
-static PER_CONNECTION: [HeaderName; 7] = [
+/// The headers that are about one connection, Connection itself the first.
+static PER_CONNECTION: [HeaderName; 6] = [
     header::CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
     header::TE,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
-    X_FORWARDED_PREFIX,
 ];
+/// What a proxy says about the client. A peer's are kept, anybody else's replaced.
+static SAID_OF_CLIENT: [HeaderName; 3] = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST];
 
 /// What the rest of the exchange must know about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +42,7 @@ pub(crate) fn request(parts: &mut Parts) -> Nature {
     strip_connection_headers(&mut parts.headers);
     parts.headers.remove(header::EXPECT);
     parts.headers.remove(header::FORWARDED);
-    remove_lookalikes(&mut parts.headers);
+    remove_impostors(&mut parts.headers);
     if let Some(protocol) = &upgrade {
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         parts.headers.insert(header::UPGRADE, protocol.clone());
@@ -76,14 +75,19 @@ pub(crate) fn switching(headers: &mut HeaderMap) {
 }
 
 /// The protocol a request asks for, when it does so rightly. HTTP/2 over clear text is not passed
-/// on: behind such a tunnel anything could be asked, unseen.
+/// on, not even as one of several: behind such a tunnel anything could be asked, unseen.
 fn wanted_upgrade(parts: &Parts) -> Option<HeaderValue> {
     let protocol = parts.headers.get(header::UPGRADE)?;
-    let named = parts.headers.get_all(header::CONNECTION).iter();
-    let nominated = named
-        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-        .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
-    let tunnels_http = protocol.as_bytes().to_ascii_lowercase().starts_with(b"h2");
+    let has_option = |name, is_it: fn(&[u8]) -> bool| {
+        let values = parts.headers.get_all(name).iter();
+        let mut options = values.flat_map(|own| own.as_bytes().split(|byte| *byte == b','));
+        options.any(|option| is_it(option.trim_ascii()))
+    };
+    let nominated =
+        has_option(header::CONNECTION, |option| option.eq_ignore_ascii_case(b"upgrade"));
+    let tunnels_http = has_option(header::UPGRADE, |option| {
+        option.first_chunk().is_some_and(|start: &[u8; 2]| start.eq_ignore_ascii_case(b"h2"))
+    });
     (nominated && !tunnels_http && parts.version == Version::HTTP_11).then(|| protocol.clone())
 }
 
@@ -148,25 +152,27 @@ fn remove_nominated(headers: &mut HeaderMap, option: &[u8]) {
     }
 }
 
-/// Many apps get headers as variables, where `X_Forwarded_For` and `X-Forwarded-For` are the same:
-/// a name with an underscore must not pass for one that is decided here.
-fn remove_lookalikes(headers: &mut HeaderMap) {
-    if !headers.keys().any(|name| name.as_str().contains('_')) {
+/// What a client says in the proxy's place goes: frameworks believe `X-Forwarded-Ssl` and others of
+/// that family, which no proxy but this one decides about.
+fn remove_impostors(headers: &mut HeaderMap) {
+    if !headers.keys().any(is_impostor) {
         return;
     }
-    let decided = |name: &HeaderName| {
-        let real = name.as_str().replace('_', "-");
-        real.starts_with("x-forwarded-")
-            || ["content-length", "transfer-encoding", "forwarded"].contains(&real.as_str())
-    };
-    let found: Vec<HeaderName> = headers
-        .keys()
-        .filter(|name| name.as_str().contains('_') && decided(name))
-        .cloned()
-        .collect();
+    let found: Vec<HeaderName> = headers.keys().filter(|name| is_impostor(name)).cloned().collect();
     for name in found {
         headers.remove(name);
     }
+}
+
+/// Many apps get headers as variables, where `X_Forwarded_For` and `X-Forwarded-For` are the same: a
+/// name with an underscore must not pass for one that is decided here.
+fn is_impostor(name: &HeaderName) -> bool {
+    if !name.as_str().contains('_') {
+        return name.as_str().starts_with("x-forwarded-") && !SAID_OF_CLIENT.contains(name);
+    }
+    let real = name.as_str().replace('_', "-");
+    real.starts_with("x-forwarded-")
+        || ["content-length", "transfer-encoding", "forwarded"].contains(&real.as_str())
 }
 
 /// What the client said about itself is replaced: the app may believe these headers.

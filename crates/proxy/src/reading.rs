@@ -102,6 +102,10 @@ fn conclude(version: Version, mut head: Head, method: &Method) -> Result<Opening
         // RFC 9112, 6.3: the encoding wins, and nobody after us may see the length.
         head.headers.remove(header::CONTENT_LENGTH);
     }
+    if head.status == StatusCode::NO_CONTENT {
+        // RFC 9110, 8.6: it may not say a length, and over HTTP/2 that is a broken answer.
+        head.headers.remove(header::CONTENT_LENGTH);
+    }
     let bodiless = matches!(
         head.status,
         StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED

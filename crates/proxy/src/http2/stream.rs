@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::{Body, Bytes};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -53,6 +53,7 @@ pub(super) async fn serve(
     let client = Rc::new(ClientSide::of_stream(&streams.connection, worker.now()));
     worker.enlist(&client);
     let enlisted = Enlisted { worker: worker.clone(), client: client.clone() };
+    let wants_body = *request.method() != Method::HEAD;
     let answered = {
         let wanted = Rc::new(Cell::new(false));
         let mut waits = waits_for_a_word(&request);
@@ -70,7 +71,7 @@ pub(super) async fn serve(
         .await
     };
     let ended = match answered {
-        Ok(answer) => send(&client, &mut respond, answer, &streams).await,
+        Ok(answer) => send(&client, &mut respond, answer, wants_body, &streams).await,
         Err(failed) => Err(failed),
     };
     drop((enlisted, open));
@@ -132,6 +133,7 @@ async fn send(
     client: &ClientSide,
     respond: &mut SendResponse<Piece>,
     answer: Response<AnswerBody>,
+    wants_body: bool,
     streams: &Rc<Streams>,
 ) -> Result<(), Failed> {
     let (mut head, mut body) = answer.into_parts();
@@ -141,7 +143,7 @@ async fn send(
     {
         head.headers.insert(header::DATE, now);
     }
-    let mut over = body.is_end_stream();
+    let mut over = !wants_body || body.is_end_stream();
     let sent = respond.send_response(Response::from_parts(head, ()), over);
     let mut sending = sent.map_err(|_| Failed::TakenBack)?;
     while !over {

@@ -302,6 +302,32 @@ fn what_is_wrong_is_refused_and_the_connection_goes_on() {
     assert_eq!(proxy.status().refused, 3, "h2 itself answers to the large one");
 }
 
+/// An answer to HEAD, and one without content, has no bytes: a client takes them for a broken rule.
+#[test]
+fn answers_without_a_body_have_none() {
+    let says = App::with("says", |seen, stream| {
+        // It shouldn't say a length here, and some do.
+        let status = if seen.path() == "/none" { "204 No" } else { "304 As It Was" };
+        write!(stream.get_mut(), "HTTP/1.1 {status}\r\nContent-Length: 5\r\n\r\n")?;
+        Ok(true)
+    });
+    let (proxy, mut client) = serving(Limits::default(), &says);
+    for (path, status, length) in [("/none", 204, None), ("/same", 304, Some("5"))] {
+        let got = client.ask(get(path)).unwrap();
+        let said = got.headers.get("content-length").map(|own| own.to_str().unwrap());
+        assert_eq!((got.status, said, got.body.len()), (status, length, 0));
+    }
+    proxy.client().set(&onward_proxy::Table { version: 2, ..Default::default() }).unwrap();
+    let head = |method| Request::builder().method(method).uri("https://shop.example.com/");
+    let got = client.ask(head("GET").body(()).unwrap()).unwrap();
+    assert!(
+        got.status == 503 && !got.body.is_empty(),
+        "a control: the proxy's own answer has a text"
+    );
+    let got = client.ask(head("HEAD").body(()).unwrap()).unwrap();
+    assert_eq!((got.status, got.body.len()), (503, 0));
+}
+
 #[test]
 fn a_body_that_is_not_as_long_as_announced_reaches_no_app_whole() {
     let app = App::start("app");

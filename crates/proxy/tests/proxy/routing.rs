@@ -60,6 +60,41 @@ fn each_host_and_path_has_its_app() {
     assert_eq!(proxy.status().unrouted, 2);
 }
 
+/// Many frameworks believe these, because they should come from the proxy alone.
+#[test]
+fn a_client_cannot_speak_for_the_proxy() {
+    let proxy = Proxy::start();
+    let app = App::start("app");
+    proxy.route(1, 1, &[&app]);
+    let said = [
+        "X-Forwarded-For: 6.6.6.6",
+        "X-Forwarded-For: 6.6.6.7",
+        "X-Forwarded-Host: evil",
+        "X-Forwarded-Proto: https",
+        "X-Forwarded-Port: 443",
+        "X-Forwarded-Ssl: on",
+        "X-Forwarded-Scheme: https",
+        "X-Forwarded-Server: evil",
+        "X-Forwarded-User: admin",
+        "X_Forwarded_Ssl: on",
+        "Forwarded: for=6.6.6.6",
+        "X-Forward: is nobody's",
+    ];
+    let mut wire = proxy.connect();
+    wire.send(format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{}\r\n\r\n", said.join("\r\n")));
+    assert_eq!(wire.answer().unwrap().status, 200);
+    let mut seen = app.seen().remove(0).headers;
+    seen.retain(|name, _| name.contains("forward"));
+    let told = [
+        ("x-forward", "is nobody's"),
+        ("x-forwarded-for", "127.0.0.1"),
+        ("x-forwarded-host", "shop.example"),
+        ("x-forwarded-proto", "http"),
+    ];
+    let told = told.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
+    assert_eq!(seen, std::collections::BTreeMap::from(told));
+}
+
 #[test]
 fn a_client_cannot_say_where_it_is_mounted() {
     let proxy = Proxy::start();

@@ -98,10 +98,17 @@ fn clear_text_http2_is_no_upgrade() {
     let app = echo("app");
     proxy.route(1, 1, &[&app]);
     let mut wire = proxy.connect();
-    wire.send("GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\r\n");
-    assert_eq!(wire.answer().unwrap().text(), "plain");
+    for protocol in ["h2c", "H2C", "websocket, h2c", "x,h2c/1", "websocket\r\nUpgrade: h2c"] {
+        wire.send(format!(
+            "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\n\
+             Upgrade: {protocol}\r\nHTTP2-Settings: x\r\n\r\n"
+        ));
+        assert_eq!(wire.answer().unwrap().text(), "plain", "{protocol}");
+    }
     assert_eq!(app.seen()[0].header("http2-settings"), None);
     assert_eq!(wire.get("/next").text(), "plain");
+    wire.send(ASK);
+    assert_eq!(wire.answer().unwrap().status, 101, "a control");
 }
 
 #[test]
