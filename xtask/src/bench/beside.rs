@@ -1,6 +1,6 @@
 //! Two servers beside each other, in one run: processor time for each request and memory.
 //!
-//! What is under test has core 0; load (wrk) and what else there is have core 1. Both take turns in
+//! What is under test has core 0; load and what else there is have core 1. Both take turns in
 //! every round, so that what else the machine does hits both; what counts is the median of their own
 //! processor time, not requests a second.
 
@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clients::{Latency, Load};
+
 /// How often each case is measured with each of the two.
 const ROUNDS: usize = 5;
 /// How long one measurement lasts; long enough for a thousand ticks of processor time.
@@ -24,13 +26,6 @@ const START_WITHIN: Duration = Duration::from_secs(10);
 /// Ticks of `/proc/PID/stat` a second, on every Linux that Rust runs on.
 const TICKS: f64 = 100.0;
 
-/// The load of one case.
-pub(super) struct Load {
-    /// The path that is asked for.
-    pub(super) file: &'static str,
-    pub(super) connections: u32,
-}
-
 /// What one measurement gave.
 #[derive(Clone, Copy)]
 pub(super) struct Sample {
@@ -38,6 +33,7 @@ pub(super) struct Sample {
     pub(super) per_second: f64,
     pub(super) megabytes: f64,
     pub(super) failures: u64,
+    pub(super) latency: Option<Latency>,
 }
 
 /// A process that is ended with its owner.
@@ -45,10 +41,13 @@ pub(super) struct Process(Child);
 
 impl Process {
     /// Starts a command that sees only one core, so that it makes one worker.
-    pub(super) fn on_core(core: u32, command: &Command, stdin: Stdio) -> io::Result<Self> {
-        let mut pinned = Command::new("taskset");
-        pinned.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
-        pinned.stdin(stdin).stdout(Stdio::null()).spawn().map(Self)
+    pub(super) fn on_core(
+        core: u32,
+        command: &Command,
+        stdin: Stdio,
+        stdout: Stdio,
+    ) -> io::Result<Self> {
+        pinned(core, command).stdin(stdin).stdout(stdout).spawn().map(Self)
     }
 
     pub(super) fn processor_seconds(&self) -> io::Result<f64> {
@@ -66,6 +65,13 @@ impl Process {
         let kilobytes = line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok());
         kilobytes.map_or(0.0, |kilobytes: f64| kilobytes / 1024.0)
     }
+}
+
+/// The command, with one core for all that it starts.
+fn pinned(core: u32, command: &Command) -> Command {
+    let mut pinned = Command::new("taskset");
+    pinned.args(["-c", &core.to_string()]).arg(command.get_program()).args(command.get_args());
+    pinned
 }
 
 impl Drop for Process {
@@ -111,7 +117,7 @@ impl Workplace {
         fs::write(&file, configuration)?;
         let mut nginx = Command::new("nginx");
         nginx.arg("-c").arg(&file).arg("-p").arg(&directory);
-        Process::on_core(core, &nginx, Stdio::null())
+        Process::on_core(core, &nginx, Stdio::null(), Stdio::null())
     }
 }
 
@@ -122,14 +128,17 @@ impl Drop for Workplace {
 }
 
 /// Starts the proxy: `command` makes its command from the paths of its control socket and its table
-/// file. Its standard input becomes the listening socket.
+/// file. Its standard input becomes the listening socket, its standard output the one for TLS.
 pub(super) fn start_own(
     command: &dyn Fn(&Path, &Path) -> Command,
     place: &Workplace,
     listener: TcpListener,
+    for_tls: Option<TcpListener>,
 ) -> io::Result<Process> {
     let command = command(&place.join("control"), &place.join("table.json"));
-    let process = Process::on_core(0, &command, Stdio::from(OwnedFd::from(listener)))?;
+    let socket = |listener| Stdio::from(OwnedFd::from(listener));
+    let stdout = for_tls.map_or_else(Stdio::null, socket);
+    let process = Process::on_core(0, &command, socket(listener), stdout)?;
     let deadline = Instant::now() + START_WITHIN;
     while UnixStream::connect(place.join("control")).is_err() {
         if Instant::now() > deadline {
@@ -142,12 +151,17 @@ pub(super) fn start_own(
 
 /// Gives the proxy its only route, in the words of its control socket.
 pub(super) fn route_to(control: &Path, route: &str) -> io::Result<()> {
+    let table = format!("{{\"do\":\"set\",\"table\":{{\"version\":1,\"routes\":[{route}]}}}}");
+    tell(control, &table, "{\"ok\":\"set\"}")
+}
+
+/// Says something to the proxy's control socket, which has to answer this.
+pub(super) fn tell(control: &Path, request: &str, expected: &str) -> io::Result<()> {
     let mut stream = BufReader::new(UnixStream::connect(control)?);
-    let table = format!("{{\"do\":\"set\",\"table\":{{\"version\":1,\"routes\":[{route}]}}}}\n");
-    stream.get_mut().write_all(table.as_bytes())?;
+    writeln!(stream.get_mut(), "{request}")?;
     let mut answer = String::new();
     stream.read_line(&mut answer)?;
-    if answer.trim() == "{\"ok\":\"set\"}" { Ok(()) } else { Err(io::Error::other(answer)) }
+    if answer.trim() == expected { Ok(()) } else { Err(io::Error::other(answer)) }
 }
 
 pub(super) fn free_port() -> io::Result<u16> {
@@ -200,43 +214,25 @@ fn median(mut samples: Vec<Sample>) -> Sample {
 }
 
 fn sample(load: &Load, process: &Process, port: u16) -> io::Result<Sample> {
+    let name = format!("onward-bench-load-{}.log", std::process::id());
+    let log = std::env::temp_dir().join(name);
     let before = process.processor_seconds()?;
-    let wrk = Command::new("taskset")
-        .args(["-c", "1", "wrk", "-t1", "--timeout", "10s"])
-        .arg(format!("-c{}", load.connections))
-        .arg(format!("-d{SECONDS}s"))
-        .arg(format!("http://127.0.0.1:{port}/{}", load.file))
+    let client = pinned(1, &load.command(port, SECONDS, &log))
         .stdout(Stdio::piped())
+        .stderr(Stdio::null())
         .spawn()?;
     thread::sleep(Duration::from_secs(u64::from(SECONDS) / 2));
     let megabytes = process.resident_megabytes();
-    let output = wrk.wait_with_output()?;
+    let output = client.wait_with_output()?;
     let used = process.processor_seconds()? - before;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let requests = number_before(&text, " requests in").unwrap_or(0.0);
-    if requests < 1.0 {
-        return Err(io::Error::other(format!("wrk made no request: {text}")));
-    }
+    let counted = load.counted(&String::from_utf8_lossy(&output.stdout), &log);
+    let _ = fs::remove_file(&log);
+    let counted = counted?;
     Ok(Sample {
-        micros: used * 1e6 / requests,
-        per_second: requests / f64::from(SECONDS),
+        micros: used * 1e6 / counted.requests,
+        per_second: counted.requests / f64::from(SECONDS),
         megabytes,
-        failures: failures(&text),
+        failures: counted.failures,
+        latency: counted.latency,
     })
-}
-
-/// The number that stands right before `what`.
-fn number_before(text: &str, what: &str) -> Option<f64> {
-    text.split_once(what)?.0.split_ascii_whitespace().next_back()?.parse().ok()
-}
-
-/// Errors that wrk reports: its line of socket errors, and answers other than 2xx and 3xx.
-fn failures(text: &str) -> u64 {
-    let lines = text.lines().map(str::trim);
-    let reported = lines.filter_map(|line| {
-        let (what, numbers) = line.split_once(':')?;
-        (what == "Socket errors" || what.starts_with("Non-2xx")).then_some(numbers)
-    });
-    let words = reported.flat_map(|numbers| numbers.split([' ', ',']));
-    words.filter_map(|word| word.parse::<u64>().ok()).sum()
 }

@@ -3,6 +3,7 @@
 mod bad;
 mod beside;
 mod bundle;
+mod clients;
 mod converged;
 mod figure;
 mod figures;
@@ -15,6 +16,7 @@ mod proxy;
 mod scale;
 mod sites;
 mod strace;
+mod tls;
 mod upgrade;
 mod wrk;
 
@@ -30,7 +32,7 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 type Gate = fn(&Mode) -> Outcome<bool>;
 
 /// The gates and figures, by name.
-const ALL: [(&str, Gate); 10] = [
+const ALL: [(&str, Gate); 11] = [
     ("load", load::run),
     ("scale", scale::run),
     ("kill", kill::run),
@@ -38,6 +40,7 @@ const ALL: [(&str, Gate); 10] = [
     ("upgrade", upgrade::run),
     ("figures", figures::run),
     ("proxy", |_| beside_nginx(proxy::run)),
+    ("tls", |_| beside_nginx(tls::run)),
     ("static", |_| beside_nginx(sites::run)),
     ("bundle", |_| bundle::run()),
     ("fleet", fleet::run),
@@ -53,6 +56,7 @@ usage: cargo xtask bench [NAME …] [OPTIONS]
   upgrade   onward replaced by another version of itself under load: nothing is lost
   figures   how long things take, how much memory they use
   proxy     CPU for each request, with nginx beside it
+  tls       the same with TLS and HTTP/2: processor time, requests a second, latency
   static    requests per CPU for static files, with nginx beside it
   bundle    bundles, with tar and zstd beside them
   fleet     releases to real servers, with Ansible, pyinfra and a bare loop beside them

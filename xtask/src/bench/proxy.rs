@@ -8,9 +8,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::beside::{
-    Load, Sample, Workplace, free_port, measure, route_to, start_own, wait_for_answer,
-};
+use super::beside::{Sample, Workplace, free_port, measure, route_to, start_own, wait_for_answer};
+use super::clients::{Load, need};
 
 /// Sizes of the two answers.
 const SMALL: usize = 104;
@@ -28,21 +27,9 @@ struct Case {
 }
 
 const CASES: [Case; 3] = [
-    Case {
-        name: "64 connections, 104 bytes",
-        load: Load { file: "small", connections: 64 },
-        limit: 1.05,
-    },
-    Case {
-        name: "1,000 connections, 104 bytes",
-        load: Load { file: "small", connections: 1_000 },
-        limit: 1.0,
-    },
-    Case {
-        name: "64 connections, 100 KiB",
-        load: Load { file: "large", connections: 64 },
-        limit: 0.9,
-    },
+    Case { name: "64 connections, 104 bytes", load: Load::plain("small", 64), limit: 1.05 },
+    Case { name: "1,000 connections, 104 bytes", load: Load::plain("small", 1_000), limit: 1.0 },
+    Case { name: "64 connections, 100 KiB", load: Load::plain("large", 64), limit: 0.9 },
 ];
 
 /// Measures and prints the table; what is returned are the misses, empty when all is well.
@@ -50,6 +37,7 @@ const CASES: [Case; 3] = [
 /// `command` makes the command of the proxy from the paths of its control socket and its table file.
 /// Its standard input becomes the listening socket.
 pub fn run(command: &dyn Fn(&Path, &Path) -> Command) -> io::Result<Vec<String>> {
+    need(&[("nginx", "nginx"), ("wrk", "wrk")])?;
     let place = Workplace::new(&[("small", SMALL), ("large", LARGE)])?;
     let [backend_port, yardstick_port] = [free_port()?, free_port()?];
     let root = place.join("files");
@@ -61,7 +49,7 @@ pub fn run(command: &dyn Fn(&Path, &Path) -> Command) -> io::Result<Vec<String>>
     let yardstick = place.nginx("yardstick", 0, &yardstick_http(yardstick_port, backend_port))?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let own_port = listener.local_addr()?.port();
-    let own = start_own(command, &place, listener)?;
+    let own = start_own(command, &place, listener, None)?;
     let route = format!(
         "{{\"name\":\"bench\",\"release\":1,\"instances\":[{{\"id\":\"backend\",\
          \"addr\":\"127.0.0.1:{backend_port}\"}}]}}"
@@ -117,7 +105,7 @@ fn judge(case: &Case, theirs: Sample, ours: Sample, misses: &mut Vec<String>) {
     if ours.failures > 0 {
         misses.push(format!("{}: {} requests failed", case.name, ours.failures));
     }
-    if case.load.connections >= 1_000 && ours.megabytes > MOST_MB_BUSY {
+    if case.load.connections() >= 1_000 && ours.megabytes > MOST_MB_BUSY {
         misses.push(format!(
             "{}: {:.1} MB, the limit is {MOST_MB_BUSY} MB",
             case.name, ours.megabytes

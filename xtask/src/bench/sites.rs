@@ -8,9 +8,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 
-use super::beside::{
-    Load, Sample, Workplace, free_port, measure, route_to, start_own, wait_for_answer,
-};
+use super::beside::{Sample, Workplace, free_port, measure, route_to, start_own, wait_for_answer};
+use super::clients::{Load, need};
 
 /// One row of the table.
 struct Case {
@@ -24,30 +23,15 @@ const FILES: [(&str, usize); 3] =
     [("small.txt", 1 << 10), ("page.txt", 10 << 10), ("large.txt", 1 << 20)];
 
 const CASES: [Case; 4] = [
-    Case {
-        name: "64 connections, 10 KiB",
-        load: Load { file: "page.txt", connections: 64 },
-        limit: Some(0.9),
-    },
-    Case {
-        name: "64 connections, 1 KiB",
-        load: Load { file: "small.txt", connections: 64 },
-        limit: None,
-    },
-    Case {
-        name: "1,000 connections, 10 KiB",
-        load: Load { file: "page.txt", connections: 1_000 },
-        limit: None,
-    },
-    Case {
-        name: "64 connections, 1 MiB",
-        load: Load { file: "large.txt", connections: 64 },
-        limit: None,
-    },
+    Case { name: "64 connections, 10 KiB", load: Load::plain("page.txt", 64), limit: Some(0.9) },
+    Case { name: "64 connections, 1 KiB", load: Load::plain("small.txt", 64), limit: None },
+    Case { name: "1,000 connections, 10 KiB", load: Load::plain("page.txt", 1_000), limit: None },
+    Case { name: "64 connections, 1 MiB", load: Load::plain("large.txt", 64), limit: None },
 ];
 
 /// Measures and prints the table; what is returned are the misses, empty when all is well.
 pub fn run(command: &dyn Fn(&Path, &Path) -> Command) -> io::Result<Vec<String>> {
+    need(&[("nginx", "nginx"), ("wrk", "wrk")])?;
     let place = Workplace::new(&FILES)?;
     let root = place.join("files").display().to_string();
     let port = free_port()?;
@@ -58,7 +42,7 @@ pub fn run(command: &dyn Fn(&Path, &Path) -> Command) -> io::Result<Vec<String>>
     let yardstick = place.nginx("yardstick", 0, &http)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let own_port = listener.local_addr()?.port();
-    let own = start_own(command, &place, listener)?;
+    let own = start_own(command, &place, listener, None)?;
     let route = format!(
         "{{\"name\":\"bench\",\"release\":1,\"instances\":[],\
          \"site\":{{\"root\":\"{root}\",\"identity\":\"bench\"}}}}"
