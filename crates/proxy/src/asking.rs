@@ -12,6 +12,7 @@ use http::{Method, Uri};
 use hyper::body::Bytes;
 use tokio::net::TcpStream;
 
+use crate::forward;
 use crate::scratch;
 use crate::upload::Upload;
 
@@ -184,25 +185,10 @@ impl ClientBody {
         let trailers = named
             .flat_map(|names| names.split(','))
             .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
-            .filter(may_follow);
+            .filter(forward::may_follow);
         let trailers = if chunked { trailers.collect() } else { vec![] };
         Self { incoming, chunked, left: most.unwrap_or(u64::MAX), trailers }
     }
-}
-
-/// Whether a field may come after the body: none that says how long the body is, or for whom.
-fn may_follow(name: &HeaderName) -> bool {
-    ![
-        header::CONTENT_LENGTH,
-        header::TRANSFER_ENCODING,
-        header::HOST,
-        header::CONNECTION,
-        header::TRAILER,
-        header::UPGRADE,
-        header::TE,
-    ]
-    .contains(name)
-        && !name.as_str().starts_with("x-forwarded-")
 }
 
 fn write_now(stream: &mut TcpStream, cx: &mut Context<'_>, bytes: &[u8]) -> Result<usize, NotSent> {

@@ -6,6 +6,7 @@ use http::request::Parts;
 use http::{Method, Uri, Version};
 
 use crate::client_side::ClientSide;
+use crate::fleet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -170,9 +171,22 @@ fn is_impostor(name: &HeaderName) -> bool {
     if !name.as_str().contains('_') {
         return name.as_str().starts_with("x-forwarded-") && !SAID_OF_CLIENT.contains(name);
     }
+    is_ours(name)
+}
+
+/// Whether only the proxy may say this, in whatever spelling.
+fn is_ours(name: &HeaderName) -> bool {
     let real = name.as_str().replace('_', "-");
     real.starts_with("x-forwarded-")
-        || ["content-length", "transfer-encoding", "forwarded"].contains(&real.as_str())
+        || ["content-length", "transfer-encoding", "forwarded", fleet::HOP.as_str()]
+            .contains(&real.as_str())
+}
+
+/// Whether a field may come after a request's body: none that says how long the body is, for whom it
+/// is, or what the proxy alone says.
+pub(crate) fn may_follow(name: &HeaderName) -> bool {
+    let others = [header::HOST, header::CONNECTION, header::TRAILER, header::UPGRADE, header::TE];
+    !is_ours(name) && !others.contains(name)
 }
 
 /// What the client said about itself is replaced: the app may believe these headers.

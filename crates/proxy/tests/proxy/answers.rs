@@ -182,8 +182,10 @@ fn announced_trailers_pass_in_both_directions() {
     let mut wire = proxy.connect();
     wire.send(
         "POST / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\nConnection: TE, close\r\n\
-         Trailer: X-Sum, Host\r\nTransfer-Encoding: chunked\r\n\r\n\
-         4\r\nbody\r\n0\r\nHost: evil\r\nX-Sum: 1\r\nX-Other: 3\r\n\r\n",
+         Trailer: X-Sum, Host, X_Forwarded_For, Forwarded, Onward-Hop\r\n\
+         Transfer-Encoding: chunked\r\n\r\n\
+         4\r\nbody\r\n0\r\nHost: evil\r\nX_Forwarded_For: 6.6.6.6\r\nForwarded: for=6.6.6.6\r\n\
+         Onward-Hop: guessed\r\nX-Sum: 1\r\nX-Other: 3\r\n\r\n",
     );
     let answer = String::from_utf8(wire.rest()).unwrap();
     let seen = app.join().unwrap();
