@@ -1,14 +1,11 @@
 //! What apps answer: odd but legal answers pass, and none can pass for another one's.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use onward_proxy::Instance;
-
-use crate::support::{App, Proxy, table};
+use crate::support::{App, Proxy, read_to};
 
 /// An app that writes these bytes and keeps the connection.
 fn says(bytes: &'static [u8]) -> App {
@@ -136,11 +133,7 @@ fn what_an_app_says_unasked_reaches_nobody() {
 #[test]
 fn an_early_answer_passes_and_its_connection_is_not_used_again() {
     let proxy = Proxy::start();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut table = table(1, 1, &[], 0);
-    let instance = Instance { id: "hasty".into(), addr: listener.local_addr().unwrap() };
-    table.routes[0].instances.push(instance);
-    proxy.client().set(&table).unwrap();
+    let listener = proxy.route_by_hand(0);
     let app = thread::spawn(move || {
         let (mut first, _) = listener.accept().unwrap();
         let mut some = [0; 1_000];
@@ -161,19 +154,10 @@ fn an_early_answer_passes_and_its_connection_is_not_used_again() {
 #[test]
 fn announced_trailers_pass_in_both_directions() {
     let proxy = Proxy::start();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut table = table(1, 1, &[], 0);
-    let instance = Instance { id: "sums".into(), addr: listener.local_addr().unwrap() };
-    table.routes[0].instances.push(instance);
-    proxy.client().set(&table).unwrap();
+    let listener = proxy.route_by_hand(0);
     let app = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let (mut seen, mut some) = (vec![], [0; 1_000]);
-        while !seen.ends_with(b"x-sum: 1\r\n\r\n") {
-            let read = stream.read(&mut some).unwrap();
-            assert!(read > 0, "{}", seen.escape_ascii());
-            seen.extend_from_slice(&some[..read]);
-        }
+        let seen = read_to(&mut stream, &["x-sum: 1\r\n\r\n"]);
         let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n\
                       4\r\nbody\r\n0\r\nX-Sum: 2\r\nX-Other: 3\r\n\r\n";
         stream.write_all(answer.as_bytes()).unwrap();

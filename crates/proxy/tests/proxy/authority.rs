@@ -4,13 +4,13 @@ use std::io::{self, BufReader};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use onward_proxy::{Certificate, Certificates, PrivateKey};
+use onward_proxy::{Certificate, Certificates, Limits, PrivateKey};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::support::{PATIENCE, Wire};
+use crate::support::{PATIENCE, Proxy, Wire};
 
 pub type Secure = StreamOwned<ClientConnection, TcpStream>;
 
@@ -52,6 +52,13 @@ impl Authority {
         config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
         Arc::new(config)
     }
+}
+
+/// A proxy that has a certificate for the shop, and who signed it.
+pub fn certified(limits: Limits) -> (Proxy, Authority) {
+    let (proxy, authority) = (Proxy::with(limits), Authority::new());
+    proxy.client().certify(&authority.certificates(&[SHOP])).unwrap();
+    (proxy, authority)
 }
 
 /// A client's connection with TLS, once the handshake is over.

@@ -1,13 +1,10 @@
 //! Bodies of any size pass in both directions, a piece at a time.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
-use onward_proxy::Instance;
-
-use crate::support::{App, Proxy, table};
+use crate::support::{App, Proxy};
 
 fn echoes() -> App {
     App::with("echo", |seen, stream| {
@@ -94,11 +91,7 @@ fn memory_does_not_grow_with_the_body() {
 fn an_upload_waits_while_the_app_does_not_read() {
     const BODY: usize = 300_000_000;
     let proxy = Proxy::start();
-    let deaf = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut table = table(1, 1, &[], 0);
-    let instance = Instance { id: "deaf".into(), addr: deaf.local_addr().unwrap() };
-    table.routes[0].instances.push(instance);
-    proxy.client().set(&table).unwrap();
+    let deaf = proxy.route_by_hand(0);
     let before = resident_bytes();
     let mut wire = proxy.connect();
     wire.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n"));

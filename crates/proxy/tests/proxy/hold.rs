@@ -127,11 +127,7 @@ fn what_might_have_happened_is_not_done_twice() {
 #[test]
 fn an_instance_that_hangs_up_at_once_is_away() {
     let proxy = Proxy::start();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut table = table(1, 1, &[], 300);
-    let instance =
-        onward_proxy::Instance { id: "rude".into(), addr: listener.local_addr().unwrap() };
-    table.routes[0].instances.push(instance);
+    let listener = proxy.route_by_hand(300);
     let accepted = std::sync::Arc::new(AtomicUsize::new(0));
     let counting = accepted.clone();
     thread::spawn(move || {
@@ -140,7 +136,6 @@ fn an_instance_that_hangs_up_at_once_is_away() {
             drop(stream);
         }
     });
-    proxy.client().set(&table).unwrap();
     assert_eq!(proxy.get("/").status, 502);
     assert!(accepted.load(SeqCst) < 50, "{}", accepted.load(SeqCst));
     assert_eq!(proxy.status().release("shop/local", 1).lost, 1);

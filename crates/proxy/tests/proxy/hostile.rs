@@ -8,7 +8,7 @@ use std::time::Duration;
 use onward_proxy::Limits;
 use rustls::ClientConfig;
 
-use crate::authority::{Authority, SHOP, Secure, connect};
+use crate::authority::{SHOP, Secure, certified, connect};
 use crate::crowd;
 use crate::support::{App, Proxy, Wire, wait_until};
 
@@ -147,8 +147,7 @@ impl Hostile {
 }
 
 fn with(limits: Limits) -> (Proxy, Arc<ClientConfig>) {
-    let (proxy, authority) = (Proxy::with(limits), Authority::new());
-    proxy.client().certify(&authority.certificates(&[SHOP])).unwrap();
+    let (proxy, authority) = certified(limits);
     (proxy, authority.trust(&[b"h2"]))
 }
 

@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
-use crate::authority::{Authority, SHOP};
+use crate::authority::{SHOP, certified};
 use crate::load::Counted;
 use crate::succession::Successor;
 use crate::support::{App, PATIENCE, Proxy, wait_until};
@@ -138,8 +138,7 @@ fn post(path: &str) -> http::request::Builder {
 }
 
 fn with(limits: Limits) -> (Proxy, Arc<ClientConfig>) {
-    let (proxy, authority) = (Proxy::with(limits), Authority::new());
-    proxy.client().certify(&authority.certificates(&[SHOP])).unwrap();
+    let (proxy, authority) = certified(limits);
     (proxy, authority.trust(&[b"h2", b"http/1.1"]))
 }
 

@@ -81,6 +81,16 @@ impl Proxy {
         self.client().set(&table(version, release, apps, 10_000)).unwrap();
     }
 
+    /// Routes everything to a socket that the test answers by hand.
+    pub fn route_by_hand(&self, hold_ms: u64) -> TcpListener {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut table = table(1, 1, &[], hold_ms);
+        let instance = Instance { id: "by hand".into(), addr: listener.local_addr().unwrap() };
+        table.routes[0].instances.push(instance);
+        self.client().set(&table).unwrap();
+        listener
+    }
+
     pub fn ask_to_stop(&self) {
         self.stopper.stop();
     }
@@ -271,6 +281,17 @@ pub fn read_request(stream: &mut impl BufRead) -> io::Result<Option<Seen>> {
     );
     seen.body = read_body(stream, &seen.headers, false, &mut seen.trailers)?;
     Ok(Some(seen))
+}
+
+/// What comes until it ends with one of these.
+pub fn read_to(stream: &mut impl Read, ends: &[&str]) -> Vec<u8> {
+    let (mut seen, mut some) = (vec![], [0; 1_000]);
+    while !ends.iter().any(|end| seen.ends_with(end.as_bytes())) {
+        let read = stream.read(&mut some).unwrap();
+        assert!(read > 0, "{}", seen.escape_ascii());
+        seen.extend_from_slice(&some[..read]);
+    }
+    seen
 }
 
 fn line(stream: &mut impl BufRead) -> io::Result<String> {

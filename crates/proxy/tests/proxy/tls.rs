@@ -11,23 +11,16 @@ use onward_proxy::{
 };
 use rustls::HandshakeKind;
 
-use crate::authority::{Authority, SHOP, connect};
+use crate::authority::{Authority, SHOP, certified, connect};
 use crate::framing::REFUSED;
 use crate::load::Load;
 use crate::succession::Successor;
 use crate::support::{App, Proxy, Wire, table, wait_until};
 use crate::upgrade;
 
-/// A proxy with a certificate for the shop, and who signed it.
-fn with_certificate() -> (Proxy, Authority) {
-    let (proxy, authority) = (Proxy::start(), Authority::new());
-    proxy.client().certify(&authority.certificates(&[SHOP])).unwrap();
-    (proxy, authority)
-}
-
 #[test]
 fn a_client_with_tls_is_answered_and_the_app_is_told() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     proxy.route(1, 1, &[&app]);
     let trust = authority.trust(&[]);
@@ -64,7 +57,7 @@ fn the_certificate_is_that_of_the_name_and_nobody_else_is_let_in() {
 
 #[test]
 fn framing_is_as_strict_as_without() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     proxy.route(1, 1, &[&app]);
     let trust = authority.trust(&[b"http/1.1"]);
@@ -80,7 +73,7 @@ fn framing_is_as_strict_as_without() {
 
 #[test]
 fn upgraded_connections_go_through() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let echo = upgrade::echo("echo");
     proxy.route(1, 1, &[&echo]);
     let mut wire = connect(&authority.trust(&[b"http/1.1"]), proxy.https, SHOP).unwrap();
@@ -97,7 +90,7 @@ fn upgraded_connections_go_through() {
 
 #[test]
 fn large_bodies_go_both_ways() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let echo = App::with("echo", |seen, stream| {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", seen.body.len());
         stream.get_mut().write_all(head.as_bytes())?;
@@ -114,7 +107,7 @@ fn large_bodies_go_both_ways() {
 
 #[test]
 fn certificates_are_exchanged_under_load_and_nothing_is_lost() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     proxy.route(1, 1, &[&app]);
     let (trust, https) = (authority.trust(&[]), proxy.https);
@@ -141,7 +134,7 @@ fn certificates_are_exchanged_under_load_and_nothing_is_lost() {
 
 #[test]
 fn bad_certificates_leave_the_good_ones_in_force() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let before = proxy.status().certificates.unwrap();
     let mut bad = authority.certificates(&[SHOP]);
     bad.all[0].key = authority.certificate(&[SHOP]).key;
@@ -153,7 +146,7 @@ fn bad_certificates_leave_the_good_ones_in_force() {
 
 #[test]
 fn they_survive_a_restart_in_a_file_that_is_nobody_elses() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     proxy.route(1, 1, &[&app]);
     let path = certificates_file(&proxy.table_file);
@@ -184,7 +177,7 @@ fn they_survive_a_restart_in_a_file_that_is_nobody_elses() {
 
 #[test]
 fn a_session_is_resumed_whichever_worker_has_it() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     proxy.route(1, 1, &[&app]);
     let trust = authority.trust(&[]);
@@ -199,7 +192,7 @@ fn a_session_is_resumed_whichever_worker_has_it() {
 
 #[test]
 fn a_successor_takes_both_sockets_and_nothing_is_lost() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     proxy.route(1, 1, &[&app]);
     let (trust, https) = (authority.trust(&[]), proxy.https);
@@ -295,7 +288,7 @@ fn with_tls_aliases_keep_it_and_browsers_are_told_to_stay() {
 
 #[test]
 fn challenges_are_answered_before_anything_else() {
-    let (proxy, authority) = with_certificate();
+    let (proxy, authority) = certified(Limits::default());
     let app = App::start("app");
     let mut table = secured(1, &app, Https { redirect: true, ..Https::default() });
     let answer = "token-1.thumb_print".to_owned();

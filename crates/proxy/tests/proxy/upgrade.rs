@@ -1,12 +1,9 @@
 //! Upgraded connections: nothing before the 101, alive across a switch, gone after `cut`.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::thread;
 
-use onward_proxy::Instance;
-
-use crate::support::{App, Proxy, Wire, table, wait_until};
+use crate::support::{App, Proxy, Wire, read_to, wait_until};
 
 /// A request for a WebSocket.
 pub const ASK: &str = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n\r\n";
@@ -129,24 +126,15 @@ fn an_upgrade_nobody_asked_for_is_lost() {
 #[test]
 fn nobody_changes_the_protocol_in_the_middle_of_a_request() {
     let proxy = Proxy::start();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let addr = listener.local_addr().unwrap();
+    let listener = proxy.route_by_hand(0);
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            let (mut seen, mut some) = (vec![], [0; 4096]);
-            while !seen.ends_with(b"whole") && !seen.ends_with(b"half") {
-                let read = stream.read(&mut some).unwrap();
-                assert!(read > 0);
-                seen.extend_from_slice(&some[..read]);
-            }
+            read_to(&mut stream, &["whole", "half"]);
             let agreed = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n";
             stream.write_all(agreed).unwrap();
-            let _ = stream.read(&mut some);
+            let _ = stream.read(&mut [0]);
         }
     });
-    let mut table = table(1, 1, &[], 0);
-    table.routes[0].instances = vec![Instance { id: "hasty".into(), addr }];
-    proxy.client().set(&table).unwrap();
     for (body, status) in [("whole", 101), ("half", 502)] {
         let mut wire = proxy.connect();
         wire.send(format!(
