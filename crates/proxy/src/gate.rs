@@ -313,7 +313,8 @@ mod tests {
     fn filter() -> Filter {
         let shared = Shared::new(Limits::default(), 1, None, AccessLog::default());
         let worker = Rc::new(Worker::new(Arc::new(shared), 0));
-        let client = Rc::new(ClientSide::new(Ipv4Addr::LOCALHOST.into(), None, false, worker.now()));
+        let client =
+            Rc::new(ClientSide::new(Ipv4Addr::LOCALHOST.into(), None, false, worker.now()));
         Filter::new(client, worker)
     }
 

@@ -136,19 +136,26 @@ pub(crate) fn read_table(path: &Path) -> Result<Vec<Item>> {
     Ok(items)
 }
 
-/// Reads, checks and expands the pack at `path`, which must have the digest `id`. Appends to `raw`, which is cleared.
+/// Reads, checks and expands the pack at `path`, which must have the digest `id`, into `raw`, which is cleared.
 ///
 /// # Errors
 /// [`Error::Damaged`] when one bit of the file is not as it was written.
 pub(crate) fn read(path: &Path, id: Digest, raw: &mut Vec<u8>) -> Result<Vec<Item>> {
-    let damaged = |why: &str| Error::Damaged { path: path.to_owned(), why: why.to_owned() };
     let bytes = std::fs::read(path).at("read", path)?;
     if Digest::of(&bytes) != id {
-        return Err(damaged("its content does not have the digest of its name"));
+        let why = "its content does not have the digest of its name".to_owned();
+        return Err(Error::Damaged { path: path.to_owned(), why });
     }
-    // From here on only a pack that was made wrongly can fail.
-    let wrong = || damaged("it is not a pack");
-    let rows = row_count(&bytes).ok_or_else(wrong)?;
+    expand(&bytes, path, raw)
+}
+
+/// Expands a pack into `raw`, which is cleared. `path` is what errors name.
+///
+/// # Errors
+/// [`Error::Damaged`] when it was made wrongly.
+pub(crate) fn expand(bytes: &[u8], path: &Path, raw: &mut Vec<u8>) -> Result<Vec<Item>> {
+    let wrong = || Error::Damaged { path: path.to_owned(), why: "it is not a pack".to_owned() };
+    let rows = row_count(bytes).ok_or_else(wrong)?;
     let end = rows
         .checked_mul(ROW)
         .and_then(|table| bytes.len().checked_sub(table + FOOT))

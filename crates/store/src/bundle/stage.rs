@@ -200,7 +200,8 @@ impl Stage<'_> {
             StageMode::Copy | StageMode::Link => check::is_file(&object, size, executable, digest),
         };
         if !is_good {
-            self.make_object(entry, &object, sync, reader)?;
+            self.copy(entry, path, sync, reader)?;
+            return self.keep(path, &object, sync);
         }
         match fs::hard_link(&object, path) {
             Err(error) if error.kind() == io::ErrorKind::TooManyLinks => {
@@ -210,23 +211,18 @@ impl Stage<'_> {
         }
     }
 
-    fn make_object(
-        &self,
-        entry: &Entry,
-        object: &Path,
-        sync: bool,
-        reader: &mut Reader<'_>,
-    ) -> Result<()> {
+    /// Makes a file that was written the object of its content, in place of one that is not right.
+    fn keep(&self, path: &Path, object: &Path, sync: bool) -> Result<()> {
         let directory = object.parent().expect("objects lie in a directory");
         disk::create_dirs(directory)?;
-        let unfinished = self.store.tmp().join(disk::unique());
-        let made = self
-            .copy(entry, &unfinished, sync, reader)
-            .and_then(|()| fs::rename(&unfinished, object).at("rename to", object));
-        if made.is_err() {
-            let _ = fs::remove_file(&unfinished);
+        match fs::hard_link(path, object) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let passing = self.store.tmp().join(disk::unique());
+                fs::hard_link(path, &passing).at("link", &passing)?;
+                fs::rename(&passing, object).at("rename to", object)?;
+            }
+            other => other.at("link", object)?,
         }
-        made?;
         if sync { disk::sync_dir(directory) } else { Ok(()) }
     }
 

@@ -13,7 +13,6 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
-use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -25,7 +24,7 @@ use super::error::{At, Error, Result};
 use super::index::{Index, Place};
 use super::limits::{LEVEL, MAX_MANIFEST_BYTES, MAX_PACK_BYTES};
 use super::manifest::{Kind, Manifest};
-use super::pack::{self, Item, ItemKind, Packer};
+use super::pack::{self, ItemKind, Packer};
 use super::reader::Reader;
 use super::store::Store;
 
@@ -220,15 +219,10 @@ impl Arrival {
         if path.exists() {
             return Ok(());
         }
+        honest(bytes, &path)?;
         disk::require(&self.store.tmp(), bytes.len() as u64)?;
         let passing = self.store.tmp().join(format!("pack-{}", disk::unique()));
         disk::write_new(&passing, bytes, None)?;
-        let checked = honest(&passing, id);
-        if checked.is_err() {
-            // The error says more than that it stays until the next sweep.
-            let _ = fs::remove_file(&passing);
-        }
-        checked?;
         fs::rename(&passing, &path).at("rename to", &path)
     }
 
@@ -251,14 +245,11 @@ impl Arrival {
 }
 
 /// Refuses a pack with an item that is not what its key says.
-fn honest(path: &Path, id: Digest) -> Result<()> {
-    let mut raw = Vec::new();
-    let items: Vec<Item> = pack::read(path, id, &mut raw)?;
-    let mut offset = 0;
-    for item in items {
-        let end = offset + item.len as usize;
-        let content = raw.get(offset..end).ok_or_else(|| short(path))?;
-        offset = end;
+fn honest(bytes: &[u8], path: &Path) -> Result<()> {
+    let (mut raw, mut offset) = (Vec::new(), 0);
+    for item in pack::expand(bytes, path, &mut raw)? {
+        let content = &raw[offset..offset + item.len as usize];
+        offset += content.len();
         // The list of a cut file's chunks is compared when the file is put together.
         if item.kind == ItemKind::Blob && Digest::of(content) != item.key {
             let why = "it holds a content that is not what it says".to_owned();
@@ -266,9 +257,4 @@ fn honest(path: &Path, id: Digest) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn short(path: &Path) -> Error {
-    let source = io::ErrorKind::UnexpectedEof.into();
-    Error::Io { action: "read", path: path.to_owned(), source }
 }
