@@ -48,13 +48,11 @@ impl Seat for Manager<'_> {
         self.store.clone()
     }
 
-    fn change(
+    fn edit<T>(
         &self,
-        edit: &mut dyn FnMut(&mut Document) -> Result<Write, NotCarried>,
-    ) -> Result<Option<Document>, NotCarried> {
-        let edit = |document: &mut Document| edit(document).map(|write| ((), write));
-        let edited = runner::edit(self.store, || Err(NotCarried::Gone), edit);
-        edited.map(|((), written)| written)
+        edit: impl FnMut(&mut Document) -> Result<(T, Write), NotCarried>,
+    ) -> Result<(T, Option<Document>), NotCarried> {
+        runner::edit(self.store, || Err(NotCarried::Gone), edit)
     }
 
     fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, NotCarried> {

@@ -132,7 +132,7 @@ fn give_up_for_the_dead<S: Seat>(
     if stored.is_none_or(|stored| dead(&stored.document).is_empty()) {
         return Ok(());
     }
-    let given_up = &mut |document: &mut Document| {
+    let given_up = |document: &mut Document| {
         let dead = dead(document);
         for name in &dead {
             let https = document.https.get_or_insert_default();
@@ -204,7 +204,7 @@ fn issue<S: Seat>(seat: &S, name: &str) -> Result<(), Stop<S::Error>> {
 fn begin<S: Seat>(seat: &S, name: &str) -> Result<(Authority, Identity), Stop<S::Error>> {
     let jitter = Timestamp::now().subsec_nanosecond().unsigned_abs();
     let mut begun = None;
-    let change = &mut |document: &mut Document| {
+    let change = |document: &mut Document| {
         let now = Timestamp::now();
         let wanted = document.https_names();
         let https = document.https.get_or_insert_default();
@@ -232,7 +232,7 @@ fn open<S: Seat>(
     let credentials = credentials(seat, authority, identity)?;
     let (session, made) = Session::open(authority, credentials.as_ref(), &|| seat.is_over())?;
     if let Some(made) = made {
-        let change = &mut |document: &mut Document| {
+        let change = |document: &mut Document| {
             let known = seat.secrets(document)?;
             let key = keep(known, &SecretName::acme_account(), made.expose(), &seat.by())?;
             let directory = authority.directory.clone();
@@ -267,7 +267,7 @@ fn credentials<S: Seat>(
 }
 
 fn publish<S: Seat>(seat: &S, name: &str, token: &str, answer: &str) -> Result<(), S::Error> {
-    seat.change(&mut |document| {
+    seat.change(|document| {
         let until = Timestamp::now().saturating_add(CHALLENGE_WITHIN).unwrap_or(Timestamp::MAX);
         let challenge = Challenge { name: name.to_owned(), answer: answer.to_owned(), until };
         let https = document.https.get_or_insert_default();
@@ -285,7 +285,7 @@ fn take_over<S: Seat>(seat: &S, name: &str, issued: &Issued) -> Result<(), Stop<
             Problem("the authority issued a certificate for another name".to_owned()).into()
         );
     }
-    let change = &mut |document: &mut Document| {
+    let change = |document: &mut Document| {
         let known = seat.secrets(document)?;
         let key = keep(known, &SecretName::tls_key(), issued.key.expose().as_bytes(), &seat.by())?;
         let https = document.https.get_or_insert_default();
@@ -307,7 +307,7 @@ fn take_over<S: Seat>(seat: &S, name: &str, issued: &Issued) -> Result<(), Stop<
 }
 
 fn keep_failure<S: Seat>(seat: &S, name: &str, problem: &str) -> Result<(), S::Error> {
-    seat.change(&mut |document| {
+    seat.change(|document| {
         document.https.iter_mut().for_each(|https| https.failed(name, problem));
         Ok(Write::Yes)
     })

@@ -22,15 +22,25 @@ pub trait Seat {
     fn by(&self) -> String;
     /// The documents.
     fn store(&self) -> Documents;
-    /// Changes the document, as others write at the same time: `edit` may be asked again, and says
-    /// whether there is something to write. The document that was written, if one was.
+    /// Changes the document as [`crate::runner::edit`] does.
     ///
     /// # Errors
     /// Those of `edit`, and when it cannot be written.
+    fn edit<T>(
+        &self,
+        edit: impl FnMut(&mut Document) -> Result<(T, Write), Self::Error>,
+    ) -> Result<(T, Option<Document>), Self::Error>;
+    /// The same for a change that has nothing to tell. The document that was written, if one was.
+    ///
+    /// # Errors
+    /// Those of [`Self::edit`].
     fn change(
         &self,
-        edit: &mut dyn FnMut(&mut Document) -> Result<Write, Self::Error>,
-    ) -> Result<Option<Document>, Self::Error>;
+        mut change: impl FnMut(&mut Document) -> Result<Write, Self::Error>,
+    ) -> Result<Option<Document>, Self::Error> {
+        let edited = self.edit(|document| change(document).map(|write| ((), write)));
+        edited.map(|((), written)| written)
+    }
     /// The secrets of a document, made when there are none.
     ///
     /// # Errors

@@ -354,7 +354,7 @@ pub enum BundleVerb {
         /// Label or digest
         bundle: String,
     },
-    /// Compare what is kept of a bundle, or of all, with its digests
+    /// Compare what is kept of a bundle, or of all, with its digests; what is damaged is moved aside
     Verify {
         /// Label or digest; all by default
         bundle: Option<String>,

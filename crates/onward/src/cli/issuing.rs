@@ -57,12 +57,11 @@ impl Seat for Command<'_> {
         self.context.store()
     }
 
-    fn change(
+    fn edit<T>(
         &self,
-        edit: &mut dyn FnMut(&mut Document) -> Result<Write, Complaint>,
-    ) -> Result<Option<Document>, Complaint> {
-        let edit = |document: &mut Document| edit(document).map(|write| ((), write));
-        secrets::change(self.context, edit).map(|((), written)| written)
+        edit: impl FnMut(&mut Document) -> Result<(T, Write), Complaint>,
+    ) -> Result<(T, Option<Document>), Complaint> {
+        secrets::change(self.context, edit)
     }
 
     fn secrets<'d>(&self, document: &'d mut Document) -> Result<&'d mut Secrets, Complaint> {

@@ -1,4 +1,4 @@
-//! The life of instances: started, probed, found again, stopped, started again after a pause.
+//! The life of instances: started, probed, stopped, started again after a pause.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -11,12 +11,12 @@ use onward_core::reconcile::{SlotId, backoff_ms};
 use rustix::process::Signal;
 use tokio::time::Instant;
 
-use super::app::{App, FilesState, Instance, State, Task, unix_ms};
+use super::app::{App, FilesState, Instance, State, Task};
 use super::context::{Context, Teller, environment, jitter};
 use super::event::{Life, News};
 use super::note::note;
+use super::out_of_memory::out_of_memory;
 use super::probe::{self, Verdict};
-use super::record::InstanceRecord;
 use crate::process::{self, Confine, End, Exit, Group, Identity, Program, Spawn};
 
 /// How long an instance must have been ready to be forgiven its earlier ends.
@@ -58,7 +58,7 @@ impl App {
         self.instances.insert(slot.clone(), own);
     }
 
-    fn ordered(&self, slot: &SlotId) -> Option<(&ReleaseOrder, &Process)> {
+    pub(super) fn ordered(&self, slot: &SlotId) -> Option<(&ReleaseOrder, &Process)> {
         let order = self.order()?.releases.get(&slot.release)?;
         Some((order, order.config.processes.get(&slot.process)?))
     }
@@ -118,7 +118,7 @@ impl App {
         Ok(started.group.identity)
     }
 
-    fn probe(
+    pub(super) fn probe(
         &self,
         slot: &SlotId,
         own: &Instance,
@@ -156,98 +156,6 @@ impl App {
         };
         let task = tokio::spawn(async move { probe::run(probe, target, is_ready, tell).await });
         Task(task.abort_handle())
-    }
-
-    /// Takes an instance of an earlier life of the agent over.
-    pub(super) fn adopt(&mut self, record: InstanceRecord, context: &Context) {
-        let slot = record.slot.clone();
-        let mut own = Instance::new(context.new_life());
-        own.port = record.port;
-        own.was_ready = record.was_ready;
-        own.early_exits = record.early_exits;
-        own.restarts = record.restarts;
-        own.crashes = record.crashes;
-        own.failure = record.failure;
-        own.started = record.started;
-        own.memory_kills = process::memory_kills();
-        own.adopted = true;
-        own.stop = record.stop;
-        own.identity = record.identity;
-        let Some(identity) = record.identity else {
-            own.state = State::Ended { retry_at: Instant::now() };
-            self.instances.insert(slot, own);
-            return;
-        };
-        if !process::is_running(identity) {
-            self.find_ended(&slot, own, record.is_stopping, context);
-            return;
-        }
-        let ordered = self.ordered(&slot).map(|(order, process)| (order.clone(), process.clone()));
-        let probe = ordered.as_ref().and_then(|(_, process)| {
-            probe::effective(process.probe.as_ref(), slot.process.has_traffic())
-        });
-        own.state = if record.is_ready {
-            State::Ready { since: Instant::now() }
-        } else {
-            let so_far = unix_ms().saturating_sub(own.started);
-            State::Starting { overdue_at: probe.map(|p| overdue_at(p.within_ms, so_far)) }
-        };
-        if let Some((order, process)) = ordered {
-            own.probe = Some(self.probe(&slot, &own, &order, &process, context));
-        }
-        let (teller, life, name) = (context.teller(&self.key), own.life, slot.clone());
-        let group = self.group_of(&slot, identity);
-        tokio::spawn(async move {
-            if group.unit.is_none()
-                && let Err(error) = process::wait_for_exit(identity).await
-            {
-                note(format_args!("process {} cannot be watched: {error}", identity.pid));
-                return;
-            }
-            teller.tell(News::Exited(name, life, group.exit().await)).await;
-        });
-        self.instances.insert(slot, own);
-    }
-
-    /// Probes what was taken over before the order was known.
-    pub(super) fn probe_adopted(&mut self, context: &Context) {
-        let runs = |own: &Instance| {
-            matches!(own.state, State::Starting { .. } | State::Ready { .. } | State::Failing)
-        };
-        let silent: Vec<SlotId> = self
-            .instances
-            .iter()
-            .filter(|(_, own)| own.probe.is_none() && runs(own))
-            .map(|(slot, _)| slot.clone())
-            .collect();
-        for slot in silent {
-            let Some((order, process)) = self.ordered(&slot) else { continue };
-            let probe = self.probe(&slot, &self.instances[&slot], order, process, context);
-            if let Some(own) = self.instances.get_mut(&slot) {
-                own.probe = Some(probe);
-            }
-        }
-    }
-
-    /// An instance ended while no agent looked. What it left behind is cleared away.
-    fn find_ended(&mut self, slot: &SlotId, mut own: Instance, asked: bool, context: &Context) {
-        if asked {
-            own.state = State::Ended { retry_at: Instant::now() };
-        } else {
-            let ended = own.identity.map(|identity| self.group_of(slot, identity).ended());
-            let lines = self.last_words(self.tree.log(slot)).read_here();
-            let failure = self.failure_of(slot, ended.unwrap_or(Exit::Unknown), &own, lines);
-            self.ended_unseen.insert(slot.release, failure.clone());
-            own.ends(failure);
-        }
-        let left = own.identity.take().map(|identity| self.group_of(slot, identity));
-        let life = own.life;
-        if let Some(left) = left.filter(Group::has_left) {
-            own.state = State::Stopping { crashed: !asked };
-            own.identity = Some(left.identity);
-            clear(left, end_of_leftovers(), slot.clone(), life, context.teller(&self.key));
-        }
-        self.instances.insert(slot.clone(), own);
     }
 
     /// Asks an instance to stop, and kills it when its time is over.
@@ -366,7 +274,13 @@ impl App {
         self.vault.remove_files(|release| level(release) >= Level::Running || self.uses(release));
     }
 
-    fn failure_of(&self, slot: &SlotId, exit: Exit, own: &Instance, lines: Vec<String>) -> Failure {
+    pub(super) fn failure_of(
+        &self,
+        slot: &SlotId,
+        exit: Exit,
+        own: &Instance,
+        lines: Vec<String>,
+    ) -> Failure {
         let limit = self.ordered(slot).and_then(|(_, process)| process.limits.memory_bytes);
         let memory = out_of_memory(exit, process::memory_kills() > own.memory_kills, limit);
         let before = if own.was_ready { "" } else { " before it was ready" };
@@ -382,7 +296,7 @@ impl App {
 
 impl Instance {
     /// It ended without having been asked to.
-    fn ends(&mut self, failure: Failure) {
+    pub(super) fn ends(&mut self, failure: Failure) {
         let forgiven =
             matches!(self.state, State::Ready { since } if since.elapsed() >= FORGIVEN_AFTER);
         self.crashes = if forgiven { 1 } else { self.crashes + 1 };
@@ -399,40 +313,8 @@ impl Instance {
     }
 }
 
-fn overdue_at(within_ms: u64, so_far_ms: u64) -> Instant {
+pub(super) fn overdue_at(within_ms: u64, so_far_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(within_ms.saturating_sub(so_far_ms))
-}
-
-/// What is said of an instance that was killed for want of memory; nothing of another one. Only
-/// systemd tells exactly whose limit that was, and not on every system: `system_killed` says that the
-/// system killed some process meanwhile.
-fn out_of_memory(exit: Exit, system_killed: bool, limit: Option<u64>) -> String {
-    let is_killed = exit.signal() == Some(Signal::KILL.as_raw()) && system_killed;
-    match (exit, limit) {
-        (Exit::OutOfMemory(_), Some(limit)) => {
-            format!(", because it needed more memory than its limit of {}", size(limit))
-        }
-        _ if !is_killed && !matches!(exit, Exit::OutOfMemory(_)) => String::new(),
-        (_, Some(limit)) => format!(
-            ", because it needed more memory than its limit of {}, or than this machine has",
-            size(limit)
-        ),
-        (_, None) => ", because the memory of this machine ran out".to_owned(),
-    }
-}
-
-/// A number of bytes in the largest unit of the project file that says it exactly.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 6] = [
-        ("GiB", 1 << 30),
-        ("GB", 1_000_000_000),
-        ("MiB", 1 << 20),
-        ("MB", 1_000_000),
-        ("KiB", 1 << 10),
-        ("KB", 1_000),
-    ];
-    let exact = UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
-    exact.map_or_else(|| format!("{bytes}B"), |(name, unit)| format!("{}{name}", bytes / unit))
 }
 
 /// How an instance is ended whose release is in no order any more.
@@ -440,7 +322,7 @@ fn default_end() -> End {
     End { signal: Signal::TERM, within: Duration::from_secs(10) }
 }
 
-fn end_of_leftovers() -> End {
+pub(super) fn end_of_leftovers() -> End {
     End { signal: Signal::TERM, within: LEFTOVERS_WITHIN }
 }
 
@@ -451,7 +333,7 @@ fn end_of(stop: &Stop) -> End {
     }
 }
 
-fn clear(group: Group, end: End, slot: SlotId, life: Life, teller: Teller) {
+pub(super) fn clear(group: Group, end: End, slot: SlotId, life: Life, teller: Teller) {
     tokio::spawn(async move {
         group.end(end).await;
         teller.tell(News::GroupGone(slot, life)).await;
@@ -476,33 +358,4 @@ fn files_arguments(directory: &str, rules: &onward_core::model::SiteRules) -> Ve
         all.extend(["--immutable".into(), immutable.into()]);
     }
     all
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::process::ExitStatusExt;
-    use std::process::ExitStatus;
-
-    use super::*;
-
-    #[test]
-    fn whose_memory_ran_out_is_said_as_exactly_as_it_is_known() {
-        let killed = ExitStatus::from_raw(9);
-        let limit = Some(64 << 20);
-        let told = out_of_memory(Exit::OutOfMemory(killed), false, limit);
-        assert_eq!(told, ", because it needed more memory than its limit of 64MiB");
-        let told = out_of_memory(Exit::Status(killed), true, limit);
-        assert!(told.ends_with("64MiB, or than this machine has"), "{told}");
-        let told = out_of_memory(Exit::Status(killed), true, None);
-        assert_eq!(told, ", because the memory of this machine ran out");
-        assert_eq!(out_of_memory(Exit::Status(killed), false, limit), "");
-        assert_eq!(out_of_memory(Exit::Status(ExitStatus::from_raw(0)), true, limit), "");
-    }
-
-    #[test]
-    fn sizes_are_said_as_they_were_written() {
-        let all =
-            [(512_000_000, "512MB"), (1 << 30, "1GiB"), (4 << 20, "4MiB"), (4_194_305, "4194305B")];
-        all.into_iter().for_each(|(bytes, text)| assert_eq!(size(bytes), text));
-    }
 }

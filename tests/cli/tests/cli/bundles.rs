@@ -109,7 +109,7 @@ with tarfile.open(sys.argv[1], 'w') as tar:
 ";
 
 #[test]
-fn damage_in_the_store_is_found_and_named() {
+fn damage_in_the_store_is_found_and_mended_by_building_again() {
     let project = site();
     project.run(&["bundle", "build", "--label", "one"]).code_is(0);
     let packs = project.path().join(".onward/bundles/packs");
@@ -120,4 +120,6 @@ fn damage_in_the_store_is_found_and_named() {
     fs::write(&pack, bytes).expect("damage the pack");
     let found = project.run(&["bundle", "verify", "one"]).code_is(1);
     assert!(found.stdout.contains("damaged"), "{found:?}");
+    project.run(&["bundle", "build", "--label", "one"]).code_is(0);
+    project.run(&["bundle", "verify", "one"]).code_is(0);
 }

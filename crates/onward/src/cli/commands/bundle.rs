@@ -129,6 +129,10 @@ fn verify(context: &Context, name: Option<&str>, screen: &Screen) -> Result<Exit
         screen.finished(true, json!({"verified": digests}));
         return Ok(Exit::Done);
     }
+    // As long as it is there, it is not written again.
+    for aside in bundles.set_damaged_aside()? {
+        screen.line(&format!("what is damaged was moved to {}", aside.display()));
+    }
     Err(Problem::BundlesDamaged(bad.len() as u64).into())
 }
 

@@ -41,11 +41,8 @@ pub fn run(
     let stored = context.look()?;
     let document = stored.as_ref().map(|stored| &*stored.document);
     let servers = fleet::servers(context, document);
-    let is_down = document.is_none_or(|document| {
-        document.serving.is_none()
-            && document.operation.is_none()
-            && outcome::pending_edit(document).is_none()
-    });
+    let is_down = document
+        .is_none_or(|document| document.is_down() && outcome::pending_edit(document).is_none());
     if is_down && servers.iter().all(|server| matches!(server.contact(), Contact::Absent)) {
         return already(context, screen);
     }
