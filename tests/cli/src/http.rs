@@ -38,8 +38,9 @@ pub fn redirect(address: impl ToSocketAddrs, host: &str, path: &str) -> (u16, St
     let mut text = String::new();
     stream.read_to_string(&mut text).expect("it answers");
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status");
-    let place = text.lines().find_map(|line| line.strip_prefix("location: ")).unwrap_or_default();
-    (status, place.to_owned())
+    let mut headers = text.lines().filter_map(|line| line.split_once(": "));
+    let place = headers.find(|(name, _)| name.eq_ignore_ascii_case("location"));
+    (status, place.map(|(_, place)| place.to_owned()).unwrap_or_default())
 }
 
 fn parse(bytes: &[u8]) -> Option<Answer> {

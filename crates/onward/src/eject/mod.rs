@@ -3,10 +3,17 @@
 //!
 //! [`files`] is a function from what is known to the files; nothing is read or written here.
 
+mod elsewhere;
 mod nginx;
+mod overview;
 mod quote;
 mod readme;
+mod steps;
+mod tls;
 mod units;
+
+pub use elsewhere::{Certificate, Elsewhere};
+pub use overview::{Leaving, overview};
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -44,8 +51,8 @@ pub struct Serving<'a> {
     pub secrets: BTreeMap<String, Secret>,
     /// The environment that every process starts from: `PATH`, `HOME` and so on.
     pub inherited: BTreeMap<String, OsString>,
-    /// The numbers of the user and the group that run the app.
-    pub owner: (u32, u32),
+    /// The user and the group that run the app.
+    pub owner: (String, String),
     /// The directory in which the files will be, absolute.
     pub place: PathBuf,
     /// Whether the release's files are copied there too.
@@ -54,6 +61,8 @@ pub struct Serving<'a> {
     pub listen: u16,
     /// The port of the first instance with traffic; each other has the next one.
     pub first_port: u16,
+    /// The server that it is for, when that is not this machine.
+    pub elsewhere: Option<Elsewhere>,
 }
 
 /// What runs on one server.
@@ -67,6 +76,13 @@ pub struct OnServer {
     pub shared: PathBuf,
     /// How many instances run of each process.
     pub counts: BTreeMap<ProcessName, u32>,
+}
+
+impl OnServer {
+    /// Whether something with traffic runs there.
+    fn has_traffic(&self, config: &Config) -> bool {
+        config.with_traffic().any(|(name, _)| self.counts.get(name).is_some_and(|count| *count > 0))
+    }
 }
 
 /// A file to write.
@@ -112,10 +128,14 @@ pub fn files(serving: &Serving<'_>) -> Ejected {
     let mut notes = Vec::new();
     let units = units::all(serving, &mut notes);
     let mut files = units.files;
-    if serving.config.with_traffic().next().is_some() {
+    files.extend(elsewhere::files(serving));
+    if serving.has_nginx() {
         files.extend(nginx::files(serving, &units.upstreams));
     }
-    files.push(readme::file(serving, &units.names, &notes));
+    files.push(match &serving.elsewhere {
+        Some(own) => steps::file(serving, own, &units.names, &notes),
+        None => readme::file(serving, &units.names, &notes),
+    });
     Ejected { files, notes }
 }
 
@@ -132,6 +152,13 @@ impl Serving<'_> {
         } else {
             format!("{}-{}", self.prefix(), server.name)
         }
+    }
+
+    /// Whether requests come to it.
+    fn has_nginx(&self) -> bool {
+        let leads = |own: &Elsewhere| own.is_entry || own.inner.is_some();
+        let has_traffic = self.config.with_traffic().next().is_some();
+        has_traffic && self.elsewhere.as_ref().is_none_or(leads)
     }
 
     fn place_of(&self, path: &str) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use onward_core::model::{Maintenance, Run};
 
-use super::{File, Serving, Upstream, quote};
+use super::{File, Serving, Upstream, quote, tls};
 
 /// What visitors see during maintenance when nobody wrote another page.
 const PAGE: &str = "<!doctype html><meta charset=utf-8><title>Maintenance</title>\
@@ -14,10 +14,12 @@ const RETRY_AFTER_S: u64 = 300;
 
 pub(super) fn files(serving: &Serving<'_>, upstreams: &[Upstream]) -> Vec<File> {
     let page = serving.maintenance.and_then(|own| own.page.clone());
-    let mut files = vec![
-        File::public(format!("nginx/{}.conf", serving.prefix()), configuration(serving, upstreams)),
-        File::public("maintenance/page.html", page.unwrap_or_else(|| PAGE.to_owned())),
-    ];
+    let path = format!("nginx/{}.conf", serving.prefix());
+    let mut files = vec![File::public(path, configuration(serving, upstreams))];
+    if serving.elsewhere.as_ref().is_some_and(|own| !own.is_entry) {
+        return files;
+    }
+    files.push(File::public("maintenance/page.html", page.unwrap_or_else(|| PAGE.to_owned())));
     if serving.maintenance.is_some() {
         files.push(File::public("maintenance/on", ""));
     }
@@ -34,30 +36,57 @@ fn site<'a>(serving: &'a Serving<'_>) -> Option<&'a str> {
 
 fn configuration(serving: &Serving<'_>, upstreams: &[Upstream]) -> String {
     let name = serving.prefix().replace('-', "_");
-    let routing = &serving.config.routing;
     let mut text = format!(
         "# {} {}: made by `onward eject` from release {}. It belongs into `http {{ }}`.\n",
         serving.app, serving.environment, serving.release
     );
-    if site(serving).is_none() {
-        writeln!(text, "upstream {name} {{").expect(FITS);
-        for Upstream { port } in upstreams {
-            writeln!(text, "    server 127.0.0.1:{port};").expect(FITS);
-        }
-        text.push_str("    keepalive 32;\n}\n");
+    let own: Vec<String> =
+        upstreams.iter().map(|Upstream { port }| format!("127.0.0.1:{port}")).collect();
+    let (is_entry, inner) =
+        serving.elsewhere.as_ref().map_or((true, None), |own| (own.is_entry, own.inner));
+    let peers = serving.elsewhere.iter().flat_map(|own| &own.peers).cloned();
+    let all: Vec<String> = own.iter().cloned().chain(peers).collect();
+    let spreads = is_entry && own_site(serving).is_none();
+    if spreads {
+        upstream(&name, &all, &mut text);
+    }
+    let has_files = own_site(serving).is_some();
+    if inner.is_some() && !has_files {
+        upstream(&format!("{name}_own"), &own, &mut text);
+    }
+    if !has_files {
         let map = "map $http_upgrade $NAME_connection {\n    default upgrade;\n    \"\" \"\";\n}\n";
         text.push_str(&map.replace("NAME", &name));
     }
-    if routing.requests.is_some() {
+    if serving.config.routing.requests.is_some() && is_entry {
         writeln!(text, "limit_conn_zone $server_name zone={name}_requests:1m;").expect(FITS);
     }
-    text.push_str("server {\n");
-    let (listen, any) = (serving.listen, routing.hosts.is_empty());
-    let default = if any { " default_server" } else { "" };
-    writeln!(text, "    listen {listen}{default};").expect(FITS);
-    writeln!(text, "    listen [::]:{listen}{default};").expect(FITS);
-    let hosts = if any { "_".to_owned() } else { routing.hosts.join(" ") };
-    writeln!(text, "    server_name {hosts};").expect(FITS);
+    if is_entry {
+        tls::servers(serving, &name, &mut text);
+        aliases(serving, &mut text);
+    }
+    if let Some(port) = inner {
+        inside(serving, port, &name, &mut text);
+    }
+    text
+}
+
+fn upstream(name: &str, addresses: &[String], text: &mut String) {
+    writeln!(text, "upstream {name} {{").expect(FITS);
+    for address in addresses {
+        writeln!(text, "    server {address};").expect(FITS);
+    }
+    text.push_str("    keepalive 32;\n}\n");
+}
+
+/// The files of a site, when they are on this server.
+fn own_site<'a>(serving: &'a Serving<'_>) -> Option<&'a str> {
+    site(serving).filter(|_| serving.servers.iter().any(|own| own.has_traffic(serving.config)))
+}
+
+/// What every server block for visitors begins with, after where it listens.
+pub(super) fn visitors(serving: &Serving<'_>, name: &str, text: &mut String) {
+    let routing = &serving.config.routing;
     let body = routing.body_bytes.unwrap_or(0);
     writeln!(text, "    client_max_body_size {body};").expect(FITS);
     if let Some(most) = routing.requests {
@@ -66,17 +95,28 @@ fn configuration(serving: &Serving<'_>, upstreams: &[Upstream]) -> String {
     if !routing.access_log {
         text.push_str("    access_log off;\n");
     }
-    maintenance(serving, &mut text);
-    match site(serving) {
-        Some(directory) => files_of_site(serving, directory, &mut text),
-        None => locations(serving, &name, &mut text),
+    maintenance(serving, text);
+    match own_site(serving) {
+        Some(directory) => files_of_site(serving, directory, text),
+        None => locations(serving, name, text),
     }
-    text.push_str("}\n");
-    aliases(serving, &mut text);
-    text
 }
 
-const FITS: &str = "a String takes everything";
+/// Where the balancers come: what they say of the visitor is passed on.
+fn inside(serving: &Serving<'_>, port: u16, name: &str, text: &mut String) {
+    writeln!(text, "server {{\n    listen {port};\n    listen [::]:{port};").expect(FITS);
+    text.push_str("    client_max_body_size 0;\n    access_log off;\n");
+    match own_site(serving) {
+        Some(directory) => files_of_site(serving, directory, text),
+        None => {
+            let forwarded = Location { upstream: &format!("{name}_own"), name, is_inner: true };
+            location(text, "/", &forwarded, "", "");
+        }
+    }
+    text.push_str("}\n");
+}
+
+pub(super) const FITS: &str = "a String takes everything";
 
 fn maintenance(serving: &Serving<'_>, text: &mut String) {
     let directory = serving.place_of("maintenance");
@@ -91,27 +131,39 @@ fn maintenance(serving: &Serving<'_>, text: &mut String) {
     writeln!(text, "        add_header Retry-After {seconds} always;\n    }}").expect(FITS);
 }
 
+/// Where requests are passed on to.
+struct Location<'a> {
+    upstream: &'a str,
+    /// What names of variables begin with.
+    name: &'a str,
+    /// Whether it was a balancer that asks.
+    is_inner: bool,
+}
+
 fn locations(serving: &Serving<'_>, name: &str, text: &mut String) {
     let routing = &serving.config.routing;
-    let path = &routing.path;
-    if path.is_empty() {
-        return location(text, "/", name, "", "");
+    let (path, to) = (&routing.path, Location { upstream: name, name, is_inner: false });
+    if path.is_empty() || site(serving).is_some() {
+        return location(text, "/", &to, "", "");
     }
     let (below, rest) = (format!("{path}/"), if routing.keeps_path { "" } else { "/" });
     let prefix = if routing.keeps_path { "" } else { path.as_str() };
-    location(text, &format!("= {path}"), name, rest, prefix);
-    location(text, &below, name, rest, prefix);
+    location(text, &format!("= {path}"), &to, rest, prefix);
+    location(text, &below, &to, rest, prefix);
 }
 
-fn location(text: &mut String, place: &str, name: &str, rest: &str, prefix: &str) {
+fn location(text: &mut String, place: &str, to: &Location<'_>, rest: &str, prefix: &str) {
+    let Location { upstream, name, is_inner } = to;
     writeln!(text, "    location {place} {{").expect(FITS);
-    writeln!(text, "        proxy_pass http://{name}{rest};").expect(FITS);
+    writeln!(text, "        proxy_pass http://{upstream}{rest};").expect(FITS);
     let mut set = |line: &str| writeln!(text, "        {line};").expect(FITS);
     set("proxy_http_version 1.1");
     set("proxy_set_header Host $http_host");
-    set("proxy_set_header X-Forwarded-For $remote_addr");
-    set("proxy_set_header X-Forwarded-Host $http_host");
-    set("proxy_set_header X-Forwarded-Proto $scheme");
+    if !is_inner {
+        set("proxy_set_header X-Forwarded-For $remote_addr");
+        set("proxy_set_header X-Forwarded-Host $http_host");
+        set("proxy_set_header X-Forwarded-Proto $scheme");
+    }
     set("proxy_set_header Upgrade $http_upgrade");
     set(&format!("proxy_set_header Connection ${name}_connection"));
     if !prefix.is_empty() {
@@ -147,18 +199,18 @@ fn files_of_site(serving: &Serving<'_>, directory: &str, text: &mut String) {
     }
 }
 
-/// Other names are sent to the canonical one.
+/// Other names are sent to the canonical one; those that have a certificate are in a block with it.
 fn aliases(serving: &Serving<'_>, text: &mut String) {
     let routing = &serving.config.routing;
     let (false, Some(canonical)) = (routing.aliases.is_empty(), routing.hosts.first()) else {
         return;
     };
     let (listen, names) = (serving.listen, routing.aliases.join(" "));
-    let port = if listen == 80 { String::new() } else { format!(":{listen}") };
+    let to = tls::canonical(serving, canonical);
     writeln!(
         text,
         "server {{\n    listen {listen};\n    listen [::]:{listen};\n    server_name {names};\n    \
-         return 308 $scheme://{canonical}{port}$request_uri;\n}}"
+         return 308 {to}$request_uri;\n}}"
     )
     .expect(FITS);
 }

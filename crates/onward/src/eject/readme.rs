@@ -71,7 +71,8 @@ pub(super) fn file(serving: &Serving<'_>, units: &[String], notes: &[String]) ->
     File::public("README.md", text)
 }
 
-fn rest(serving: &Serving<'_>, notes: &[String], text: &mut String) {
+/// What nobody does any more.
+pub(super) fn rest(serving: &Serving<'_>, notes: &[String], text: &mut String) {
     text.push_str("## What is not here\n\n");
     text.push_str(
         "- Deploys: put the next version into a directory of its own, correct `WorkingDirectory=`, restart \

@@ -146,9 +146,9 @@ fn body(
     stop: &Stop,
     text: &mut String,
 ) {
-    let (user, group) = serving.owner;
-    line(text, "User", &user.to_string());
-    line(text, "Group", &group.to_string());
+    let (user, group) = &serving.owner;
+    line(text, "User", user);
+    line(text, "Group", group);
     line(text, "WorkingDirectory", &quote::path(&server.directory.to_string_lossy()));
     line(text, "EnvironmentFile", &quote::path(&serving.place_of(&format!("env/{unit}.env"))));
     line(text, "ExecStart", &format!("/bin/sh -c {}", quote::word(&with_exec(command))));

@@ -319,6 +319,8 @@ fn a_directory_with_something_in_it_is_left_alone() {
         assert!(refused.stderr.contains("is inside the project"), "{}", refused.stderr);
     }
     fs::remove_file(place.join("mine")).expect("empty it");
+    // Out of the project again, as people type it.
+    project.run(&["eject", "--to", "../beside"]).code_is(0);
     let lines = project.run(&["--json", "eject", "--to", &to]).code_is(0).finished();
     assert_eq!(lines["release"], 1);
     assert_eq!(project.status()["release"]["number"], 1, "what runs goes on");

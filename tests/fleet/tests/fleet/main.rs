@@ -5,6 +5,7 @@ mod bad_releases;
 mod carried;
 mod clocks;
 mod disks;
+mod ejected;
 mod hands;
 mod installed;
 mod keys;

@@ -1,5 +1,7 @@
 //! `onward eject`: what is needed to live without onward. It changes nothing of what runs.
 
+mod servers;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
@@ -24,15 +26,15 @@ use crate::cli::problem::Problem;
 use crate::cli::screen::Screen;
 use crate::cli::secret_problem::SecretProblem;
 use crate::cli::secrets;
-use crate::eject::{self, Ejected, OnServer, Serving};
+use crate::eject::{self, File, OnServer, Serving};
 
 /// Directories that nobody else may enter.
 const PRIVATE: [&str; 2] = ["env", "secrets"];
 
 /// Writes the directory: all of it, or nothing.
 pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit, Complaint> {
-    if context.ways().is_some() {
-        return Err(behind_ssh(context));
+    if context.ways().is_some() && args.copy {
+        return Err(copies_nothing(context));
     }
     let Some(stored) = context.look()? else {
         return Err(Refusal::NothingReleased.into());
@@ -48,7 +50,14 @@ pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit,
             .hint("`onward status` says how far it is; eject when it has ended"));
     }
     let place = empty_place(context, &args.to)?;
-    let made = eject::files(&serving_of(context, document, release, args, &place)?);
+    let made = match context.ways() {
+        Some(ways) => servers::all(context, ways, document, release, args)?,
+        None => {
+            let made = eject::files(&serving_of(context, document, release, args, &place)?);
+            let private = PRIVATE.map(PathBuf::from).to_vec();
+            Made { files: made.files, notes: made.notes, private }
+        }
+    };
     write(context, document, release, args, &place, &made)?;
     for note in &made.notes {
         screen.warn(note.trim_end_matches('.'));
@@ -62,22 +71,27 @@ pub fn run(context: &Context, args: &EjectArgs, screen: &Screen) -> Result<Exit,
     Ok(Exit::Done)
 }
 
-/// Servers behind SSH go on without anybody: agent and proxy are theirs. What would replace those, on
-/// several machines at once, is not made.
-fn behind_ssh(context: &Context) -> Complaint {
-    let what = format!(
-        "the servers of {} are behind SSH; `eject` writes what runs on this machine",
-        context.environment()
-    );
-    Complaint::new(Exit::Refused, what)
-        .fact("They go on without you: agent and proxy are units of each server, which start what runs after a \
-               reboot and renew certificates")
+/// What is written, relative to the directory.
+#[derive(Default)]
+struct Made {
+    files: Vec<File>,
+    notes: Vec<String>,
+    /// Directories that nobody else may enter.
+    private: Vec<PathBuf>,
+}
+
+/// The files of a release are on each server already, and what it stored is nowhere else.
+fn copies_nothing(context: &Context) -> Complaint {
+    let what = format!("the servers of {} have the files already", context.environment());
+    Complaint::new(Exit::Usage, what)
+        .fact("Its README copies those of the release, and moves what the app has stored")
         .nothing_changed()
-        .hint(format!(
-            "`onward ssh SERVER -- \"systemctl cat 'onward-{}-*'\"` shows the units of what runs there",
-            context.app()
-        ))
-        .hint("`onward -e local eject --copy` writes the same app for a machine of its own")
+        .hint("leave `--copy` out")
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }
 
 /// The directory as a full path; refused when there is something in it, and inside the project, whose
@@ -109,7 +123,7 @@ fn is_inside(place: &Path, directory: &Path) -> bool {
     let Ok(directory) = directory.canonicalize() else { return false };
     let mut above = place.ancestors();
     let known = above.find_map(|path| path.canonicalize().ok());
-    place.starts_with(&directory) || known.is_some_and(|path| path.starts_with(&directory))
+    known.is_some_and(|path| path.starts_with(&directory))
 }
 
 fn serving_of<'a>(
@@ -121,7 +135,8 @@ fn serving_of<'a>(
 ) -> Result<Serving<'a>, Complaint> {
     let servers = engine::orders(document).into_iter();
     let servers = servers.filter_map(|order| on_server(context, &order, release, args, place));
-    let owner = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let owner = (user, rustix::process::getegid().as_raw().to_string());
     Ok(Serving {
         app: context.app(),
         environment: context.environment(),
@@ -137,6 +152,7 @@ fn serving_of<'a>(
         copied: args.copy,
         listen: args.listen,
         first_port: args.first_port,
+        elsewhere: None,
     })
 }
 
@@ -197,14 +213,16 @@ fn write(
     release: &Release,
     args: &EjectArgs,
     place: &Path,
-    made: &Ejected,
+    made: &Made,
 ) -> Result<(), Complaint> {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     let passing = place.with_file_name(format!(".{name}.new-{}", std::process::id()));
     let all = || -> io::Result<()> {
         fs::create_dir_all(&passing)?;
-        for directory in PRIVATE {
-            DirBuilder::new().mode(0o700).create(passing.join(directory))?;
+        for directory in &made.private {
+            let path = passing.join(directory);
+            path.parent().map_or(Ok(()), fs::create_dir_all)?;
+            DirBuilder::new().mode(0o700).create(path)?;
         }
         for file in &made.files {
             let path = passing.join(&file.path);
@@ -215,7 +233,9 @@ fn write(
             new.set_permissions(fs::Permissions::from_mode(file.mode))?;
         }
         // What has no content is not there.
-        let _ = fs::remove_dir(passing.join("secrets"));
+        for directory in &made.private {
+            let _ = fs::remove_dir(passing.join(directory));
+        }
         if args.copy {
             copy_files(context, document, release, &passing)?;
         }
