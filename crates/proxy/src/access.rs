@@ -20,8 +20,9 @@ use serde::Serialize;
 
 use crate::client_side::ClientSide;
 use crate::reception::host;
+use crate::routing::Routed;
 use crate::sockets;
-use crate::worker::{Routed, Worker};
+use crate::worker::Worker;
 
 /// Lines that may wait to be written: what a busy proxy does in a fifth of a second.
 const QUEUE: usize = 8_192;

@@ -16,13 +16,15 @@ use crate::client_side::{ClientSide, Phase, Stop};
 use crate::fleet::{self, Missed};
 use crate::forward::{self, Nature};
 use crate::hold::Hold;
+use crate::pool::{NoConnection, Pool};
 use crate::reading::Head;
 use crate::reception::{self, host};
+use crate::routing::Routed;
 use crate::slim::slim;
 use crate::tunnel::{FarEnd, OpenTunnel};
 use crate::upload::Upload;
-use crate::upstream::{Broken, NoConnection, Pool, Upstream};
-use crate::worker::{Routed, Worker};
+use crate::upstream::{Broken, Upstream};
+use crate::worker::Worker;
 
 /// Answers one request. Never fails: what goes wrong is an answer too.
 pub(crate) async fn answer(

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use crate::routing::Routed;
 use crate::shared::Shared;
-use crate::worker::{Routed, Worker};
+use crate::worker::Worker;
 
 /// First wait between two attempts: about what a process needs to open its socket again.
 const FIRST_WAIT: Duration = Duration::from_millis(20);

@@ -20,8 +20,9 @@ use crate::fleet::{self, Missed};
 use crate::forward;
 use crate::host::{name_of, port_of};
 use crate::maintenance;
+use crate::routing::Routed;
 use crate::upload::Upload;
-use crate::worker::{Routed, Worker};
+use crate::worker::Worker;
 
 /// How long browsers remember a redirect to the canonical host: no longer than people who changed
 /// their mind about it want to wait.

@@ -1,134 +1,35 @@
 //! A worker: one thread, one runtime, its own connections in both directions.
 //!
 //! ```text
-//!  socket ─► gate ─► hyper server ─► exchange ─► hyper client ─► instance
-//!               └──────── one task per client connection ────────┘
+//!  socket ─► gate ─► hyper server ─► exchange ─► upstream ─► instance
+//!               └────── one task per client connection ───────┘
 //! ```
 //! Nothing moves between threads but numbers and the table.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::io;
 use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
-use http::request::Parts;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::client_side::{ClientSide, Millis, Stop};
 use crate::connection;
-use crate::counters::ReleaseCounters;
-use crate::files::{FileBody, READERS, Root, Site};
-use crate::matching::Order;
-use crate::shared::{Mailbox, RouteState, Shared, Snapshot};
+use crate::files::READERS;
+use crate::routing::{Routed, Routing};
+use crate::shared::{Mailbox, Shared};
 use crate::sockets;
 use crate::stage::Stage;
-use crate::table::Route;
-use crate::upstream::Pool;
 
 /// How often the watchdog looks at most, and how exact the limits are: a second in a minute.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
 /// How long a worker waits before it accepts again when the system or the limit doesn't let it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
-
-/// A route with this worker's connections to its instances.
-struct WorkerRoute {
-    state: Arc<RouteState>,
-    pools: Vec<Rc<Pool>>,
-    turn: Cell<usize>,
-    site: Option<Rc<Site>>,
-}
-
-/// The table as this worker cached it.
-#[derive(Default)]
-struct Routing {
-    generation: u64,
-    routes: Vec<Rc<WorkerRoute>>,
-    order: Arc<Order>,
-    snapshot: Arc<Snapshot>,
-}
-
-/// Where a request goes.
-pub(crate) struct Routed(Rc<WorkerRoute>);
-
-impl Routed {
-    pub(crate) fn counters(&self) -> &Arc<ReleaseCounters> {
-        &self.0.state.counters
-    }
-
-    pub(crate) fn hold_ms(&self) -> u64 {
-        self.0.state.route.hold_ms
-    }
-
-    pub(crate) fn route(&self) -> &Route {
-        &self.0.state.route
-    }
-
-    /// How many requests of this route are under way, over all workers.
-    pub(crate) fn at_once(&self) -> &Arc<AtomicUsize> {
-        &self.0.state.at_once
-    }
-
-    /// Bytes of the path that are not for the app to see.
-    pub(crate) fn skip(&self) -> usize {
-        let route = self.route();
-        if route.strip { route.path.len() } else { 0 }
-    }
-
-    /// What is added to answers that go out with TLS.
-    pub(crate) fn hsts(&self) -> Option<&HeaderValue> {
-        self.0.state.hsts.as_ref()
-    }
-
-    pub(crate) fn has_site(&self) -> bool {
-        self.0.site.is_some()
-    }
-
-    /// The answer of the route's files.
-    pub(crate) async fn files(&self, parts: &Parts, path: &str) -> Option<Response<FileBody>> {
-        match &self.0.site {
-            Some(site) => Some(site.answer(parts, path).await),
-            None => None,
-        }
-    }
-
-    /// What peers are told; none for a server that is alone.
-    pub(crate) fn key(&self) -> Option<&HeaderValue> {
-        self.0.state.key.as_ref()
-    }
-
-    /// Who may get a request: what a peer passed on stays on this server.
-    fn pools(&self, of_peer: bool) -> &[Rc<Pool>] {
-        if of_peer { &self.0.pools[..self.0.state.own] } else { &self.0.pools }
-    }
-
-    pub(crate) fn is_empty(&self, of_peer: bool) -> bool {
-        self.pools(of_peer).is_empty()
-    }
-
-    /// Whether some instance hasn't just refused a connection.
-    pub(crate) fn has_another(&self, of_peer: bool) -> bool {
-        self.pools(of_peer).iter().any(|pool| !pool.is_suspect())
-    }
-
-    /// The instance with the fewest requests in flight; those with equally many take turns, and
-    /// one that just refused a connection comes last.
-    pub(crate) fn least_busy(&self, of_peer: bool) -> Option<Rc<Pool>> {
-        let pools = self.pools(of_peer);
-        if let [only] = pools {
-            return Some(only.clone());
-        }
-        let turn = self.0.turn.get();
-        self.0.turn.set(turn.wrapping_add(1));
-        let rotated = (0..pools.len()).map(|at| &pools[(at + turn) % pools.len()]);
-        let load = |pool: &&Rc<Pool>| (pool.is_suspect(), pool.instance.in_flight.load(Relaxed));
-        rotated.min_by_key(load).cloned()
-    }
-}
 
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
@@ -194,79 +95,43 @@ impl Worker {
 
     /// Whether the table was switched since [`Worker::route`] was last asked.
     pub(crate) fn is_stale(&self) -> bool {
-        self.routing.borrow().generation != self.shared.generation()
+        self.routing.borrow().generation() != self.shared.generation()
     }
 
     /// The route that takes requests for `host` and `path`, by the table in force, and whether the
     /// host is only another name of its own.
     pub(crate) fn route(&self, host: &str, path: &str) -> Option<(Routed, bool)> {
-        if self.is_stale() {
-            self.refresh();
-        }
-        let routing = self.routing.borrow();
-        let found = routing.order.find(host, path)?;
-        Some((Routed(routing.routes.get(found.route)?.clone()), found.alias))
+        self.routing().find(host, path)
     }
 
     /// The route of the fleet whose key this is, by the table in force. A peer has decided whose
     /// request it is: by names that nobody has, several apps could be meant here.
     pub(crate) fn route_of_fleet(&self, key: &HeaderValue) -> Option<Routed> {
-        if self.is_stale() {
-            self.refresh();
-        }
-        let routing = self.routing.borrow();
-        let found = routing.routes.iter().find(|route| route.state.key.as_ref() == Some(key))?;
-        Some(Routed(found.clone()))
+        self.routing().of_fleet(key)
     }
 
     /// The answer to a challenge, by the table in force.
     pub(crate) fn challenge(&self, token: &str) -> Option<String> {
-        if self.is_stale() {
-            self.refresh();
-        }
-        let routing = self.routing.borrow();
-        let mut all = routing.snapshot.table.iter().flat_map(|table| &table.challenges);
-        all.find(|own| own.token == token).map(|own| own.answer.clone())
+        self.routing().challenge(token)
     }
 
     /// Whether the table in force has any route.
     pub(crate) fn has_routes(&self) -> bool {
-        !self.routing.borrow().routes.is_empty()
+        !self.routing().is_empty()
+    }
+
+    fn routing(&self) -> Ref<'_, Routing> {
+        if self.is_stale() {
+            self.refresh();
+        }
+        self.routing.borrow()
     }
 
     /// Fetches the table in force; keeps the connections to instances that stay.
     fn refresh(&self) {
-        let snapshot = self.shared.snapshot();
-        let mut routing = self.routing.borrow_mut();
-        let known: Vec<Rc<Pool>> =
-            routing.routes.iter().flat_map(|route| route.pools.iter().cloned()).collect();
-        let sites: Vec<Rc<Site>> =
-            routing.routes.iter().filter_map(|route| route.site.clone()).collect();
-        let site_of = |root: &Arc<Root>| {
-            let known = sites.iter().find(|site| Arc::ptr_eq(&site.root, root)).cloned();
-            known.unwrap_or_else(|| Rc::new(Site::new(root.clone())))
-        };
-        let mut used: Vec<Rc<Pool>> = vec![];
-        let mut routes = vec![];
-        for state in &snapshot.routes {
-            let pools = state.instances.iter().map(|instance| {
-                let mut all = known.iter().chain(&used);
-                let pool = all.find(|pool| Arc::ptr_eq(&pool.instance, instance)).cloned();
-                pool.unwrap_or_else(|| Rc::new(Pool::new(instance.clone())))
-            });
-            let pools: Vec<_> = pools.collect();
-            used.extend(pools.iter().cloned());
-            let (site, turn) = (state.site.as_ref().map(site_of), Cell::new(0));
-            routes.push(Rc::new(WorkerRoute { state: state.clone(), pools, turn, site }));
-        }
-        let (generation, order) = (snapshot.generation, snapshot.order.clone());
-        *routing = Routing { generation, routes, order, snapshot };
-        drop(routing);
-        for pool in &known {
-            if !used.iter().any(|other| Rc::ptr_eq(other, pool)) {
-                pool.retire();
-            }
-        }
+        let next = Routing::after(&self.routing.borrow(), self.shared.snapshot());
+        let before = self.routing.replace(next);
+        before.retire_all_but(&self.routing.borrow());
     }
 
     pub(crate) fn enlist(&self, client: &Rc<ClientSide>) {
@@ -304,10 +169,8 @@ impl Worker {
                 client.stop(stop);
             }
         }
-        for route in &self.routing.borrow().routes {
-            for pool in &route.pools {
-                pool.sweep(self.shared.limits.upstream_idle_within);
-            }
+        for pool in self.routing.borrow().pools() {
+            pool.sweep(self.shared.limits.upstream_idle_within);
         }
     }
 
