@@ -184,6 +184,18 @@ impl Project {
         command
     }
 
+    /// A shell line behind the binary's name in a terminal of its own, not yet run: what is written to its input
+    /// is typed. Needs the program `script`.
+    pub fn in_terminal(&self, line: &str) -> Command {
+        let line = format!("{} {line}", binary().display());
+        let mut command = Command::new("script");
+        command.args(["-qec", &line, "/dev/null"]).current_dir(self.path()).env_clear();
+        command.envs(self.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("TERM", "xterm-test").env("SHELL", "/bin/sh");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
     /// Runs a command to its end.
     ///
     /// # Panics

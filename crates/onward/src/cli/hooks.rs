@@ -72,14 +72,17 @@ impl<'a> Hooks<'a> {
         state.told.insert("ONWARD_DIGEST", bundle.digest.to_string());
     }
 
-    /// Looks at a document that is about to be written: whether it records our request, or decides
-    /// it. Returns whether it may be.
-    pub fn may_write(&self, request: &RequestId, now: Option<&Document>, next: &Document) -> bool {
-        let Some(own) = next.operation.as_ref().filter(|own| own.request == *request) else {
-            return true;
-        };
+    /// Looks at a document that is about to be written, which records our request or decides it: the
+    /// hook that has to run before.
+    pub fn due_before(
+        &self,
+        request: &RequestId,
+        now: Option<&Document>,
+        next: &Document,
+    ) -> Option<HookPoint> {
+        let own = next.operation.as_ref().filter(|own| own.request == *request)?;
         if !has_hooks(own.kind) {
-            return true;
+            return None;
         }
         let known = now.and_then(|now| now.operation.as_ref());
         let known = known.filter(|known| known.request == *request);
@@ -88,23 +91,33 @@ impl<'a> Hooks<'a> {
         let point = match known {
             None => HookPoint::BeforeRelease,
             Some(known) if decides && known.phase < Phase::Switch => HookPoint::BeforeSwitch,
-            Some(_) => return true,
+            Some(_) => return None,
         };
-        match self.run(point) {
-            Ok(()) => true,
-            Err(complaint) => {
-                self.state.borrow_mut().refused = Some((point, complaint));
-                false
-            }
-        }
+        self.is_left(point).then_some(point)
     }
 
-    /// Whether traffic goes to the release since this document was written, and nobody was told.
+    /// Runs a hook before a document is written. Returns whether it may be.
+    pub fn allows(&self, point: HookPoint) -> bool {
+        let result = self.run(point);
+        let may = result.is_ok();
+        if let Err(complaint) = result {
+            self.state.borrow_mut().refused = Some((point, complaint));
+        }
+        may
+    }
+
+    /// Whether traffic goes to the release since this document was written, and a hook is to be told.
     pub fn is_due_at(&self, request: &RequestId, now: &Document) -> bool {
         let own = now.operation.as_ref().filter(|own| own.request == *request);
-        let ran = self.state.borrow().ran.contains(&HookPoint::AfterSwitch);
         let switched = |own: &Operation| matches!(own.phase, Phase::Exchange | Phase::Watch);
-        !ran && own.is_some_and(|own| has_hooks(own.kind) && switched(own))
+        self.is_left(HookPoint::AfterSwitch)
+            && own.is_some_and(|own| has_hooks(own.kind) && switched(own))
+    }
+
+    /// Whether there is such a hook, and it has not run.
+    fn is_left(&self, point: HookPoint) -> bool {
+        let is_there = self.context.resolved.hooks.commands.contains_key(&point);
+        is_there && !self.state.borrow().ran.contains(&point)
     }
 
     /// Tells that traffic goes to the release.

@@ -16,16 +16,32 @@ const SHOWS_WAITING: usize = 16;
 /// The lines of one run. They are taken away when this is dropped.
 #[derive(Debug)]
 pub struct Live {
-    lines: Option<SyncSender<(String, Vec<String>)>>,
+    shows: Option<SyncSender<Show>>,
     drawer: Option<JoinHandle<()>>,
+}
+
+/// What is drawn until the next one comes.
+#[derive(Debug)]
+struct Show {
+    headline: String,
+    since: Instant,
+    lines: Vec<String>,
+}
+
+impl Show {
+    fn drawn(&self) -> Vec<String> {
+        let time = numbers::duration(self.since.elapsed());
+        let mut lines = vec![format!("  {} ({time})", self.headline)];
+        lines.extend(self.lines.iter().cloned());
+        lines
+    }
 }
 
 impl Live {
     /// Begins; nothing is drawn before the first [`Live::show`].
     pub fn start() -> Self {
-        let (lines, shown) = mpsc::sync_channel::<(String, Vec<String>)>(SHOWS_WAITING);
+        let (shows, shown) = mpsc::sync_channel::<Show>(SHOWS_WAITING);
         let drawer = thread::spawn(move || {
-            let began = Instant::now();
             let (mut current, mut drawn) = (None, 0);
             loop {
                 match shown.recv_timeout(REDRAW) {
@@ -33,29 +49,26 @@ impl Live {
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => break,
                 }
-                if let Some((headline, rest)) = &current {
-                    let time = numbers::duration(began.elapsed());
-                    let mut lines = vec![format!("  {headline} ({time})")];
-                    lines.extend(rest.iter().cloned());
-                    drawn = screen::redraw(drawn, &lines);
+                if let Some(show) = &current {
+                    drawn = screen::redraw(drawn, &show.drawn());
                 }
             }
             screen::redraw(drawn, &[]);
         });
-        Self { lines: Some(lines), drawer: Some(drawer) }
+        Self { shows: Some(shows), drawer: Some(drawer) }
     }
 
-    /// Replaces the lines. The time is put behind the headline.
-    pub fn show(&self, headline: String, lines: Vec<String>) {
-        if let Some(sender) = &self.lines {
-            let _ = sender.send((headline, lines));
+    /// Replaces the lines. The time that has passed `since` is put behind the headline.
+    pub fn show(&self, headline: String, since: Instant, lines: Vec<String>) {
+        if let Some(shows) = &self.shows {
+            let _ = shows.send(Show { headline, since, lines });
         }
     }
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
-        self.lines = None;
+        self.shows = None;
         if let Some(drawer) = self.drawer.take() {
             let _ = drawer.join();
         }

@@ -119,7 +119,7 @@ impl<'a> Progress<'a> {
     ) {
         if let Some(live) = &mut self.live {
             let lines = server_lines(document, operation, contacts);
-            live.show(headline(document, operation, waits), lines);
+            live.show(headline(document, operation, waits), self.since, lines);
             return;
         }
         let lines = if self.screen.is_verbose() {
@@ -157,7 +157,10 @@ impl Observer for Progress<'_> {
 
     fn before_write(&mut self, runner: &Runner, next: &Document) -> Stop {
         let Some((hooks, request)) = self.own_hooks() else { return Stop::No };
-        let may = self.beside_live(|| hooks.may_write(&request, runner.document(), next));
+        let Some(point) = hooks.due_before(&request, runner.document(), next) else {
+            return Stop::No;
+        };
+        let may = self.beside_live(|| hooks.allows(point));
         if may { Stop::No } else { Stop::Leave }
     }
 }

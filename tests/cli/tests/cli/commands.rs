@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Stdio};
+use std::process::Child;
 
-use onward_cli_tests::{Project, binary, ended, eventually, has};
+use onward_cli_tests::{Project, ended, eventually, has};
 use serde_json::{Value, json};
 
 const TASKS: &str = r#"
@@ -137,16 +137,10 @@ fn a_terminal_here_is_a_terminal_there() {
         return;
     }
     let project = up();
-    let command = project.command(&[]);
-    let mut script = std::process::Command::new("script");
     // dash loses a signal that comes while it starts another program, so it becomes that program.
     let there = "tty; echo $TERM; echo started; exec sleep 60";
-    let line = format!("{} exec '{there}'", binary().display());
-    script.args(["-qec", &line, "/dev/null"]).current_dir(project.path()).env_clear();
-    script.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    script.env("TERM", "xterm-test").env("SHELL", "/bin/sh");
-    let mut child =
-        script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script runs");
+    let mut script = project.in_terminal(&format!("exec '{there}'"));
+    let mut child = script.spawn().expect("script runs");
     let mut out = BufReader::new(child.stdout.take().expect("it is piped"));
     let mut seen = String::new();
     while !seen.contains("started") {

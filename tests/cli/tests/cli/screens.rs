@@ -1,7 +1,7 @@
 //! The main story, screen by screen, as a person reads it.
 
 use insta::{Settings, assert_snapshot};
-use onward_cli_tests::{Outcome, Project, example, http};
+use onward_cli_tests::{Outcome, Project, example, has, http};
 
 /// What a person sees, without what differs from run to run.
 fn screen(outcome: &Outcome) -> String {
@@ -52,4 +52,21 @@ fn the_main_story() {
         assert_snapshot!("11_down", screen(&project.run(&["down", "-y"])));
         assert_snapshot!("12_status_after", screen(&project.run(&["status"])));
     });
+}
+
+#[test]
+fn in_a_terminal_the_time_of_a_phase_goes_on() {
+    if !has("script") {
+        eprintln!("LEFT OUT: `script` is not installed");
+        return;
+    }
+    let project = Project::prebuilt_hello("[release]\nwatch = \"3s\"");
+    let output = project.in_terminal("up").output().expect("script runs");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let drawn = shown.split("watching the new version (").skip(1);
+    let times: Vec<&str> = drawn.map(|rest| rest.split(')').next().unwrap_or_default()).collect();
+    let seconds = |time: &&&str| time.ends_with(" s");
+    let first = times.iter().position(|time| seconds(&time)).expect("seconds are drawn");
+    assert!(times[first..].iter().all(|time| seconds(&time)), "it never begins anew: {times:?}");
+    assert!(times.iter().any(|time| time.starts_with("2.")), "{times:?}");
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use onward_cli_tests::{Outcome, Project, ended, eventually, http};
 use serde_json::{Value, json};
@@ -280,12 +280,7 @@ fn values_are_asked_for_in_a_terminal_and_not_shown_also_when_they_are_typed_ahe
 
 /// What a command shows that asks for values in a terminal, in which they are typed; it ends well.
 fn in_a_terminal(project: &Project, arguments: &str, typed: &[u8]) -> String {
-    let line = format!("{} {arguments}", onward_cli_tests::binary().display());
-    let mut command = Command::new("script");
-    command.args(["-q", "-e", "-c", &line, "/dev/null"]).current_dir(project.path());
-    command.env("HOME", project.path().parent().expect("a parent")).env("USER", "ana");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("script runs");
+    let mut child = project.in_terminal(arguments).spawn().expect("script runs");
     let mut input = child.stdin.take().expect("it is piped");
     let mut output = child.stdout.take().expect("it is piped");
     let mut shown = String::new();

@@ -228,7 +228,7 @@ fn show(live: &Live, sent: &Sent, began: Instant) {
     let line = |(name, (bytes, total)): (&ServerName, &(u64, u64))| {
         format!("    {name:<10} {}", bar(*bytes, *total))
     };
-    live.show(headline, sent.iter().map(line).collect());
+    live.show(headline, began, sent.iter().map(line).collect());
 }
 
 /// Files are counted as they are and sent compressed, so a server is done before the bar is full.
