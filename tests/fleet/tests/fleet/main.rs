@@ -11,6 +11,7 @@ mod installed;
 mod keys;
 mod lab;
 mod leaving;
+mod left;
 mod line;
 mod machine;
 mod managers;
