@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::app::{App, Instance, State, unix_ms};
 use super::context::Context;
 use super::event::News;
-use super::instances::{clear, end_of_leftovers, overdue_at};
+use super::instances::{LEFTOVERS, clear, overdue_at};
 use super::note::note;
 use super::probe;
 use super::record::InstanceRecord;
@@ -101,7 +101,7 @@ impl App {
         if let Some(left) = left.filter(Group::has_left) {
             own.state = State::Stopping { crashed: !asked };
             own.identity = Some(left.identity);
-            clear(left, end_of_leftovers(), slot.clone(), life, context.teller(&self.key));
+            clear(left, LEFTOVERS, slot.clone(), life, context.teller(&self.key));
         }
         self.instances.insert(slot.clone(), own);
     }

@@ -173,7 +173,7 @@ fn command(launch: &Launch, program: &Program) -> io::Result<(Command, Option<At
         release: keeper.release,
         tree: &keeper.tree,
         app: keeper.app.clone(),
-        end: End { signal: Signal::TERM, within: launch.stops_within },
+        end: End::term(launch.stops_within),
         limits: Limits::default(),
     };
     let spawn = Spawn {

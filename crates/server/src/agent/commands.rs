@@ -1,18 +1,13 @@
 //! The release command and the check: run at least once, never two at a time.
 //!
-//! A wrapper writes the exit status beside the app's files, so that an agent that was restarted
-//! meanwhile still learns it. A command that left none is run again.
+//! One that left no status in its [`StatusFile`] is run again.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::time::Duration;
 
 use onward_core::document::Failure;
 use onward_core::model::OperationNumber;
 use onward_core::order::{CommandKind, CommandOrder};
 use onward_core::report::Progress;
-use rustix::process::Signal;
 use tokio::sync::oneshot;
 
 use super::app::{App, RunningCommand};
@@ -21,6 +16,7 @@ use super::event::{CommandEnd, News};
 use super::instances::runtime_is_there;
 use super::note::note;
 use super::record::CommandRecord;
+use super::status_file::StatusFile;
 use crate::layout::command_word;
 use crate::process::{self, End, Exit, Group, Program, Spawn};
 
@@ -29,13 +25,6 @@ use crate::process::{self, End, Exit, Group, Program, Spawn};
 const WITHIN: Duration = Duration::from_secs(15 * 60);
 /// The time that a command has to stop, and what it leaves behind to end.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
-/// Runs the command line `$1` and writes its exit status to `$2`. The wrapper outlives a signal to
-/// its group, so that the status is written also then.
-const WRAPPER: &str = r#"trap : TERM INT HUP
-/bin/sh -c "$1"
-status=$?
-echo "$status" > "$2.new" && mv -f "$2.new" "$2""#;
-
 impl App {
     /// Runs a command. That it was begun is kept before it starts.
     pub(super) fn run(&mut self, order: &CommandOrder, context: &Context) {
@@ -82,16 +71,10 @@ impl App {
             let port = port.ok_or("no instance of the new version answers")?;
             environment.insert("URL".to_owned(), format!("http://127.0.0.1:{port}").into());
         }
-        let status = self.tree.command_status(order.operation, order.kind);
-        fs::create_dir_all(self.tree.commands()).map_err(|error| error.to_string())?;
-        match fs::remove_file(&status) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.to_string()),
-            _ => {}
-        }
-        let arguments = ["-c", WRAPPER, "onward", line].map(Into::into);
-        let arguments = arguments.into_iter().chain([status.into_os_string()]).collect();
+        let status = self.status_of_command(order.operation, order.kind);
+        status.prepare().map_err(|error| error.to_string())?;
         let spawn = Spawn {
-            program: &Program::Direct("/bin/sh".into(), arguments),
+            program: &status.wrap(&Program::Line(line.to_owned())),
             directory: &self.tree.release(order.release),
             environment: &environment,
             log: &self.tree.command_log(order.release, order.kind),
@@ -100,7 +83,7 @@ impl App {
         };
         let unit = self.names.command(order.operation, order.kind);
         let source = command_word(order.kind).to_owned();
-        let confine = self.confine(unit, source, order.release, end_of_command());
+        let confine = self.confine(unit, source, order.release, End::term(STOPS_WITHIN));
         let started = self.supervisor.start(spawn, &confine).map_err(|error| error.to_string())?;
         let record = CommandRecord {
             operation: order.operation,
@@ -120,8 +103,8 @@ impl App {
             let is_running = running
                 .as_ref()
                 .is_some_and(|r| r.operation == own.operation && r.kind == own.kind);
-            let status = self.tree.command_status(own.operation, own.kind);
-            if !is_running && read_status(&status).is_some() {
+            let status = self.status_of_command(own.operation, own.kind);
+            if !is_running && status.read().is_some() {
                 let ended = CommandEnd::Exited(Exit::Unknown);
                 let lines = self.order().and_then(|order| {
                     let log = self.tree.command_log(order.command.as_ref()?.release, own.kind);
@@ -149,9 +132,9 @@ impl App {
         let teller = context.teller(&self.key);
         let group = self.group_of_command(record);
         let words = self.last_words(self.tree.command_log(release, kind));
-        let status = self.tree.command_status(operation, kind);
+        let status = self.status_of_command(operation, kind);
         tokio::spawn(async move {
-            let end = end_of_command();
+            let end = End::term(STOPS_WITHIN);
             tokio::pin!(exit);
             let ended = tokio::select! {
                 exit = &mut exit => CommandEnd::Exited(exit),
@@ -166,13 +149,17 @@ impl App {
                 }
             };
             group.end(end).await;
-            let lines = match read_status(&status) {
+            let lines = match status.read() {
                 Some(0) => Vec::new(),
                 _ => words.read().await,
             };
             teller.tell(News::CommandEnded { operation, kind, ended, lines }).await;
         });
         RunningCommand { operation, kind, release, identity: Some(identity), stop: Some(stop) }
+    }
+
+    fn status_of_command(&self, operation: OperationNumber, kind: CommandKind) -> StatusFile {
+        StatusFile(self.tree.command_status(operation, kind))
     }
 
     fn group_of_command(&self, own: &CommandRecord) -> Group {
@@ -195,7 +182,7 @@ impl App {
         lines: Vec<String>,
     ) {
         let running = self.command.take();
-        let status = read_status(&self.tree.command_status(operation, kind));
+        let status = self.status_of_command(operation, kind).read();
         let was_stopped = running.is_some_and(|own| own.stop.is_none());
         let words = match (ended, status) {
             (CommandEnd::NotStarted(why), _) => format!("cannot be started: {why}"),
@@ -227,15 +214,9 @@ impl App {
         if self.keep(kept.clone()).is_err() {
             note(format_args!("how operation {operation} went is only in memory"));
             self.kept = kept;
+            return;
         }
+        // A file that stays is in nobody's way.
+        let _ = self.status_of_command(operation, kind).clear();
     }
-}
-
-fn end_of_command() -> End {
-    End { signal: Signal::TERM, within: STOPS_WITHIN }
-}
-
-/// The exit status that the wrapper wrote, once it did.
-fn read_status(path: &Path) -> Option<i32> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -5,10 +5,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use onward_core::document::Failure;
-use onward_core::model::{Process, ReleaseNumber, Run, Stop};
+use onward_core::model::{Process, ReleaseNumber, Run};
 use onward_core::order::{Level, ReleaseOrder};
 use onward_core::reconcile::{SlotId, backoff_ms};
-use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::app::{App, FilesState, Instance, State, Task};
@@ -21,8 +20,10 @@ use crate::process::{self, Confine, End, Exit, Group, Identity, Program, Spawn};
 
 /// How long an instance must have been ready to be forgiven its earlier ends.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(60);
-/// The time that what an instance leaves behind has, when it ends by itself.
-const LEFTOVERS_WITHIN: Duration = Duration::from_secs(2);
+/// How an instance is ended whose release is in no order any more.
+const UNORDERED: End = End::term(Duration::from_secs(10));
+/// How that is ended what an instance leaves behind, when it ends by itself.
+pub(super) const LEFTOVERS: End = End::term(Duration::from_secs(2));
 
 impl App {
     /// Starts an instance, or starts it again.
@@ -108,7 +109,7 @@ impl App {
         };
         let source = format!("{}.{}", slot.process, slot.index);
         let unit = self.names.instance(slot);
-        let confine = self.confine(unit, source, slot.release, end_of(&process.stop));
+        let confine = self.confine(unit, source, slot.release, End::of(&process.stop));
         let confine = Confine { limits: process.limits, ..confine };
         let started = self.supervisor.start(spawn, &confine)?;
         let (teller, slot, life) = (context.teller(&self.key), slot.clone(), own.life);
@@ -170,7 +171,7 @@ impl App {
             return;
         };
         own.state = State::Stopping { crashed: false };
-        let end = own.stop.as_ref().map_or_else(default_end, end_of);
+        let end = own.stop.as_ref().map_or(UNORDERED, End::of);
         clear(group, end, slot.clone(), own.life, teller);
     }
 
@@ -217,7 +218,7 @@ impl App {
         if let Some(left) = group.filter(Group::has_left) {
             own.state = State::Stopping { crashed: true };
             own.identity = Some(left.identity);
-            clear(left, end_of_leftovers(), slot.clone(), life, teller);
+            clear(left, LEFTOVERS, slot.clone(), life, teller);
         }
     }
 
@@ -315,22 +316,6 @@ impl Instance {
 
 pub(super) fn overdue_at(within_ms: u64, so_far_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(within_ms.saturating_sub(so_far_ms))
-}
-
-/// How an instance is ended whose release is in no order any more.
-fn default_end() -> End {
-    End { signal: Signal::TERM, within: Duration::from_secs(10) }
-}
-
-pub(super) fn end_of_leftovers() -> End {
-    End { signal: Signal::TERM, within: LEFTOVERS_WITHIN }
-}
-
-fn end_of(stop: &Stop) -> End {
-    End {
-        signal: process::signal_by_name(&stop.signal).unwrap_or(Signal::TERM),
-        within: Duration::from_millis(stop.within_ms),
-    }
 }
 
 pub(super) fn clear(group: Group, end: End, slot: SlotId, life: Life, teller: Teller) {

@@ -1,23 +1,21 @@
 //! Commands that go on by themselves: scheduled runs, and what people left running.
 //!
-//! A wrapper writes that it began and the exit status beside the app's files, so that an agent that
-//! was restarted meanwhile neither begins a run twice nor loses one: without the first mark it
-//! never began and begins again, with it and without a status it was cut short.
+//! An agent that was restarted meanwhile neither begins a run twice nor loses one: one whose
+//! [`StatusFile`] does not say that it began begins again, one that began and has no status was cut
+//! short.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::path::Path;
+use std::fs::File;
+use std::io::Write;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use onward_core::document::Failure;
-use onward_core::model::{ProcessName, ReleaseNumber, Schedule, Stop};
+use onward_core::model::{ProcessName, ReleaseNumber, Schedule};
 use onward_core::reconcile::{JobFact, KeptSchedule};
 use onward_core::report::{BegunRun, EndedRun, LeftOut, LeftOutRun};
-use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -25,22 +23,13 @@ use super::app::{App, unix_ms};
 use super::context::{Context, environment};
 use super::event::{CommandEnd, News};
 use super::note::note;
+use super::status_file::StatusFile;
 use crate::process::{self, End, Exit, Identity, Program, Spawn, Supervisor};
 
 /// Names the schedule to its command, and to the next agent.
 pub(super) const SCHEDULE_VARIABLE: &str = "ONWARD_SCHEDULE";
 /// The time that a command has to stop when nothing says another.
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
-/// Writes a mark beside `$1`, runs the rest, and writes its exit status to `$1`. The wrapper outlives
-/// a signal to its group, so that the status is written also then.
-const WRAPPER: &str = r#"trap : TERM INT HUP QUIT USR1 USR2
-file=$1
-shift
-: > "$file.begun"
-"$@"
-status=$?
-echo "$status" > "$file.new" && mv -f "$file.new" "$file""#;
-
 /// The name of a command that goes on by itself.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) enum JobName {
@@ -111,10 +100,9 @@ impl App {
         environment: &BTreeMap<String, OsString>,
         context: &Context,
     ) -> Result<(), String> {
-        let status = self.tree.job_status(name);
-        clear_status(&status).map_err(|error| error.to_string())?;
+        self.status_of_job(name).prepare().map_err(|error| error.to_string())?;
         let record = self.spawn_job(name, release, program, command, environment)?;
-        self.attend_job(record, None, default_end(), context);
+        self.attend_job(record, None, End::term(STOPS_WITHIN), context);
         Ok(())
     }
 
@@ -164,7 +152,7 @@ impl App {
         let Some(own) = kept.schedules.get_mut(name) else { return };
         own.handled = due;
         own.begun = Some(BegunRun { due, began: Timestamp::now(), release });
-        if let Err(error) = clear_status(&self.tree.job_status(&job)) {
+        if let Err(error) = self.status_of_job(&job).prepare() {
             note(format_args!("{} {name} cannot begin: {error}", self.route_name()));
             return;
         }
@@ -179,13 +167,17 @@ impl App {
         match started {
             Ok(record) => {
                 let within = Duration::from_millis(schedule.within_ms);
-                self.attend_job(record, Some(within), end_of(&schedule.stop), context);
+                self.attend_job(record, Some(within), End::of(&schedule.stop), context);
             }
             Err(why) => {
                 let words = format!("cannot be started: {why}");
                 self.conclude_job(name, Some((words, Vec::new())));
             }
         }
+    }
+
+    fn status_of_job(&self, name: &JobName) -> StatusFile {
+        StatusFile(self.tree.job_status(name))
     }
 
     fn schedule(&self, name: &ProcessName) -> Option<Schedule> {
@@ -215,17 +207,8 @@ impl App {
         command: String,
         environment: &BTreeMap<String, OsString>,
     ) -> Result<JobRecord, String> {
-        let (path, rest) = match program {
-            Program::Line(line) => {
-                ("/bin/sh".into(), vec!["-c".into(), process::with_exec(line).into()])
-            }
-            Program::Direct(path, arguments) => (path.clone(), arguments.clone()),
-        };
-        let status = self.tree.job_status(name);
-        let words = ["-c", WRAPPER, "onward"].map(OsString::from).into_iter();
-        let words = words.chain([status.into_os_string(), path.into_os_string()]).chain(rest);
         let spawn = Spawn {
-            program: &Program::Direct("/bin/sh".into(), words.collect()),
+            program: &self.status_of_job(name).wrap(program),
             directory: &self.tree.release(release),
             environment,
             log: &self.tree.job_log(release, name),
@@ -233,7 +216,7 @@ impl App {
             stdout: None,
         };
         let unit = self.names.job(&name.to_string());
-        let confine = self.confine(unit, name.to_string(), release, default_end());
+        let confine = self.confine(unit, name.to_string(), release, End::term(STOPS_WITHIN));
         let started = self.supervisor.start(spawn, &confine).map_err(|error| error.to_string())?;
         let identity = started.group.identity;
         if started.group.unit.is_none() {
@@ -259,7 +242,7 @@ impl App {
         });
         let group = self.supervisor.group(identity, &self.names.job(&name.to_string()));
         let words = self.last_words(self.tree.job_log(release, &name));
-        let (status, is_told) = (self.tree.job_status(&name), name.run().is_none());
+        let (status, is_told) = (self.status_of_job(&name), name.run().is_none());
         tokio::spawn(async move {
             let exit = process::wait_for_exit(identity);
             tokio::pin!(exit);
@@ -282,7 +265,7 @@ impl App {
                 }
             };
             group.end(end).await;
-            let lines = match read_status(&status) {
+            let lines = match status.read() {
                 Some(0) => Vec::new(),
                 _ if is_told => words.read().await,
                 _ => Vec::new(),
@@ -295,7 +278,7 @@ impl App {
     /// A command ended, with all that it started.
     pub(super) fn job_ended(&mut self, name: &JobName, ended: &CommandEnd, lines: Vec<String>) {
         let Some(job) = self.jobs.remove(name) else { return };
-        let status = read_status(&self.tree.job_status(name));
+        let status = self.status_of_job(name).read();
         let words = match (ended, status) {
             (CommandEnd::TookTooLong, _) => "did not end in time and was stopped".to_owned(),
             (_, Some(0)) => {
@@ -316,6 +299,8 @@ impl App {
         if name.run().is_none() {
             return;
         }
+        // Nobody else asks for it.
+        let _ = self.status_of_job(name).clear();
         let log = self.tree.job_log(release, name);
         let line = format!("onward: {name} {words}");
         let write = || match self.supervisor {
@@ -355,7 +340,10 @@ impl App {
         if self.keep(kept.clone()).is_err() {
             note(format_args!("how {name} went is only in memory"));
             self.kept = kept;
+            return;
         }
+        // A file that stays is in nobody's way.
+        let _ = self.status_of_job(&JobName::Schedule(name.clone())).clear();
     }
 
     /// Takes over what runs since an earlier life of the agent, and learns how that ended which did
@@ -370,7 +358,7 @@ impl App {
                 JobName::Run(_) => None,
             };
             let within = schedule.as_ref().map(|own| Duration::from_millis(own.within_ms));
-            let end = schedule.map_or_else(default_end, |own| end_of(&own.stop));
+            let end = schedule.map_or(End::term(STOPS_WITHIN), |own| End::of(&own.stop));
             self.attend_job(record, within, end, context);
         }
         for (name, own) in self.kept.schedules.clone() {
@@ -379,11 +367,11 @@ impl App {
                 continue;
             };
             let log = self.tree.job_log(begun.release, &job);
-            let status = self.tree.job_status(&job);
-            let words = match read_status(&status) {
+            let status = self.status_of_job(&job);
+            let words = match status.read() {
                 Some(0) => None,
                 Some(code) => Some(format!("exited with status {code}")),
-                None if begun_mark(&status).exists() => Some("was cut short".to_owned()),
+                None if status.has_begun() => Some("was cut short".to_owned()),
                 None => {
                     self.begin_again(&name);
                     continue;
@@ -444,40 +432,4 @@ impl App {
         };
         self.jobs.iter().map(record).collect()
     }
-}
-
-fn default_end() -> End {
-    End { signal: Signal::TERM, within: STOPS_WITHIN }
-}
-
-fn end_of(stop: &Stop) -> End {
-    End {
-        signal: process::signal_by_name(&stop.signal).unwrap_or(Signal::TERM),
-        within: Duration::from_millis(stop.within_ms),
-    }
-}
-
-fn begun_mark(status: &Path) -> std::path::PathBuf {
-    let mut name = status.as_os_str().to_owned();
-    name.push(".begun");
-    name.into()
-}
-
-/// Removes what an earlier run left.
-fn clear_status(status: &Path) -> io::Result<()> {
-    if let Some(parent) = status.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    for path in [status.to_owned(), begun_mark(status)] {
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// The exit status that the wrapper wrote, once it did.
-fn read_status(path: &Path) -> Option<i32> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -55,6 +55,7 @@ mod roll;
 mod routes;
 mod serve;
 mod startup;
+mod status_file;
 mod stray_units;
 mod succession;
 mod sweeping;

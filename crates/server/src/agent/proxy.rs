@@ -262,7 +262,7 @@ impl Keeper {
 
     /// Ends the proxy and those that it replaced: nothing is routed any more.
     async fn end(&self, mut own: Running) -> Life {
-        let end = End { signal: Signal::TERM, within: ENDS_WITHIN };
+        let end = End::term(ENDS_WITHIN);
         let old = async {
             for pid in self.control.leaving().await {
                 process::end_group(pid, end).await;

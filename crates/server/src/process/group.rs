@@ -3,11 +3,13 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use onward_core::model::Stop;
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, sleep};
 
+use super::exit::signal_by_name;
 use super::procfs::{self, Identity};
 
 /// The first pause between two looks at a group that shall end; it doubles.
@@ -22,6 +24,19 @@ pub struct End {
     pub signal: Signal,
     /// The time that it has until it is killed.
     pub within: Duration,
+}
+
+impl End {
+    /// By `TERM`.
+    pub const fn term(within: Duration) -> Self {
+        Self { signal: Signal::TERM, within }
+    }
+
+    /// As the project file says; `TERM` where this system has no such signal.
+    pub fn of(stop: &Stop) -> Self {
+        let signal = signal_by_name(&stop.signal).unwrap_or(Signal::TERM);
+        Self { signal, within: Duration::from_millis(stop.within_ms) }
+    }
 }
 
 fn pid(raw: u32) -> Option<Pid> {

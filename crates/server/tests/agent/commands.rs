@@ -34,6 +34,8 @@ fn a_release_command_runs_once_also_when_the_agent_is_killed_meanwhile() {
         report.command.as_ref().is_some_and(|own| own.outcome == Progress::Done)
     });
     assert_eq!(runs(), "run\n");
+    let left = fs::read_dir(world.tree().commands()).unwrap().count();
+    assert_eq!(left, 0, "how it ended is kept with the order, so its file is not");
 }
 
 #[test]
