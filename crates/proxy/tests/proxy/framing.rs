@@ -157,6 +157,27 @@ fn a_refusal_waits_for_its_turn() {
     assert!(wire.rest().is_empty());
 }
 
+/// Answered before anybody reads the body, which then fills what hyper reads into, but for a few
+/// bytes: too few for what stands for the refused head. One such request ended a proxy.
+#[test]
+fn a_refusal_finds_room_behind_a_body_that_nobody_read() {
+    let proxy = Proxy::start();
+    let first = "POST / HTTP/1.1\r\nHost: a\r\nX: ";
+    let is_refused = |length: usize| {
+        let rest = format!("\r\nContent-Length: {length}\r\n\r\n");
+        let filler = "x".repeat(8_192 - first.len() - rest.len());
+        let body = "b".repeat(length);
+        let mut wire = proxy.connect();
+        wire.send(format!("{first}{filler}{rest}{body}BAD\r\n\r\n"));
+        assert_eq!(wire.answer().unwrap().status, 503, "there is no route");
+        // What of the body isn't there yet is not waited for: then the connection ends here.
+        wire.answer().is_ok_and(|answer| answer.status == 400)
+    };
+    for length in (49_090..=49_150).step_by(10) {
+        assert!((0..100).any(|_| is_refused(length)), "{length}");
+    }
+}
+
 #[test]
 fn too_much_header_is_refused() {
     let proxy = Proxy::start();
