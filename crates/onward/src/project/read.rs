@@ -204,12 +204,17 @@ impl<'t> Item<'t> {
 
     /// The value as a list; each element carries the path of the list.
     pub(super) fn list(&self, sink: &mut Sink) -> Option<Vec<Item<'t>>> {
+        let help = match self.scalar() {
+            Some(_) => format!("put it in brackets: `{} = [{}]`", self.key, self.quoted()),
+            None => format!("write `{} = [ … ]`", self.key),
+        };
+        self.list_or(sink, &help)
+    }
+
+    /// The same, with the help for whoever wrote something else.
+    pub(super) fn list_or(&self, sink: &mut Sink, help: &str) -> Option<Vec<Item<'t>>> {
         let DeValue::Array(elements) = self.value.get_ref() else {
-            let help = match self.scalar() {
-                Some(_) => format!("put it in brackets: `{} = [{}]`", self.key, self.quoted()),
-                None => format!("write `{} = [ … ]`", self.key),
-            };
-            return self.wrong(sink, "a list", &help);
+            return self.wrong(sink, "a list", help);
         };
         let item = |value: &'t Spanned<DeValue<'t>>| Item {
             path: self.path.clone(),

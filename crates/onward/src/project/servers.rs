@@ -95,13 +95,18 @@ fn named(
     processes: &[Process],
     sink: &mut Sink,
 ) -> Servers {
-    let Some(items) = list.list(sink) else { return Servers::default() };
+    let elsewhere = provider == Some(Provider::Ssh);
+    let help = if elsewhere {
+        "name each: `servers = [{ name = \"one\", address = \"203.0.113.7\" }]`"
+    } else {
+        "name each: `servers = [{ name = \"one\" }]`; `count = 3` makes three that are alike"
+    };
+    let Some(items) = list.list_or(sink, help) else { return Servers::default() };
     if items.is_empty() {
         let message = format!("`{}` names no server", list.path);
         let found = Diagnostic::error(Code::MissingKey, list.value_span(), message, "empty");
         sink.push(found.help("name one: `servers = [{ name = \"one\" }]`, or remove the line"));
     }
-    let elsewhere = provider == Some(Provider::Ssh);
     let most = if elsewhere { SERVERS_ELSEWHERE_MAX } else { SERVERS_MAX };
     if let Some(beyond) = items.get(most as usize) {
         let message = format!("`{}` names more than {most} servers", list.path);
