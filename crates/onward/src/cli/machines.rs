@@ -11,6 +11,7 @@ use super::args::{Global, Verb};
 use super::complaint::Complaint;
 use super::context::Context;
 use super::exit::Exit;
+use super::interrupt;
 use super::numbers;
 use super::question;
 use super::screen::Screen;
@@ -32,10 +33,11 @@ pub fn ready(
     let without: BTreeSet<&ServerName> = args.release.without.iter().collect();
     let resolved = if args.reset { context.resolved.clone() } else { effective(context, None) };
     let Some(looks) = look(context, &resolved, &without)? else { return Ok(()) };
-    make_so(looks, global, screen)
+    make_so(looks, interrupt::pressed(), global, screen)
 }
 
-/// Makes all machines what the project file says.
+/// Makes all machines what the project file says; stops when Ctrl-C is pressed, or was since it is
+/// watched.
 ///
 /// # Errors
 /// As [`ready`].
@@ -43,7 +45,7 @@ pub fn converge_all(context: &Context, global: &Global, screen: &Screen) -> Resu
     let Some(looks) = look(context, &effective(context, None), &BTreeSet::new())? else {
         return Ok(());
     };
-    make_so(looks, global, screen)
+    make_so(looks, 0, global, screen)
 }
 
 /// Lets the machines follow a role that is moved: before it moves, `gets` has both servers in it, so
@@ -61,7 +63,7 @@ pub fn follow_move(
     let resolved = effective(context, gets);
     let Some(mut looks) = look(context, &resolved, &BTreeSet::new())? else { return Ok(()) };
     looks.only_set_up();
-    make_so(looks, global, screen)
+    make_so(looks, interrupt::pressed(), global, screen)
 }
 
 /// Takes back what was opened for an environment that is gone, on machines that others set up. What
@@ -80,7 +82,8 @@ pub fn leave(context: &Context, screen: &Screen) {
     for line in looks.lines() {
         screen.note(&format!("  {line}"));
     }
-    for (server, converged) in looks.converge(&|server, event| tell(server, event, screen)) {
+    let tell = |server: &ServerName, event: &Event| tell(server, event, screen);
+    for (server, converged) in looks.converge(&tell, &stops(interrupt::pressed())) {
         if let Converged::Trouble(trouble) = converged {
             let why = trouble.sentences().join("; ");
             screen.warn(&format!("{server}: ports that were opened for it stay open: {why}"));
@@ -107,7 +110,13 @@ fn effective(context: &Context, gets: Option<(&Role, &ServerName)>) -> Resolved 
     Resolved { servers: Servers::Named(named.collect()), ..context.resolved.clone() }
 }
 
-fn make_so(mut looks: Looks, global: &Global, screen: &Screen) -> Result<(), Complaint> {
+/// Ctrl-C that was pressed `before` is somebody else's.
+fn make_so(
+    mut looks: Looks,
+    before: u32,
+    global: &Global,
+    screen: &Screen,
+) -> Result<(), Complaint> {
     let questions = looks.questions();
     if !questions.is_empty() {
         agree(&questions, global, screen)?;
@@ -118,7 +127,7 @@ fn make_so(mut looks: Looks, global: &Global, screen: &Screen) -> Result<(), Com
     }
     let tell = |server: &ServerName, event: &Event| tell(server, event, screen);
     let mut troubled = Vec::new();
-    for (server, converged) in looks.converge(&tell) {
+    for (server, converged) in looks.converge(&tell, &stops(before)) {
         match converged {
             Converged::Done(_) => {}
             Converged::Partly(failed) => {
@@ -133,6 +142,11 @@ fn make_so(mut looks: Looks, global: &Global, screen: &Screen) -> Result<(), Com
         true => Ok(()),
         false => Err(not_made(&troubled)),
     }
+}
+
+/// Whether Ctrl-C was pressed more often than so, where it does not end the command.
+fn stops(before: u32) -> impl Fn() -> bool {
+    move || interrupt::pressed() > before
 }
 
 /// What `up` would change of the machines, a line each. A server that onward is not on yet, or that
@@ -232,6 +246,8 @@ fn not_made(troubled: &[(ServerName, Trouble)]) -> Complaint {
         [one] => format!("the machine of server {one} is not set up"),
         all => format!("the machines of {} are not set up", all.join(", ")),
     };
+    let is_left = troubled.iter().any(|(_, own)| matches!(own, Trouble::Left));
+    let what = if is_left { format!("interrupted: {what}") } else { what };
     let mut complaint = Complaint::new(Exit::Failed, what);
     for (server, trouble) in troubled {
         for sentence in trouble.sentences() {
@@ -240,6 +256,10 @@ fn not_made(troubled: &[(ServerName, Trouble)]) -> Complaint {
     }
     let was_undone = troubled.iter().any(|(_, own)| matches!(own, Trouble::Undone { .. }));
     match was_undone {
+        _ if is_left => complaint.hint(
+            "repeat the command: what is made already stays, and it goes on once the server has done what it \
+             is at",
+        ),
         true => complaint.hint(
             "see that the key and the address that you come with are among `admins` and `ssh_from` \
              of onward.toml, then repeat the command",

@@ -1,6 +1,8 @@
 //! Making one machine what it shall be, and coming back to it to confirm what could have locked us
 //! out.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,9 +15,11 @@ use crate::providers::ssh::{AgentSilence, SshServer};
 /// The pause between two tries to come back: sshd reads its configuration, and for a moment nobody
 /// listens.
 const TRY_EVERY: Duration = Duration::from_millis(100);
+/// How often it is looked whether somebody still waits.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Told what goes on, with the server's name.
-pub type Telling<'a> = dyn Fn(&ServerName, &Event) + Sync + 'a;
+pub type Telling<'a> = dyn Fn(&ServerName, &Event) + 'a;
 
 /// How a machine took its set-up.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub enum Trouble {
     },
     /// Some changes could not be made: each as a sentence, with its reason. The others are made.
     Failed(Vec<(String, String)>),
+    /// Nobody waits for it any more: the person stopped the command.
+    Left,
 }
 
 impl Trouble {
@@ -65,6 +71,11 @@ impl Trouble {
                 all.extend(no_way_in.iter().map(|why| format!("with them, it {why}")));
                 all
             }
+            Self::Left => vec![
+                "what was begun there goes on; what could lock out is taken back there, unless it was \
+                 confirmed"
+                    .to_owned(),
+            ],
             Self::Failed(failed) => {
                 failed.iter().map(|(what, why)| format!("{what}: {why}")).collect()
             }
@@ -72,12 +83,56 @@ impl Trouble {
     }
 }
 
+/// One machine's part of the work. It says what goes on there, and returns what came of it.
+pub(super) type Work = Box<dyn FnOnce(&dyn Fn(Event)) -> Converged + Send>;
+
+/// What comes from the one who works on a machine.
+enum Said {
+    Event(Event),
+    End(Converged),
+}
+
+/// Does all the work at once and says what came of each, at the latest a moment after `stops` says so:
+/// what is not done then is [left](Trouble::Left), and goes on there.
+pub(super) fn all(
+    works: Vec<(ServerName, Work)>,
+    tell: &Telling<'_>,
+    stops: &dyn Fn() -> bool,
+) -> BTreeMap<ServerName, Converged> {
+    let (sender, said) = mpsc::channel();
+    let mut left = BTreeSet::new();
+    for (name, work) in works {
+        left.insert(name.clone());
+        let sender = sender.clone();
+        // Whoever waits for nobody any more does not hear the rest.
+        thread::spawn(move || {
+            let end = work(&|event| drop(sender.send((name.clone(), Said::Event(event)))));
+            let _ = sender.send((name, Said::End(end)));
+        });
+    }
+    drop(sender);
+    let mut ended = BTreeMap::new();
+    while !left.is_empty() && !stops() {
+        match said.recv_timeout(LOOK_EVERY) {
+            Ok((name, Said::Event(event))) => tell(&name, &event),
+            Ok((name, Said::End(end))) => {
+                left.remove(&name);
+                ended.insert(name, end);
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => unreachable!("each says how it ends"),
+        }
+    }
+    ended.extend(left.into_iter().map(|name| (name, Converged::Trouble(Trouble::Left))));
+    ended
+}
+
 /// Makes one machine what it shall be.
-pub(super) fn converge(server: &SshServer, setup: &Setup, tell: &Telling<'_>) -> Converged {
+pub(super) fn converge(server: &SshServer, setup: &Setup, tell: &dyn Fn(Event)) -> Converged {
     let mut course = Course::default();
     let result = server.agent().and_then(|(mut client, _)| {
         let each = |event: Event| {
-            tell(server.name(), &event);
+            tell(event.clone());
             course.take(server, event);
         };
         client.set_up(setup, each).map_err(AgentSilence::Agent)
@@ -163,5 +218,65 @@ fn come_back(server: &SshServer, token: &Token, within_s: u32) -> Result<(), Str
             Err(reason) => last = reason.to_string(),
         }
         thread::sleep(TRY_EVERY);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    fn name(text: &str) -> ServerName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn who_stops_waits_for_no_machine_and_hears_what_was_done_by_then() {
+        let (release, held) = mpsc::channel::<()>();
+        let works: Vec<(ServerName, Work)> = vec![
+            (
+                name("one"),
+                Box::new(|tell| {
+                    tell(Event::Confirmed);
+                    Converged::Done(3)
+                }),
+            ),
+            (
+                name("two"),
+                Box::new(move |tell| {
+                    tell(Event::Says { line: "packages".to_owned() });
+                    // As a program that installs them.
+                    let _ = held.recv();
+                    Converged::Done(1)
+                }),
+            ),
+        ];
+        let (done, installs) = (AtomicBool::new(false), AtomicBool::new(false));
+        let tell = |_: &ServerName, event: &Event| match event {
+            Event::Says { .. } => installs.store(true, Ordering::Relaxed),
+            _ => done.store(true, Ordering::Relaxed),
+        };
+        let looks = std::cell::Cell::new(0);
+        let stops = || {
+            let both = done.load(Ordering::Relaxed) && installs.load(Ordering::Relaxed);
+            // Its end comes right after its last word.
+            looks.set(looks.get() + u32::from(both));
+            looks.get() > 2
+        };
+        let ended = all(works, &tell, &stops);
+        assert!(matches!(ended[&name("one")], Converged::Done(3)), "{ended:?}");
+        assert!(matches!(ended[&name("two")], Converged::Trouble(Trouble::Left)), "{ended:?}");
+        drop(release);
+    }
+
+    #[test]
+    fn without_a_stop_all_are_waited_for() {
+        let works: Vec<(ServerName, Work)> = ["one", "two"]
+            .map(|own| (name(own), Box::new(|_: &dyn Fn(Event)| Converged::Done(1)) as Work))
+            .into();
+        let ended = all(works, &|_, _| {}, &|| false);
+        assert!(ended.values().all(|own| matches!(own, Converged::Done(1))), "{ended:?}");
+        assert_eq!(ended.len(), 2);
     }
 }

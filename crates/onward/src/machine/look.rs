@@ -9,7 +9,7 @@ use onward_core::machine::{
 use onward_core::model::ServerName;
 use onward_server::client::ClientError;
 
-use super::converge::{Converged, Telling, converge};
+use super::converge::{self, Converged, Telling, Work};
 use super::lines::{self, Entry};
 use super::wishes::{Known, setups};
 use crate::project::{Machine, Resolved};
@@ -207,22 +207,20 @@ impl Looks {
         self.all.iter().all(|look| !look.is_behind())
     }
 
-    /// Makes all machines at once what they shall be. What goes on is told with the server's name, from
-    /// several threads.
-    pub fn converge(&self, tell: &Telling<'_>) -> BTreeMap<ServerName, Converged> {
-        thread::scope(|scope| {
-            let behind = self.all.iter().filter(|look| look.is_behind());
-            let each: Vec<_> = behind
-                .map(|look| {
-                    let name = look.server.name().clone();
-                    (name, scope.spawn(move || converge(&look.server, &look.setup, tell)))
-                })
-                .collect();
-            let joined = each.into_iter().map(|(name, own)| {
-                (name, own.join().expect("speaking to an agent does not panic"))
-            });
-            joined.collect()
-        })
+    /// Makes all machines at once what they shall be. What goes on is told with the server's name. When
+    /// `stops` says so nobody is waited for any more, and what was begun goes on there.
+    pub fn converge(
+        &self,
+        tell: &Telling<'_>,
+        stops: &dyn Fn() -> bool,
+    ) -> BTreeMap<ServerName, Converged> {
+        let behind = self.all.iter().filter(|look| look.is_behind());
+        let works = behind.map(|look| {
+            let (server, setup) = (look.server.clone(), look.setup.clone());
+            let work: Work = Box::new(move |tell| converge::converge(&server, &setup, tell));
+            (look.server.name().clone(), work)
+        });
+        converge::all(works.collect(), tell, stops)
     }
 }
 

@@ -22,7 +22,7 @@ pub fn soften(server: &SshServer, owner: &Owner, tell: &Telling<'_>) -> Result<(
     let login: Option<UserName> = server.login().parse().ok();
     let mut setup = Setup::new(owner.clone(), login.unwrap_or_else(UserName::root));
     (setup.harden, setup.is_settled, setup.updates) = (Harden::Off, true, false);
-    match converge(server, &setup, tell) {
+    match converge(server, &setup, &|event| tell(server.name(), &event)) {
         Converged::Done(_) | Converged::Partly(_) => Ok(()),
         Converged::Trouble(trouble) => Err(trouble.sentences().join("; ")),
     }

@@ -337,7 +337,8 @@ fn look(resolved: &Resolved, server: &SshServer, keys: &[AuthorizedKey]) -> Look
 }
 
 fn converge(looks: &Looks) -> Option<Converged> {
-    looks.converge(&|server, event| eprintln!("{server}: {event:?}")).into_values().next()
+    let tell = |server: &_, event: &_| eprintln!("{server}: {event:?}");
+    looks.converge(&tell, &|| false).into_values().next()
 }
 
 /// What `id -u` says of a person who signs in and becomes root; nothing of one who cannot.

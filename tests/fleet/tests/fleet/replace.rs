@@ -1,7 +1,11 @@
 //! New machines for old ones while people visit.
 
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use onward_cli_tests::Project;
 use onward_fleet_tests::load::Connection;
-use onward_fleet_tests::{Fleet, Line, Operator, is_long, server};
+use onward_fleet_tests::{Fleet, Line, Operator, eventually, is_long, server};
 
 const SERVERS: &str = "{ name = \"front\", roles = [\"balancer\", \"manager\"] }, \
                        { name = \"one\", roles = [\"web\"] }, { name = \"two\", roles = [\"web\"] }";
@@ -130,4 +134,48 @@ fn a_server_whose_machine_is_gone_has_another_address_and_the_manager_has_the_fi
     assert_eq!(status["gone"][0]["name"], "two", "{status:#}");
     ben.run_long(&["up", "--forget", "two"]).code_is(0);
     assert_eq!(ben.status()["gone"], serde_json::json!([]));
+}
+
+/// What installs packages there, held until nobody wants it to be.
+const HELD: &str = "dpkg-divert --rename --quiet /usr/bin/apt-get && touch /hold && printf '#!/bin/sh\\nwhile \
+                    test -e /hold; do sleep 0.1; done\\nexec /usr/bin/apt-get.distrib \"$@\"\\n' > /usr/bin/apt-get \
+                    && chmod 755 /usr/bin/apt-get";
+
+#[test]
+fn a_replace_that_is_stopped_while_packages_are_installed_ends_at_once_and_goes_on() {
+    if !is_long() {
+        eprintln!("LEFT OUT: puts onward on three bare servers: ONWARD_FLEET=long");
+        return;
+    }
+    let Some(fleet) = Fleet::boot(3) else { return };
+    let ana = Operator::of(&fleet, "shop", &["front", "two"], OFF);
+    ana.run_long(&["up"]).code_is(0);
+    fleet.run(2, HELD);
+    let packages = format!("{OFF}\npackages = [\"bc\"]");
+    ana.has(&fleet, "shop", &[("front", 0), ("two", 2)], &packages);
+    let mut child = ana.start(&["replace", "two"]);
+    let installs = "pgrep -fc 'sh /usr/bin/apt-get'";
+    eventually("it installs", || fleet.ssh(2).run(installs).is_success());
+    let began = Instant::now();
+    Project::interrupt(child.id());
+    let ended = child.wait().expect("it ends");
+    assert!(began.elapsed() < Duration::from_secs(20), "it waited for what is held");
+    assert_eq!(ended.code(), Some(1));
+    let mut said = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut said).expect("text");
+    for text in
+        ["interrupted: the machine", "what was begun there goes on", "Still serving: release 1"]
+    {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    assert!(fleet.ssh(2).run(installs).is_success(), "what was begun goes on");
+    let (answer, _) = Connection::to(&format!("{}:80", fleet.machines()[0].address))
+        .get("/")
+        .expect("the other serves");
+    assert_eq!(answer.release, 1);
+
+    fleet.run(2, "rm /hold");
+    eventually("it ends by itself", || !fleet.ssh(2).run(installs).is_success());
+    eventually("the same again goes on", || ana.run_long(&["replace", "two"]).code == Some(0));
+    assert!(fleet.ssh(2).run("command -v bc").is_success());
 }

@@ -62,6 +62,9 @@ pub fn run(
     }
     let server = ways.server(name);
     enrol::reach_one(&server, global, screen)?;
+    if interrupts.count() > 0 {
+        return Err(stopped(name));
+    }
     machines::converge_all(context, global, screen)?;
     // Another one may serve by now.
     let release = serving(&document)?;
@@ -69,6 +72,13 @@ pub fn run(
     holder.bring(context, &server, &document, release, screen)?;
     managers::introduce(context, &[], screen);
     join(context, name, &server, global, screen, &interrupts)
+}
+
+/// Ctrl-C, while there is no operation.
+fn stopped(name: &ServerName) -> Complaint {
+    Complaint::new(Exit::Failed, format!("interrupted: the new machine of {name} is not set up"))
+        .fact(format!("The others serve without {name}"))
+        .hint(format!("`onward replace {name}` goes on"))
 }
 
 /// The document of an environment that is up.
