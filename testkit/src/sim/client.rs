@@ -274,7 +274,7 @@ impl Client {
             _ if is_busy => self.got(Got::Read(Err(unavailable("busy"))), core),
             fault => {
                 if fault == Some(Fault::HostReboot) {
-                    let victim = core.rng.below(core.servers) as usize;
+                    let victim = core.rng.below(core.servers.len() as u64) as usize;
                     core.reboots.push(victim);
                 }
                 let stored = core.store.current();
@@ -342,7 +342,7 @@ impl Client {
             Some(Fault::LostAck) => Some(Outcome::Unknown("timed out".to_owned())),
             Some(Fault::SdkRetry) => Some(core.write(expected, next)),
             Some(Fault::HostReboot) => {
-                let victim = core.rng.below(core.servers) as usize;
+                let victim = core.rng.below(core.servers.len() as u64) as usize;
                 core.reboots.push(victim);
                 Some(Outcome::Unknown("the connection was closed".to_owned()))
             }

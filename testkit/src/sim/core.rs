@@ -160,8 +160,10 @@ pub struct Core {
     pub points: Option<Vec<Point>>,
     /// How many release commands were begun.
     pub commands_begun: u32,
-    /// How many servers there are.
-    pub servers: u64,
+    /// The servers.
+    pub servers: Vec<ServerName>,
+    /// What traces call those who give commands.
+    pub commanders: &'static [&'static str],
     /// For process ids and ports.
     pub last_pid: u32,
     /// Whether some commands take seconds. The plain scenario has none: its boundaries are all
@@ -194,7 +196,8 @@ impl Core {
             struck: None,
             points: None,
             commands_begun: 0,
-            servers: 1,
+            servers: Vec::new(),
+            commanders: &[],
             last_pid: 100,
             has_long_commands: false,
             answers_late: false,
@@ -300,7 +303,8 @@ impl Core {
             fault,
             verdict,
         };
-        self.trace.add(&super::actor_name, &event);
+        let Self { trace, servers, commanders, .. } = self;
+        trace.add(&|actor| super::actor_name(actor, servers, commanders), &event);
     }
 
     /// Writes the document in the store, and checks what every write must keep.

@@ -13,7 +13,7 @@
 //! | I10 | after the last fault | the loop of a run counts turns and time |
 //! | I12 | at rest | [`at_rest`] |
 //! | I13 | the end | [`chain`]; every read is of the store's one current document |
-//! | I14 | – | no secret is in a document, an order or a report yet; nothing stands for it |
+//! | I14 | – | documents and orders have a type for what is sealed and none for what is not; the canary search of `tests/cli` stands for it |
 //! | I15 | always | [`every_write`] for the length; a run catches panics and counts turns |
 //! | I16 | the end of each run of a runner | [`end_is_true`] |
 //! | EXCLUSIVE | every start | [`start`]: processes without traffic never run in two releases |

@@ -29,6 +29,8 @@ mod shrink;
 mod skew;
 mod trace;
 
+use onward_core::model::ServerName;
+
 pub use self::core::FAULTS_MAX;
 pub use fault::{Fault, InvalidPlan, Plan, Point};
 pub use invariant::Violation;
@@ -42,11 +44,36 @@ const ACTORS_MAX: usize = 36;
 /// The most servers that a run has.
 pub const SERVERS_MAX: usize = ACTORS_MAX - 4;
 
-/// The name of an actor in traces: servers, then runners, then persons.
-fn actor_name(actor: u8) -> String {
-    const NAMES: [&str; 8] = ["one", "two", "zoe", "runner-1", "runner-2", "ana", "bob", "world"];
-    NAMES.get(usize::from(actor)).copied().unwrap_or("?").to_owned()
+/// The name of an actor in traces: servers, then those who give commands.
+fn actor_name(actor: u8, servers: &[ServerName], commanders: &[&str]) -> String {
+    let actor = usize::from(actor);
+    match (servers.get(actor), actor.checked_sub(servers.len())) {
+        (Some(server), _) => server.to_string(),
+        (None, other) => {
+            other.and_then(|other| commanders.get(other)).copied().unwrap_or("world").to_owned()
+        }
+    }
 }
 
 /// The actor that is nobody.
-const WORLD: u8 = 7;
+const WORLD: u8 = u8::MAX;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMANDERS: [&str; 4] = ["runner-1", "runner-2", "ana", "bob"];
+
+    #[test]
+    fn actors_of_any_number_of_servers_have_their_own_names() {
+        for names in [&["front"][..], &["one", "two", "zoe"], &["a", "b", "c", "d", "e", "f", "g"]]
+        {
+            let servers: Vec<ServerName> = names.iter().map(|name| name.parse().unwrap()).collect();
+            let count = servers.len() as u8;
+            let told: Vec<String> =
+                (0..count + 4).map(|own| actor_name(own, &servers, &COMMANDERS)).collect();
+            assert_eq!(told, [names, &COMMANDERS].concat());
+            assert_eq!(actor_name(WORLD, &servers, &COMMANDERS), "world");
+        }
+    }
+}

@@ -261,6 +261,7 @@ impl Rehearsal {
         next.wake_ms = now + NEXT_COMMAND_MS;
         let mut person = Client::person(first + 1, vec![intent("you", serial, 0, ask)], 0);
         person.wake_ms = now;
+        world.core.commanders = &["next", "you"];
         world.clients = vec![next, person.without_patience()];
     }
 

@@ -185,9 +185,9 @@ impl World {
         mut core: Core,
         schedule: Schedule,
     ) -> Self {
-        let names = names.into_iter().zip(0..);
+        core.servers = names.into_iter().collect();
+        let names = core.servers.iter().cloned().zip(0..);
         let machines: Vec<_> = names.map(|(name, actor)| Machine::new(name, actor)).collect();
-        core.servers = machines.len() as u64;
         Self { core, machines, clients: Vec::new(), turns: 0, eventful: 0, dark_ms: 0, schedule }
     }
 
@@ -195,6 +195,7 @@ impl World {
     fn people(&mut self, people: Vec<Vec<super::scenario::Intent>>) {
         let now = self.core.now_ms;
         let first = self.machines.len() as u8;
+        self.core.commanders = &["runner-1", "runner-2", "ana", "bob"];
         self.clients = vec![Client::runner(first, 600_000), Client::runner(first + 1, -600_000)];
         for (intents, actor) in people.into_iter().zip(first + 2..) {
             self.clients.push(Client::person(actor, intents, i64::from(actor) * 1_000));

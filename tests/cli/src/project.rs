@@ -284,37 +284,27 @@ impl Project {
 
     /// Ctrl-C for a process group.
     pub fn interrupt_group(pid: u32) {
-        if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::INT);
-        }
+        send_group(pid, Signal::INT);
     }
 
     /// Ctrl-C for one command, without what else is in its group.
     pub fn interrupt(pid: u32) {
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::INT);
-        }
+        send(pid, Signal::INT);
     }
 
     /// Stops a process where it is, as if it hung.
     pub fn hang(pid: u32) {
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::STOP);
-        }
+        send(pid, Signal::STOP);
     }
 
     /// Lets one that was stopped go on.
     pub fn wake(pid: u32) {
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::CONT);
-        }
+        send(pid, Signal::CONT);
     }
 
     /// `kill -9`.
     pub fn kill(pid: u32) {
-        if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::KILL);
-        }
+        send(pid, Signal::KILL);
     }
 }
 
@@ -328,11 +318,21 @@ impl Drop for Project {
             if pid == std::process::id() {
                 continue;
             }
-            if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-                let _ = kill_process_group(group, Signal::KILL);
-            }
+            send_group(pid, Signal::KILL);
             Self::kill(pid);
         }
+    }
+}
+
+fn send(pid: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
+    }
+}
+
+fn send_group(pid: u32, signal: Signal) {
+    if let Some(group) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, signal);
     }
 }
 
