@@ -133,6 +133,13 @@ impl From<LabError> for Complaint {
                 .nothing_changed()
                 .hint("`provider = \"local\"` needs neither; the guide of labs tells more"),
             LabError::Missing { .. } | LabError::TooMany => complaint.nothing_changed(),
+            LabError::Hangs { program, .. } => complaint
+                .fact("What was made so far is kept")
+                .hint(format!(
+                    "`ps -eo pid,stat,wchan,args | grep {program}` and `dmesg | tail` tell what it waits for: a \
+                     lock, a disk or a mirror that does not answer"
+                ))
+                .hint("the next `onward up` carries it on, `onward down` removes it"),
             _ => complaint
                 .hint("what was made so far is kept: the next `onward up` carries it on, `onward down` removes it"),
         }

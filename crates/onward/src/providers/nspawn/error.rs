@@ -53,6 +53,16 @@ pub enum LabError {
         /// The first line of what it complained about, or how it ended.
         why: String,
     },
+    /// A program hangs.
+    #[error("{what}: `{program}` did not end within {seconds} s")]
+    Hangs {
+        /// What was to be done.
+        what: String,
+        /// The program.
+        program: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// Every network of the range is taken.
     #[error("no free network: all of 10.81.0.0/16 is used by this machine or by other labs")]
     NoNetwork,
@@ -114,6 +124,11 @@ mod tests {
             LabError::file(&path)(io::ErrorKind::PermissionDenied.into()),
             LabError::Record { path: path.clone(), why: "expected value at line 1".to_owned() },
             LabError::Program { what: "the bridge".to_owned(), why: "no such device".to_owned() },
+            LabError::Hangs {
+                what: "the bridge".to_owned(),
+                program: "ip".to_owned(),
+                seconds: 120,
+            },
             LabError::NoNetwork,
             LabError::TooMany,
             LabError::NoServer(name.clone()),

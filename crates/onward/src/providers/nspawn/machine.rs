@@ -28,6 +28,8 @@ use super::{LabError, keys, mounts, program, rootfs};
 /// The time that a server has to boot. It takes one second alone, and longer when twenty boot at
 /// once on two cores.
 const BOOT_WITHIN: Duration = Duration::from_secs(60);
+/// How long the program may take that starts the keeper of a server and does not wait for it.
+const STARTED_WITHIN: Duration = Duration::from_secs(60);
 /// The time that a server which was told to reboot has to end what runs in it; systemd itself waits
 /// 90 seconds for a service.
 const REBOOT_WITHIN: Duration = Duration::from_secs(100);
@@ -175,7 +177,7 @@ impl Server<'_> {
         let errors = output.try_clone().map_err(LabError::file(&console))?;
         let groups: Vec<_> =
             self.group.directories().iter().map(|path| path.to_string_lossy()).collect();
-        let status = program::command("setsid")
+        let mut child = program::command("setsid")
             .args(["--fork", "sh", "-c", KEEPER, "keeper"])
             .args(["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--boot"])
             .arg(format!("--directory={}", self.directory.join("root").display()))
@@ -189,8 +191,11 @@ impl Server<'_> {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
-            .status()
+            .spawn()
             .map_err(LabError::file(Path::new("setsid")))?;
+        let what = format!("the start of {}", self.name);
+        let status = program::end(&mut child, STARTED_WITHIN, &what, "setsid")?;
+        let status = status.map_err(LabError::file(Path::new("setsid")))?;
         if status.success() {
             return Ok(());
         }

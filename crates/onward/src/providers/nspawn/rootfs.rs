@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use onward_core::model::Digest;
 
@@ -76,6 +76,9 @@ pub(super) fn ready(
     Ok(name)
 }
 
+/// How long the build may take: a minute, where packages come fast; the slowest line is done by then.
+const BUILT_WITHIN: Duration = Duration::from_secs(45 * 60);
+
 fn build(base: &Path, place: &Path, lock: &File, tell: &dyn Fn(Event)) -> Result<(), LabError> {
     if !Path::new(KEYRING).exists() {
         let (programs, packages) = (vec![KEYRING], vec!["debian-archive-keyring"]);
@@ -92,7 +95,7 @@ fn build(base: &Path, place: &Path, lock: &File, tell: &dyn Fn(Event)) -> Result
     let errors = output.try_clone().map_err(LabError::file(&log))?;
     // The lock is its input: when this command is killed, the next one waits for what it left.
     let input = lock.try_clone().map_err(LabError::file(&log))?;
-    let status = program::command("mmdebstrap")
+    let child = program::command("mmdebstrap")
         .args(["--variant=minbase", "--mode=root", "--format=directory"])
         .arg(format!("--include={PACKAGES}"))
         .arg(format!("--customize-hook={SETUP}"))
@@ -102,11 +105,14 @@ fn build(base: &Path, place: &Path, lock: &File, tell: &dyn Fn(Event)) -> Result
         .stdin(input)
         .stdout(output)
         .stderr(errors)
-        .status();
+        .spawn();
+    let what = "the root file system of the servers";
     let failed = |why: String| LabError::Program {
-        what: "the root file system of the servers".to_owned(),
+        what: what.to_owned(),
         why: format!("mmdebstrap: {why}; all it said is in {}", log.display()),
     };
+    let mut child = child.map_err(|error| failed(error.to_string()))?;
+    let status = program::end(&mut child, BUILT_WITHIN, what, "mmdebstrap")?;
     let status = status.map_err(|error| failed(error.to_string()))?;
     if !status.success() {
         return Err(failed(reason(&log).unwrap_or_else(|| status.to_string())));
